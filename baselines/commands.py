@@ -1,0 +1,28 @@
+"""The `dexvid` subcommands of this package; static, so that the overview loads none of the work."""
+
+from dexvid_envs.cli import Command
+
+TRAIN = Command(
+    "train",
+    "behaviour cloning (bc) or PPO fine-tuning (ppo)",
+    "baselines.train_command:main",
+    (
+        "dexvid train bc --dataset demonstrations --out runs/clone",
+        "dexvid train ppo --env DexVid-BottlePickPlace-v0 --init runs/clone --out runs/finetuned",
+    ),
+)
+EVALUATE = Command(
+    "evaluate",
+    "success rate of a policy over fixed seeds, with its Wilson interval",
+    "baselines.evaluate_command:main",
+    (
+        "dexvid evaluate --env DexVid-BottlePickPlace-v0 --policy runs/clone --episodes 200",
+        "dexvid evaluate --env DexVid-GraspLift-v0 --policy my_package.my_module:MyPolicy",
+    ),
+)
+QUICKSTART = Command(
+    "quickstart",
+    "from one human demonstration to an evaluated policy, in one go",
+    "baselines.quickstart:main",
+    ("dexvid quickstart", "dexvid quickstart --source path/to/dexmv_recording", "dexvid quickstart --quick"),
+)

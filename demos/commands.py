@@ -1,0 +1,38 @@
+"""The `dexvid` subcommands of this package; static, so that the overview loads none of the work."""
+
+from dexvid_envs.cli import Command
+
+EXTRACT = Command(
+    "extract",
+    "a video (or another extractor's output) to metric hand and object motion",
+    "demos.extract.command:main",
+    (
+        "dexvid extract my_video.mp4 --out extraction",
+        "dexvid extract my_video.mp4 --out extraction --object-point 320 180",
+        "dexvid extract recording_folder --out extraction --importer dexmv",
+    ),
+)
+RETARGET = Command(
+    "retarget",
+    "an extraction to a motion of the robot",
+    "demos.retarget_command:main",
+    ("dexvid retarget extraction --out motion.npz",),
+)
+REFINE = Command(
+    "refine",
+    "search in physics until the robot moves the object as the video did",
+    "demos.refine_command:main",
+    ("dexvid refine extraction --env DexVid-BottlePickPlace-v0 --out refined",),
+)
+MULTIPLY = Command(
+    "multiply",
+    "one demonstration to many, at new starts and targets",
+    "demos.multiply_command:main",
+    ("dexvid multiply refined --count 1200 --out demonstrations",),
+)
+REPLAY = Command(
+    "replay",
+    "play demonstrations in the simulator and report their outcome",
+    "demos.replay_command:main",
+    ("dexvid replay demonstrations --episode 0 --video replay.mp4",),
+)

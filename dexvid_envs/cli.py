@@ -1,0 +1,92 @@
+"""The `dexvid` command: finds its subcommands through the entry-point group `dexvid.commands` and loads only the chosen one."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+from dexvid_envs.errors import DexVidError
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What the overview needs to know of a subcommand, without importing what does the work.
+
+    Attributes:
+        name: the word after `dexvid`.
+        summary: one line for the overview.
+        target: `"module:function"`; the function takes the remaining arguments and returns the exit code.
+        examples: commands that work as they stand, shown below the help.
+    """
+
+    name: str
+    summary: str
+    target: str
+    examples: tuple[str, ...] = ()
+
+
+def find_commands() -> dict[str, Command]:
+    """All installed subcommands by name, the project's own and those of other packages."""
+    found = (entry_point.load() for entry_point in entry_points(group="dexvid.commands"))
+    return {command.name: command for command in found}
+
+
+def parse_config(config_type: type[ConfigT], command: Command, arguments: Sequence[str]) -> ConfigT:
+    """Makes a typed config from the command line (tyro); `--help` shows the command's examples."""
+    import tyro
+
+    description = command.summary + "".join(f"\n\n  {example}" for example in command.examples)
+    return tyro.cli(config_type, prog=f"dexvid {command.name}", description=description, args=list(arguments))
+
+
+def overview(commands: dict[str, Command]) -> str:
+    """The text of `dexvid --help`."""
+    width = max((len(name) for name in commands), default=0)
+    lines = [f"  {name.ljust(width)}  {commands[name].summary}" for name in sorted(commands)]
+    return "\n".join(
+        ["usage: dexvid COMMAND [OPTIONS]", "", "From one video of a human hand to a dexterous robot policy.", "", "commands:"]
+        + lines
+        + ["", "Start with:  dexvid quickstart", "Help of one:  dexvid COMMAND --help"]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one subcommand; returns 0 on success, 2 for a mistake of the user's, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    commands = find_commands()
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview(commands))
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"dexvid-envs {version('dexvid-envs')}")
+        return 0
+    command = commands.get(arguments[0])
+    if command is None:
+        print(f"error: no command {arguments[0]!r}; expected one of {', '.join(sorted(commands))}", file=sys.stderr)
+        return 2
+    module_name, function_name = command.target.split(":")
+    try:
+        run = getattr(importlib.import_module(module_name), function_name)
+        return run(arguments[1:]) or 0
+    except DexVidError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
