@@ -1,0 +1,281 @@
+"""Off-screen rendering: finds a graphics library that really works (EGL, then OSMesa) and makes MuJoCo renderers on it.
+
+`MUJOCO_GL` decides when it is set. Otherwise each library is tried once in a process of its own, and only when something is
+rendered, because a graphics driver may crash instead of failing. It does not matter whether mujoco was imported before: the
+context class is handed to each renderer as it is made, and neither mujoco's nor the process's own choice is changed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import os
+import platform
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dexvid_envs.errors import RenderingUnavailableError
+
+if TYPE_CHECKING:
+    import mujoco
+
+HEADLESS_BACKENDS = ("egl", "osmesa")  # in the order in which they are tried
+INSTALL_HINT = (
+    "install one, for example with `sudo apt-get install -y libegl1 libgl1 libosmesa6` (Debian, Ubuntu) or "
+    "`sudo dnf install mesa-libEGL mesa-libOSMesa` (Fedora); everything but rendering works without"
+)
+
+_CONTEXT_MODULES = {
+    "egl": "mujoco.egl",
+    "osmesa": "mujoco.osmesa",
+    "glfw": "mujoco.glfw",
+    "glx": "mujoco.glfw",
+    "wgl": "mujoco.glfw",
+    "cgl": "mujoco.cgl",
+}
+_CHOOSE_BY_ITSELF = ("", "1", "on", "true", "enable", "enabled")
+_SWITCHED_OFF = ("0", "off", "false", "disable", "disabled")
+_PROBE_TIMEOUT_S = 60.0
+_PROBE = """
+import os, mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light pos='0 0 3'/><geom size='.1'/></worldbody></mujoco>")
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+renderer = mujoco.Renderer(model, 16, 16)
+renderer.update_scene(data)
+assert renderer.render().max() > 0, "the picture is black"
+from OpenGL import GL
+print(GL.glGetString(GL.GL_RENDERER).decode(), flush=True)
+os._exit(0)  # what the driver does at exit is of no interest here
+"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What trying a backend gave.
+
+    Attributes:
+        usable: whether a picture was rendered.
+        detail: the device's name, or why it failed.
+    """
+
+    usable: bool
+    detail: str
+
+
+@functools.cache
+def probe_backend(backend: str) -> Probe:
+    """Renders a tiny picture with `backend` ("egl", "osmesa") in a new process, once per process (about 0.5 s)."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _PROBE],
+            env={**os.environ, "MUJOCO_GL": backend},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Probe(False, str(error))
+    if done.returncode == 0:
+        return Probe(True, done.stdout.strip())
+    lines = done.stderr.strip().splitlines()
+    return Probe(False, lines[-1].strip() if lines else f"the process ended with {done.returncode}")
+
+
+def choose_backend() -> str | None:
+    """The backend to render with: `MUJOCO_GL` if it is set, else the first of EGL and OSMesa that works.
+
+    Returns:
+        A value that `MUJOCO_GL` takes, or None where nothing works or `MUJOCO_GL` switches rendering off. A value that the user
+        has set is returned untried.
+
+    Raises:
+        RenderingUnavailableError: `MUJOCO_GL` is set to something unknown.
+    """
+    requested = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if requested in _SWITCHED_OFF:
+        return None
+    if requested in _CONTEXT_MODULES:
+        return requested
+    if requested not in _CHOOSE_BY_ITSELF:
+        expected = ", ".join((*HEADLESS_BACKENDS, "glfw"))
+        raise RenderingUnavailableError(
+            f"MUJOCO_GL is {requested!r}; expected one of {expected}, or unset it to have the renderer chosen"
+        )
+    if platform.system() == "Darwin":
+        return "cgl"
+    if platform.system() == "Windows":
+        return "wgl"
+    return next((backend for backend in HEADLESS_BACKENDS if probe_backend(backend).usable), None)
+
+
+def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640) -> mujoco.Renderer:
+    """Makes a renderer on the chosen backend; it is closed in good order at exit, also when nobody closes it.
+
+    The image may be larger than the model's own off-screen buffer (`<global offwidth=... offheight=...>`).
+
+    Args:
+        model: the model to draw.
+        height: of the image [px].
+        width: of the image [px].
+
+    Raises:
+        RenderingUnavailableError: there is no backend, or the one asked for by `MUJOCO_GL` fails.
+    """
+    import mujoco
+
+    backend = choose_backend()
+    if backend is None:
+        raise RenderingUnavailableError(_why_unavailable())
+    try:
+        with _mujoco_context(backend), _buffer_size(model, height, width):
+            renderer = mujoco.Renderer(model, height, width)
+    except Exception as error:  # PyOpenGL and the drivers raise nearly anything, AttributeError among it
+        raise RenderingUnavailableError(
+            f"the off-screen renderer {backend!r} failed ({type(error).__name__}: {_first_line(error)}); "
+            + ("unset MUJOCO_GL to have one chosen, or " if os.environ.get("MUJOCO_GL") else "")
+            + INSTALL_HINT
+        ) from error
+    _close_at_exit(renderer)
+    return renderer
+
+
+class OffscreenRenderer:
+    """Pictures of a fixed size from any model; the graphics context is made at the first picture and again for another model.
+
+    Attributes:
+        height: of the images [px].
+        width: of the images [px].
+    """
+
+    def __init__(self, height: int = 480, width: int = 640) -> None:
+        self.height = height
+        self.width = width
+        self._renderer: mujoco.Renderer | None = None
+
+    def render(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        camera: int | str | mujoco.MjvCamera = -1,
+        scene_option: mujoco.MjvOption | None = None,
+    ) -> np.ndarray:
+        """Draws the state in `data`, which the caller has brought up to date (`mj_forward`).
+
+        Args:
+            model: the model that `data` belongs to.
+            data: the state to draw.
+            camera: number or name of one of the model's cameras, a free camera, or -1 for the model's default view.
+            scene_option: which groups and decorations are drawn.
+
+        Returns:
+            A new array (height, width, 3) uint8, RGB.
+        """
+        if self._renderer is None or self._renderer.model is not model:
+            self.close()
+            self._renderer = make_renderer(model, self.height, self.width)
+        self._renderer.update_scene(data, camera=camera, scene_option=scene_option)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Gives the graphics context back; a later `render` makes a new one."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def __enter__(self) -> OffscreenRenderer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _why_unavailable() -> str:
+    """One sentence on what was tried and what to do."""
+    requested = os.environ.get("MUJOCO_GL", "")
+    if requested.lower().strip() in _SWITCHED_OFF:
+        return f"MUJOCO_GL is {requested!r}, which switches rendering off; unset it to have the renderer chosen"
+    tried = "; ".join(f"{backend}: {probe_backend(backend).detail}" for backend in HEADLESS_BACKENDS)
+    return f"rendering needs an off-screen OpenGL library and none works here ({tried}); {INSTALL_HINT}"
+
+
+def _first_line(error: Exception) -> str:
+    """The start of an error's text; some of PyOpenGL's errors cannot even be printed."""
+    try:
+        return (str(error).strip().splitlines() or ["no message"])[0]
+    except Exception:
+        return "no message"
+
+
+_context_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _mujoco_context(backend: str) -> Iterator[None]:
+    """Lets renderers made inside use `backend`, whatever mujoco chose when it was imported."""
+    gl_context: Any = importlib.import_module("mujoco.rendering.classic.gl_context")
+    with _context_lock:
+        context_class = _context_class(backend)
+        missing = object()
+        before = getattr(gl_context, "GLContext", missing)
+        gl_context.GLContext = context_class
+        try:
+            yield
+        finally:
+            if before is missing:
+                del gl_context.GLContext
+            else:
+                gl_context.GLContext = before
+
+
+def _context_class(backend: str) -> type:
+    """mujoco's class of graphics contexts for `backend`.
+
+    The modules of mujoco set PYOPENGL_PLATFORM for the whole process tree as they are imported; it is put back, so that a child
+    process chooses anew.
+    """
+    before = os.environ.get("PYOPENGL_PLATFORM")
+    try:
+        return importlib.import_module(_CONTEXT_MODULES[backend]).GLContext
+    finally:
+        if before is None:
+            os.environ.pop("PYOPENGL_PLATFORM", None)
+
+
+@contextlib.contextmanager
+def _buffer_size(model: mujoco.MjModel, height: int, width: int) -> Iterator[None]:
+    """Makes the off-screen buffer of a renderer made inside large enough, and leaves the model as it was."""
+    size: Any = model.vis.global_
+    before = (size.offheight, size.offwidth)
+    size.offheight, size.offwidth = max(before[0], height), max(before[1], width)
+    try:
+        yield
+    finally:
+        size.offheight, size.offwidth = before
+
+
+_open_renderers: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for renderer in list(_open_renderers):
+        renderer.close()
+
+
+def _close_at_exit(renderer: mujoco.Renderer) -> None:
+    """Closes `renderer` before mujoco's own exit handler ends EGL, after which freeing a context would print a traceback."""
+    _open_renderers.add(renderer)
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)  # the last one registered runs first
