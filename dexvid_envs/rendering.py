@@ -75,10 +75,11 @@ class Probe:
 @functools.cache
 def probe_backend(backend: str) -> Probe:
     """Renders a tiny picture with `backend` ("egl", "osmesa") in a new process, once per process (about 0.5 s)."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYOPENGL_PLATFORM"}
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _PROBE],
-            env={**os.environ, "MUJOCO_GL": backend},
+            env=environment | {"MUJOCO_GL": backend},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -183,11 +184,12 @@ class OffscreenRenderer:
         Returns:
             A new array (height, width, 3) uint8, RGB.
         """
-        if self._renderer is None or self._renderer.model is not model:
+        renderer = self._renderer
+        if renderer is None or renderer.model is not model:
             self.close()
-            self._renderer = make_renderer(model, self.height, self.width)
-        self._renderer.update_scene(data, camera=camera, scene_option=scene_option)
-        return self._renderer.render()
+            renderer = self._renderer = make_renderer(model, self.height, self.width)
+        renderer.update_scene(data, camera=camera, scene_option=scene_option)
+        return renderer.render()
 
     def close(self) -> None:
         """Gives the graphics context back; a later `render` makes a new one."""
@@ -243,15 +245,16 @@ def _mujoco_context(backend: str) -> Iterator[None]:
 def _context_class(backend: str) -> type:
     """mujoco's class of graphics contexts for `backend`.
 
-    The modules of mujoco set PYOPENGL_PLATFORM for the whole process tree as they are imported; it is put back, so that a child
-    process chooses anew.
+    The modules of mujoco read and set PYOPENGL_PLATFORM as they are imported. It is put back afterwards, so that it neither
+    contradicts the backend nor decides for child processes.
     """
-    before = os.environ.get("PYOPENGL_PLATFORM")
+    before = os.environ.pop("PYOPENGL_PLATFORM", None)
     try:
         return importlib.import_module(_CONTEXT_MODULES[backend]).GLContext
     finally:
-        if before is None:
-            os.environ.pop("PYOPENGL_PLATFORM", None)
+        os.environ.pop("PYOPENGL_PLATFORM", None)
+        if before is not None:
+            os.environ["PYOPENGL_PLATFORM"] = before
 
 
 @contextlib.contextmanager
