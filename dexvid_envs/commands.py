@@ -3,4 +3,6 @@
 from dexvid_envs.cli import Command
 
 LIST = Command("list", "the registered environments", "dexvid_envs.doctor:list_main", ("dexvid list",))
-DOCTOR = Command("doctor", "what this machine can do and how to get the rest", "dexvid_envs.doctor:doctor_main", ("dexvid doctor",))
+DOCTOR = Command(
+    "doctor", "what this machine can do and how to get the rest", "dexvid_envs.doctor:doctor_main", ("dexvid doctor",)
+)

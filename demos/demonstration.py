@@ -1,0 +1,81 @@
+"""A robot demonstration: what was done, what was seen, every state passed through, and where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexvid_envs.errors import DexVidError
+
+Tier = Literal["kinematic", "replayable", "successful"]
+TIERS: tuple[Tier, ...] = ("kinematic", "replayable", "successful")
+
+
+@dataclasses.dataclass(frozen=True)
+class Demonstration:
+    """One episode of T steps in one environment, from reset to the last step.
+
+    Attributes:
+        env_id: Gymnasium id.
+        env_options: keyword arguments of `gymnasium.make` that matter for the physics and the task, such as `bottle`.
+        control_mode: control mode of `actions`.
+        observations: (T + 1, D) float32 state observations; the first is the reset's.
+        actions: (T, A) float32 in [-1, 1].
+        rewards: (T,) dense rewards.
+        successes: (T,) bool, `info["success"]` after each step.
+        states: (T + 1, S) float64 full integration states of the simulation.
+        memory: the task's memory by name, (T + 1, ...) each; with `states` it makes `reset(options={"state": ...})`.
+        object_pos_world: (T + 1, 3) m centre of the moved object.
+        source_frame: (T + 1,) int frame of the source video behind each step; -1 where there is none (approach, retreat).
+        tier: kinematic, replayable or successful; never mixed up.
+        provenance: source hash, stages' configs and figures, seeds, versions, model hash; JSON values only.
+    """
+
+    env_id: str
+    env_options: Mapping[str, Any]
+    control_mode: str
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float64]
+    successes: NDArray[np.bool_]
+    states: NDArray[np.float64]
+    memory: Mapping[str, NDArray[Any]]
+    object_pos_world: NDArray[np.float64]
+    source_frame: NDArray[np.int64]
+    tier: Tier
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        steps = len(self.actions)
+        if steps == 0:
+            raise DexVidError("a demonstration needs at least one step, got 0")
+        if self.tier not in TIERS:
+            raise DexVidError(f"unknown tier {self.tier!r}: expected one of {', '.join(TIERS)}")
+        lengths = {
+            "observations": (self.observations, steps + 1),
+            "rewards": (self.rewards, steps),
+            "successes": (self.successes, steps),
+            "states": (self.states, steps + 1),
+            "object_pos_world": (self.object_pos_world, steps + 1),
+            "source_frame": (self.source_frame, steps + 1),
+            **{f"memory[{name!r}]": (values, steps + 1) for name, values in self.memory.items()},
+        }
+        for name, (array, expected) in lengths.items():
+            if len(array) != expected:
+                raise DexVidError(f"{name} has {len(array)} rows for {steps} actions; expected {expected}")
+
+    @property
+    def num_steps(self) -> int:
+        """Number of control steps T."""
+        return len(self.actions)
+
+    def reset_options(self, step: int) -> dict[str, Any]:
+        """Options for `env.reset` that put the environment into the state before action `step` (T: after the last)."""
+        if not 0 <= step <= self.num_steps:
+            raise DexVidError(f"step {step} is outside 0..{self.num_steps} of this demonstration")
+        memory = {name: np.array(values[step]) for name, values in self.memory.items()}
+        return {"state": {"simulation": self.states[step].copy(), "memory": memory}}

@@ -1,0 +1,221 @@
+"""Everyday objects: dimensions, masses and their bodies; every object frame has its origin at mid-height, z up along its axis."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import mujoco
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from robots.collision import OBJECT_CONTACT, make_visual
+
+OBJECT_FRICTION = (0.9, 0.01, 0.0005)
+_POLYGON_SIDES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class BottleShape:
+    """A bottle: a prism with a rounded-rectangle cross-section, a shoulder and a neck.
+
+    Attributes:
+        half_width_m, half_depth_m: half extents of the body along x and y.
+        corner_radius_m: radius of the cross-section's corners; equal to both half extents for a round bottle.
+        height_m: from base to the top of the cap.
+        body_height_m: height at which the shoulder begins.
+        neck_radius_m: radius of the neck and cap.
+        neck_height_m: height at which the shoulder ends.
+        mass_kg: with its filling.
+        body_rgba, cap_rgba: colours.
+    """
+
+    half_width_m: float
+    half_depth_m: float
+    corner_radius_m: float
+    height_m: float
+    body_height_m: float
+    neck_radius_m: float
+    neck_height_m: float
+    mass_kg: float
+    body_rgba: tuple[float, float, float, float]
+    cap_rgba: tuple[float, float, float, float]
+
+    def cross_section(self, shrink_m: float = 0.0) -> NDArray[np.float64]:
+        """(S, 2) m counter-clockwise outline of the body, `shrink_m` inside the true one."""
+        radius = self.corner_radius_m - shrink_m
+        core = np.array([self.half_width_m - self.corner_radius_m, self.half_depth_m - self.corner_radius_m])
+        angle = (np.arange(_POLYGON_SIDES) + 0.5) * 2 * math.pi / _POLYGON_SIDES
+        direction = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        return np.sign(direction) * core + radius * direction
+
+    def profile(self) -> tuple[tuple[float, float], ...]:
+        """(height above the base m, scale between body (1) and neck (0)) from bottom to top, for the visual mesh."""
+        shoulder = self.neck_height_m - self.body_height_m
+        curve = [(self.body_height_m + t * shoulder, 0.5 + 0.5 * math.cos(math.pi * t)) for t in np.linspace(0, 1, 9)]
+        return ((0.0, 0.93), (0.004, 1.0), *curve, (self.height_m - 0.018, 0.0))
+
+
+BOTTLES: dict[str, BottleShape] = {
+    # A PET bottle, half full.
+    "pet": BottleShape(0.0325, 0.0325, 0.0325, 0.210, 0.150, 0.014, 0.180, 0.30, (0.25, 0.62, 0.85, 1), (0.1, 0.25, 0.6, 1)),
+    # YCB 006, the mustard bottle, full.
+    "mustard": BottleShape(0.029, 0.0475, 0.024, 0.190, 0.125, 0.013, 0.160, 0.603, (0.95, 0.78, 0.1, 1), (0.75, 0.1, 0.08, 1)),
+}
+
+
+def add_bottle(spec: mujoco.MjSpec, name: str, shape: BottleShape) -> mujoco.MjsBody:
+    """Adds a free bottle body `name` with joint `<name>_joint`; its collision geometry is convex parts."""
+    body = spec.worldbody.add_body(name=name, pos=(0, 0, shape.height_m / 2))
+    body.add_freejoint(name=f"{name}_joint")
+    half = shape.height_m / 2
+    parts = (
+        (f"{name}_body", 0.0, shape.body_height_m, None, 0.94),
+        (f"{name}_neck", shape.body_height_m, shape.height_m, shape.neck_radius_m, 0.06),
+    )
+    for part, bottom, top, radius, mass_fraction in parts:
+        geom = body.add_geom(name=part, pos=(0, 0, (bottom + top) / 2 - half), mass=mass_fraction * shape.mass_kg)
+        if radius is not None or shape.corner_radius_m == shape.half_width_m == shape.half_depth_m:
+            geom.type = mujoco.mjtGeom.mjGEOM_CYLINDER
+            geom.size = (radius or shape.corner_radius_m, (top - bottom) / 2, 0)
+        else:
+            geom.type = mujoco.mjtGeom.mjGEOM_MESH
+            geom.meshname = _add_prism_mesh(spec, f"{part}_mesh", shape.cross_section(), (top - bottom) / 2)
+        geom.friction, geom.condim = OBJECT_FRICTION, 4
+        OBJECT_CONTACT.apply(geom)
+    _add_bottle_visual(spec, body, name, shape)
+    return body
+
+
+def bottle_surface_points(shape: BottleShape, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(count, 3) m points on the bottle's surface, in its frame."""
+    mesh = _lofted_mesh(shape)
+    points, _ = trimesh.sample.sample_surface(mesh, count, seed=int(rng.integers(2**31)))
+    return np.asarray(points)
+
+
+def bottle_distance(shape: BottleShape, points_object: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signed distance (..., ) m of points (..., 3) in the bottle's frame to its body and neck; negative inside."""
+    half = shape.height_m / 2
+    body_top = shape.body_height_m - half
+    core = np.array([shape.half_width_m, shape.half_depth_m]) - shape.corner_radius_m
+    offset = np.abs(points_object[..., :2]) - core
+    side_body = (
+        np.hypot(*np.moveaxis(np.maximum(offset, 0.0), -1, 0)) + np.minimum(offset.max(axis=-1), 0.0) - shape.corner_radius_m
+    )
+    side_neck = np.hypot(points_object[..., 0], points_object[..., 1]) - shape.neck_radius_m
+    height = points_object[..., 2]
+    return np.minimum(_extruded(side_body, height, -half, body_top), _extruded(side_neck, height, body_top, half))
+
+
+def _extruded(side: NDArray[np.float64], height: NDArray[np.float64], bottom: float, top: float) -> NDArray[np.float64]:
+    """Signed distance of a prism between two heights, from the signed distance to its cross-section."""
+    cap = np.abs(height - (bottom + top) / 2) - (top - bottom) / 2
+    return np.hypot(np.maximum(side, 0.0), np.maximum(cap, 0.0)) + np.minimum(np.maximum(side, cap), 0.0)
+
+
+def _add_prism_mesh(spec: mujoco.MjSpec, name: str, outline: NDArray[np.float64], half_height_m: float) -> str:
+    rings = [np.column_stack([outline, np.full(len(outline), z)]) for z in (-half_height_m, half_height_m)]
+    spec.add_mesh(name=name, uservert=np.concatenate(rings).ravel())
+    return name
+
+
+def _lofted_mesh(shape: BottleShape) -> trimesh.Trimesh:
+    """The bottle's outer surface as one closed mesh in its frame."""
+    body, half = shape.cross_section(), shape.height_m / 2
+    angle = np.arctan2(body[:, 1], body[:, 0])
+    neck = shape.neck_radius_m * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    rings = [np.column_stack([neck + scale * (body - neck), np.full(len(body), z - half)]) for z, scale in shape.profile()]
+    rings.append(np.column_stack([neck, np.full(len(neck), half)]))
+    sides = len(body)
+    vertices = np.concatenate([*rings, [[0, 0, -half]], [[0, 0, half]]])
+    faces = []
+    for ring in range(len(rings) - 1):
+        for side in range(sides):
+            a, b = ring * sides + side, ring * sides + (side + 1) % sides
+            faces += [(a, b, b + sides), (a, b + sides, a + sides)]
+    bottom, top, last = len(vertices) - 2, len(vertices) - 1, (len(rings) - 1) * sides
+    for side in range(sides):
+        following = (side + 1) % sides
+        faces += [(bottom, following, side), (top, last + side, last + following)]
+    return trimesh.Trimesh(vertices, faces, process=False)
+
+
+def _add_bottle_visual(spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, shape: BottleShape) -> None:
+    mesh = _lofted_mesh(shape)
+    spec.add_mesh(
+        name=f"{name}_surface",
+        uservert=mesh.vertices.ravel(),
+        userface=mesh.faces.ravel().astype(np.int32),
+        inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        smoothnormal=True,
+    )
+    make_visual(body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"{name}_surface", rgba=shape.body_rgba))
+    half, band = shape.height_m / 2, 0.022
+    make_visual(
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            pos=(0, 0, half - band / 2 + 0.001),
+            size=(shape.neck_radius_m + 0.003, band / 2, 0),
+            rgba=shape.cap_rgba,
+        )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PrimitiveObject:
+    """An everyday object as one primitive (YCB dimensions).
+
+    Attributes:
+        kind: geometric primitive.
+        size_m: full extents: box (x, y, z), cylinder (diameter, diameter, height), sphere (diameter,) three times.
+        mass_kg: mass.
+        rgba: colour.
+    """
+
+    kind: Literal["box", "cylinder", "sphere"]
+    size_m: tuple[float, float, float]
+    mass_kg: float
+    rgba: tuple[float, float, float, float]
+
+    @property
+    def geom_type(self) -> int:
+        """MuJoCo's geom type."""
+        kinds = {
+            "box": mujoco.mjtGeom.mjGEOM_BOX,
+            "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+            "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+        }
+        return int(kinds[self.kind])
+
+    @property
+    def geom_size(self) -> NDArray[np.float64]:
+        """(3,) MuJoCo's geom size."""
+        x, y, z = (side / 2 for side in self.size_m)
+        return np.array({"box": (x, y, z), "cylinder": (x, z, 0.0), "sphere": (x, 0.0, 0.0)}[self.kind])
+
+    @property
+    def inertia_kg_m2(self) -> NDArray[np.float64]:
+        """(3,) principal inertia of the homogeneous primitive."""
+        x, y, z = self.size_m
+        if self.kind == "box":
+            return self.mass_kg / 12 * np.array([y * y + z * z, x * x + z * z, x * x + y * y])
+        if self.kind == "cylinder":
+            across = self.mass_kg / 12 * (0.75 * x * x + z * z)
+            return np.array([across, across, self.mass_kg * x * x / 8])
+        return np.full(3, self.mass_kg * x * x / 10)
+
+
+#: Objects small and light enough for the hand; lying or standing as they usually rest.
+PRIMITIVE_OBJECTS: dict[str, PrimitiveObject] = {
+    "tomato_soup_can": PrimitiveObject("cylinder", (0.066, 0.066, 0.101), 0.349, (0.80, 0.15, 0.12, 1)),
+    "potted_meat_can": PrimitiveObject("box", (0.050, 0.097, 0.082), 0.370, (0.20, 0.35, 0.70, 1)),
+    "pudding_box": PrimitiveObject("box", (0.035, 0.110, 0.089), 0.187, (0.55, 0.30, 0.15, 1)),
+    "sugar_box": PrimitiveObject("box", (0.038, 0.089, 0.175), 0.514, (0.95, 0.85, 0.25, 1)),
+    "foam_brick": PrimitiveObject("box", (0.050, 0.075, 0.050), 0.028, (0.75, 0.25, 0.20, 1)),
+    "tennis_ball": PrimitiveObject("sphere", (0.0647, 0.0647, 0.0647), 0.058, (0.75, 0.90, 0.20, 1)),
+    "baseball": PrimitiveObject("sphere", (0.075, 0.075, 0.075), 0.148, (0.93, 0.92, 0.88, 1)),
+    "mug": PrimitiveObject("cylinder", (0.080, 0.080, 0.082), 0.118, (0.30, 0.55, 0.45, 1)),
+}
