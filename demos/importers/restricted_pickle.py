@@ -1,0 +1,256 @@
+"""Reads `.npy` files from outside, also those that hold a pickled dict or list of arrays, without executing anything in them.
+
+`numpy.load(allow_pickle=True)` runs whatever a file asks for. Here the pickle's opcodes are checked first, and the few names
+that numpy writes (`_reconstruct`, `ndarray`, `dtype`, ...) are answered with inert records; the arrays are then built from
+these by our own code, so that not even numpy's `__setstate__` sees a hostile state. What they mean is left to the importers.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dexvid_envs.errors import InputFileError
+
+#: A file above this is refused before it is read; poses and key points of a frame are a few kilobytes.
+MAX_BYTES = 64 * 2**20
+MAX_OPCODES = 200_000
+MAX_ITEMS = 1_000_000  # elements of one object array
+MAX_DEPTH = 32  # nesting of containers
+
+_PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|i[1248]|u[1248]|f[248]|c8|c16)")
+_OBJECT_DTYPE = re.compile(r"\|?O[48]?")
+#: Names that numpy 1 and 2 write when they pickle arrays, dtypes and scalars.
+_NUMPY_NAMES = frozenset(
+    [("numpy", "ndarray"), ("numpy", "dtype")]
+    + [
+        (f"numpy.{core}.{module}", name)
+        for core in ("core", "_core")
+        for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+    ]
+)
+#: Opcodes that can make or call anything but a builtin container or one of the names above.
+_FORBIDDEN_OPCODES = frozenset(
+    ["INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"]
+)
+
+
+class _Refused(Exception):
+    """The content asks for something that plain data never needs."""
+
+
+class _Record:
+    """What a numpy name was called with; `state` is set by the pickle's BUILD opcode."""
+
+    __slots__ = ("arguments", "name", "state")
+
+    def __init__(self, name: str, arguments: tuple[Any, ...]) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Name:
+    """Stands for one of numpy's names; calling it only writes down the arguments."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *arguments: Any) -> _Record:
+        return _Record(self.name, arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused(f"an attempt to change numpy's {self.name}")
+
+
+class _RecordingUnpickler(pickle.Unpickler):
+    """Knows numpy's names as inert stand-ins and nothing else."""
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        """Returns the stand-in of an expected name and refuses every other."""
+        if (module_name, global_name) not in _NUMPY_NAMES:
+            raise _Refused(f"the name {module_name}.{global_name}")
+        return _Name(global_name)
+
+    def persistent_load(self, pid: Any, /) -> Any:
+        """Refuses references to objects outside the file."""
+        raise _Refused("a reference to an object outside the file")
+
+
+def read_npy(path: Path, max_bytes: int = MAX_BYTES) -> Any:
+    """Reads one `.npy` file; nothing in it is executed.
+
+    Args:
+        path: the file.
+        max_bytes: larger files are refused unread.
+
+    Returns:
+        The array; or, for a pickled object, builtin containers (dict, list, tuple, set, str, bytes, numbers) with arrays.
+
+    Raises:
+        InputFileError: the file is missing, too large, damaged, or holds anything but plain data.
+    """
+    if not path.is_file():
+        raise InputFileError(f"no file {path}: expected an array written by numpy.save")
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise InputFileError(f"{path} has {size} bytes, more than the {max_bytes} expected of one frame; check the file")
+    return read_npy_bytes(path.read_bytes(), str(path))
+
+
+def read_npy_bytes(content: bytes, name: str = "the content") -> Any:
+    """As `read_npy`, for the bytes of a file; `name` stands in the messages."""
+    try:
+        return _parse(content)
+    except _Refused as refusal:
+        raise InputFileError(
+            f"{name} was refused and nothing in it was run: it holds {refusal};"
+            " expected plain numbers, containers and numpy arrays"
+        ) from None
+    except Exception as error:  # hostile bytes reach numpy's and pickle's parsers, which raise almost every builtin error
+        raise InputFileError(
+            f"cannot read {name} as a numpy file ({type(error).__name__}: {error}); expected the output of numpy.save"
+        ) from error
+
+
+def _parse(content: bytes) -> Any:
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise _Refused(f"an npy version {version}, where 1.0 and 2.0 are known")
+    body = content[stream.tell() :]
+    if not dtype.hasobject:
+        return _array_from_bytes(body, dtype.str, shape, fortran)
+    _check_opcodes(body)
+    value = _Builder().build(_RecordingUnpickler(io.BytesIO(body)).load(), 0)
+    if isinstance(value, np.ndarray) and value.dtype.hasobject and value.shape == ():
+        return value.item()
+    return value
+
+
+def _check_opcodes(body: bytes) -> None:
+    """Refuses a pickle with forbidden opcodes, too many opcodes, or sizes and memo places that the file cannot fill."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(body)):
+        if count > MAX_OPCODES:
+            raise _Refused(f"more than {MAX_OPCODES} pickle operations")
+        if opcode.name in _FORBIDDEN_OPCODES:
+            raise _Refused(f"the pickle operation {opcode.name}")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= MAX_OPCODES:
+            raise _Refused("a memo place far beyond its content")
+        if opcode.name == "GLOBAL" and tuple(str(argument).split(" ", 1)) not in _NUMPY_NAMES:
+            raise _Refused(f"the name {str(argument).replace(' ', '.')}")
+
+
+class _Builder:
+    """Turns the unpickled tree with its records into containers and arrays; shared parts stay shared, so nothing multiplies."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, Any] = {}
+        self._open: set[int] = set()
+
+    def build(self, node: Any, depth: int) -> Any:
+        """Builds one node of the tree."""
+        if node is None or isinstance(node, bool | int | float | complex | str | bytes):
+            return node
+        key = id(node)
+        if key in self._done:
+            return self._done[key]
+        if depth > MAX_DEPTH or key in self._open:
+            raise _Refused(f"containers nested deeper than {MAX_DEPTH} or in themselves")
+        self._open.add(key)
+        built = self._build_new(node, depth + 1)
+        self._open.discard(key)
+        self._done[key] = built
+        return built
+
+    def _build_new(self, node: Any, depth: int) -> Any:
+        if isinstance(node, _Record):
+            return self._build_record(node, depth)
+        if type(node) is dict:
+            return {self._build_key(key): self.build(value, depth) for key, value in node.items()}
+        if type(node) in (list, tuple):
+            return type(node)(self.build(value, depth) for value in node)
+        if type(node) in (set, frozenset):
+            return type(node)(self._build_key(value) for value in node)
+        if type(node) is bytearray:
+            return bytes(node)
+        raise _Refused(f"a {type(node).__name__}")
+
+    def _build_key(self, node: Any) -> Any:
+        if node is not None and not isinstance(node, bool | int | float | complex | str | bytes):
+            raise _Refused(f"a key of type {type(node).__name__}")
+        return node
+
+    def _build_record(self, record: _Record, depth: int) -> Any:
+        if record.name == "_reconstruct":
+            _, shape, dtype, fortran, data = record.state
+            descriptor = _dtype_text(dtype)
+            if not _OBJECT_DTYPE.fullmatch(descriptor):
+                return _array_from_bytes(_as_bytes(data), descriptor, shape, bool(fortran))
+            shape = _checked_shape(shape, MAX_ITEMS)
+            if not isinstance(data, list) or len(data) != math.prod(shape):
+                raise _Refused("an object array whose shape and items disagree")
+            items = np.empty(len(data), dtype=object)
+            for i, item in enumerate(data):
+                items[i] = self.build(item, depth)
+            return items.reshape(shape, order="F" if fortran else "C")
+        if record.name == "scalar":
+            dtype, data = record.arguments
+            return _array_from_bytes(_as_bytes(data), _dtype_text(dtype), (), False)[()]
+        if record.name == "_frombuffer":
+            data, dtype, shape, order = record.arguments
+            return _array_from_bytes(_as_bytes(data), _dtype_text(dtype), shape, order == "F")
+        raise _Refused(f"a bare numpy {record.name}")
+
+
+def _dtype_text(record: Any) -> str:
+    """Text such as `<f8` of a recorded dtype; the recorded state contributes its byte order only."""
+    if not isinstance(record, _Record) or record.name != "dtype" or not isinstance(record.arguments[0], str):
+        raise _Refused("an array without a dtype")
+    text = record.arguments[0].lstrip("<>|=")
+    order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "="
+    if order not in ("<", ">", "|", "="):
+        raise _Refused("a dtype without a byte order")
+    return order + text
+
+
+def _as_bytes(data: Any) -> bytes:
+    if not isinstance(data, bytes | bytearray):
+        raise _Refused("an array without raw data")
+    return bytes(data)
+
+
+def _checked_shape(shape: Any, max_items: int) -> tuple[int, ...]:
+    if not isinstance(shape, tuple) or len(shape) > 16 or not all(type(n) is int and n >= 0 for n in shape):
+        raise _Refused("an array whose shape is not a short tuple of counts")
+    if math.prod(shape) > max_items:
+        raise _Refused(f"an array of {math.prod(shape)} items")
+    return shape
+
+
+def _array_from_bytes(data: bytes, dtype_text: str, shape: Any, fortran: bool) -> NDArray:
+    """Array of plain numbers from raw bytes; the bytes have to fit the shape exactly, so a header cannot ask for memory."""
+    if not _PLAIN_DTYPE.fullmatch(dtype_text):
+        raise _Refused(f"the dtype {dtype_text}")
+    dtype = np.dtype(dtype_text)
+    shape = _checked_shape(shape, max(len(data), 1))
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise _Refused(f"{len(data)} bytes where shape {shape} of {dtype_text} needs {math.prod(shape) * dtype.itemsize}")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").copy()
