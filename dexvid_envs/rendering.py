@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HEADLESS_BACKENDS = ("egl", "osmesa")  # in the order in which they are tried
 INSTALL_HINT = (
-    "install one, for example with `sudo apt-get install -y libegl1 libgl1 libosmesa6` (Debian, Ubuntu) or "
+    "install one, for example with `sudo apt-get install -y libegl1 libgl1`, else `libosmesa6` (Debian, Ubuntu), or with "
     "`sudo dnf install mesa-libEGL mesa-libOSMesa` (Fedora); everything but rendering works without"
 )
 
