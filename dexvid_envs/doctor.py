@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import importlib.util
-import inspect
 import json
 import os
 import platform
@@ -103,10 +101,13 @@ def registered_environments() -> list[dict[str, Any]]:
     """Id, summary and longest episode of each DexVid environment, in alphabetical order."""
     import gymnasium
 
-    import dexvid_envs  # noqa: F401  (registers them)
+    from dexvid_envs.registration import REGISTRATIONS  # by importing the package they are registered too
 
+    summaries = {entry.id: entry.summary for entry in REGISTRATIONS}
     specs = [spec for name, spec in sorted(gymnasium.registry.items()) if name.startswith("DexVid-")]
-    return [{"id": spec.id, "summary": _summary(spec), "max_episode_steps": spec.max_episode_steps} for spec in specs]
+    return [
+        {"id": spec.id, "summary": summaries.get(spec.id, ""), "max_episode_steps": spec.max_episode_steps} for spec in specs
+    ]
 
 
 def examine() -> list[Finding]:
@@ -146,21 +147,6 @@ def _read_words(path: str) -> list[str]:
         return Path(path).read_text().split()
     except OSError:
         return []
-
-
-def _summary(spec: Any) -> str:
-    """The first line of the docstring of the task's module, class or, failing that, of the environment's class."""
-    for target in (*spec.kwargs.values(), spec.entry_point):
-        found = target
-        if isinstance(target, str) and target.count(":") == 1:
-            module_name, name = target.split(":")
-            try:
-                found = getattr(importlib.import_module(module_name), name)
-            except (ImportError, AttributeError):
-                continue
-        if inspect.isclass(found) and found.__doc__:
-            return inspect.cleandoc(found.__doc__).splitlines()[0]
-    return ""
 
 
 def _memory_finding() -> Finding:
