@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import binary_erosion, median_filter
 from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
@@ -21,7 +21,8 @@ MIN_REST_FRAMES = 3
 STALE_STEP_M = 0.001  # a wrist that moves less than this while the object moves is a repeated result
 MOVING_STEP_M = 0.003  # a step of the smoothed object that counts as moving
 SPIKE_M = 0.020  # distance from the running median that counts as a wrong frame
-CATCH_UP_STEP_M = 0.025  # step of the wrist, or mean step of the hand, that is a jump at any plausible frame rate
+JUMP_STEP_M = 0.018  # a step of the hand shorter than this is never a jump ...
+JUMP_RATIO = 2.0  # ... and a longer one is when it exceeds the median step around it by this factor
 SMOOTHING_FRAMES = 7  # window of the Savitzky-Golay filters, order 2
 STEADY_HEADING_RAD = np.deg2rad(15.0)  # circular spread within a window below which a heading is believed
 
@@ -48,7 +49,8 @@ class CleanHand:
         confidence: (T,) in [0, 1]; 0 where interpolated.
         stale: (T,) bool, the wrist repeats while the object moves.
         spike: (T,) bool, far from the running median.
-        jump: (T,) bool, a step too long for a hand.
+        jump: (T,) bool, a step far longer than those around it.
+        drifted: (T,) bool, slid over the object it holds and was shifted back; set by the caller who shifts.
     """
 
     keypoints: FloatArray
@@ -56,11 +58,12 @@ class CleanHand:
     stale: BoolArray
     spike: BoolArray
     jump: BoolArray
+    drifted: BoolArray
 
     @property
     def flagged(self) -> BoolArray:
         """(T,) bool, any doubt."""
-        return self.stale | self.spike | self.jump
+        return self.stale | self.spike | self.jump | self.drifted
 
 
 def running_median(values: FloatArray, frames: int = 5) -> FloatArray:
@@ -140,21 +143,23 @@ def clean_hand(keypoints: FloatArray, object_centre: FloatArray, replace: bool) 
     hand_step = np.linalg.norm(np.diff(keypoints, axis=0, prepend=keypoints[:1]), axis=2).mean(axis=1)
     calm_object = smooth(running_median(object_centre))
     moving = np.linalg.norm(np.diff(calm_object, axis=0, prepend=calm_object[:1]), axis=1) > MOVING_STEP_M
+    moving = binary_erosion(moving, np.ones(3))  # smoothing lets the motion begin early and end late
     stale = (wrist_step < STALE_STEP_M) & moving
     stale[0] = False
     spike = np.linalg.norm(keypoints - running_median(keypoints), axis=2).mean(axis=1) > SPIKE_M
-    jump = (np.maximum(wrist_step, hand_step) > CATCH_UP_STEP_M) & ~spike
-    bad = stale | spike
+    step = np.maximum(wrist_step, hand_step)
+    jump = (step > np.maximum(JUMP_STEP_M, JUMP_RATIO * running_median(step, SMOOTHING_FRAMES))) & ~spike
+    bad, drifted = stale | spike, np.zeros(len(keypoints), dtype=bool)
     if bad.all() or not replace:
         confidence = np.where(bad, 0.25, np.where(jump, 0.5, 1.0))
-        return CleanHand(keypoints.copy(), confidence, stale, spike, jump)
+        return CleanHand(keypoints.copy(), confidence, stale, spike, jump, drifted)
     good = np.flatnonzero(~bad)
     flat = keypoints.reshape(len(keypoints), -1)
     frames = np.arange(len(flat))
     filled = np.stack([np.interp(frames, good, column[good]) for column in flat.T], axis=1).reshape(keypoints.shape)
     lengths = [float(np.median(np.linalg.norm(keypoints[:, b] - keypoints[:, a], axis=1))) for a, b in HAND_BONES]
     confidence = np.where(bad, 0.0, np.where(jump, 0.5, 1.0))
-    return CleanHand(lock_bones(smooth(filled), lengths), confidence, stale, spike, jump)
+    return CleanHand(lock_bones(smooth(filled), lengths), confidence, stale, spike, jump, drifted)
 
 
 def lock_bones(keypoints: FloatArray, lengths: list[float]) -> FloatArray:
@@ -169,7 +174,8 @@ def hand_side(keypoints: FloatArray) -> str:
     """Tells "right" from "left" by the side towards which the fingers of (T, 21, 3) bend; any right-handed frame."""
     forward = keypoints[:, 9] - keypoints[:, 0]
     across = keypoints[:, 17] - keypoints[:, 5]  # index to little
-    bend = keypoints[:, [8, 12, 16, 20]].mean(axis=1) - keypoints[:, [5, 9, 13, 17]].mean(axis=1)
+    fingers = keypoints[:, 5:].reshape(len(keypoints), 4, 4, 3)
+    bend = (fingers[:, :, 3] - fingers[:, :, 2] - fingers[:, :, 1] + fingers[:, :, 0]).mean(axis=1)  # last bones against first
     return "right" if float(np.median(np.einsum("ti,ti->t", np.cross(forward, across), bend))) > 0 else "left"
 
 
@@ -222,3 +228,27 @@ def steady_heading(heading: FloatArray, moving: BoolArray, frames: int = 9) -> t
 def _circular_spread(direction: np.ndarray) -> float:
     length = min(abs(complex(direction.mean())), 1.0)
     return float(np.sqrt(-2.0 * np.log(max(length, 1e-12))))
+
+
+def grasp_drift(tips: FloatArray, centre: FloatArray, rests: Rests) -> FloatArray:
+    """How far the fingertips' mean slides over the object while it is carried, which a hand that holds it cannot do.
+
+    The reference is the grasp in the first half of the carried part. Before it the drift fades in over as many frames as the
+    filter is long; after it the last value holds, so that the hand's letting go stays as recorded.
+
+    Args:
+        tips: (T, 3) m, mean of the fingertips.
+        centre: (T, 3) m, the object's centre.
+        rests: where the object rests.
+
+    Returns:
+        (T, 3) m, to be subtracted from the hand.
+    """
+    carried = (tips - centre)[rests.lift : rests.place]
+    held = smooth(running_median(carried - np.median(carried[: max(1, len(carried) // 2)], axis=0)))
+    drift = np.zeros_like(tips)
+    drift[rests.lift : rests.place] = held
+    drift[rests.place :] = held[-1]
+    lead = min(SMOOTHING_FRAMES, rests.lift)
+    drift[rests.lift - lead : rests.lift] = np.linspace(0, 1, lead + 1)[:-1, None] * held[0]
+    return drift
