@@ -21,8 +21,6 @@ from dexvid_envs.errors import InputFileError, OptionError
 
 ROOT = Path(__file__).resolve().parents[1]
 MUSTARD = Path(os.environ.get("DEXVID_SHARED", ROOT.parent / "shared")) / "data" / "dexmv_mustard"
-if not MUSTARD.is_dir():  # the variable may also name the data folder itself
-    MUSTARD = MUSTARD.parents[1] / "dexmv_mustard"
 needs_mustard = pytest.mark.skipif(
     not MUSTARD.is_dir(), reason=f"the recorded mustard bottle is not at {MUSTARD}; set DEXVID_SHARED to the shared folder"
 )
