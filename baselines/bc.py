@@ -1,0 +1,356 @@
+"""Behaviour cloning: an actor that imitates demonstrations step by step, by regression with an L1 loss.
+
+L1 on actions as in HOP (Singh et al., "Hand-Object Interaction Pretraining from Videos"); input noise against the drift of
+closed-loop rollouts, averaged weights against the swing of single checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.checkpoint import (
+    Checkpoint,
+    load_training_state,
+    module_tensors,
+    optimizer_tensors,
+    restore_module,
+    restore_optimizer,
+    save_training_state,
+)
+from baselines.mlp import MlpActor, MlpConfig, faster_thread_count, torch_threads
+from baselines.progress import ProgressCallback, RunLog, TrainProgress
+from demos.demonstration import Demonstration
+from demos.files import atomic_path
+from dexvid_envs.errors import DexVidError, OptionError
+
+STATE_NAME = "training_state.safetensors"
+_HELD_OUT_ROWS = 8192  # enough for a held-out loss to two digits
+
+
+@dataclasses.dataclass(frozen=True)
+class CloneConfig:
+    """Settings of behaviour cloning; change `max_seconds` or `max_steps` first, then `input_noise`.
+
+    Attributes:
+        max_steps: gradient steps; with `max_seconds` unset the run is repeatable bit for bit on one machine.
+        max_seconds: ends earlier after this wall time, the learning rate's schedule fitted to it; None for steps alone.
+        batch_size: transitions a step.
+        learning_rate: peak of a cosine schedule that falls to 1 % after a linear warm-up.
+        warmup_fraction: part of the run that the warm-up takes.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of the gradient.
+        hidden: widths of the hidden layers.
+        input_noise: standard deviation of Gaussian noise on normalised observations.
+        std_floor: smallest standard deviation of the normalisation, in the observation's unit (m, rad, m/s, rad/s).
+        ema_decay: decay a step of the averaged weights, which become the policy.
+        hold_steps: every demonstration is extended by this many steps of holding still in its last state.
+        held_out_fraction: part of the episodes kept for the held-out loss; never fewer than one where there are two or more.
+        report_every_steps: steps between reports.
+        save_every_s: wall time between savings of the training state (with a run folder).
+        threads: torch threads; 0 takes one, or in runs by wall time whichever of one and all cores is faster at the start.
+    """
+
+    max_steps: int = 6000
+    max_seconds: float | None = None
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    warmup_fraction: float = 0.03
+    weight_decay: float = 1e-4
+    gradient_clip: float = 1.0
+    hidden: tuple[int, ...] = (512, 512, 256)
+    input_noise: float = 0.05
+    std_floor: float = 0.01
+    ema_decay: float = 0.998
+    hold_steps: int = 10
+    held_out_fraction: float = 0.03
+    report_every_steps: int = 100
+    save_every_s: float = 20.0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        positive = {"max_steps": self.max_steps, "batch_size": self.batch_size, "report_every_steps": self.report_every_steps}
+        positive |= {"learning_rate": self.learning_rate, "gradient_clip": self.gradient_clip, "std_floor": self.std_floor}
+        positive |= {} if self.max_seconds is None else {"max_seconds": self.max_seconds}
+        for name, value in positive.items():
+            if not value > 0:
+                raise OptionError(f"{name} has to be positive, got {value}")
+        for name, value in {"held_out_fraction": self.held_out_fraction, "ema_decay": self.ema_decay}.items():
+            if not 0 <= value < 1:
+                raise OptionError(f"{name} has to be at least 0 and less than 1, got {value}")
+        if min(self.input_noise, self.hold_steps, self.weight_decay, self.warmup_fraction) < 0:
+            raise OptionError("input_noise, hold_steps, weight_decay and warmup_fraction must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class CloneResult:
+    """A cloned actor and how its training went.
+
+    Attributes:
+        checkpoint: the actor with averaged weights; save it with `checkpoint.save(folder)`.
+        history: one row for each report: step, loss, held_out_loss, learning_rate, elapsed_s.
+        seconds: wall time, earlier sittings included.
+        steps: gradient steps done.
+        transitions: training transitions, hold steps included.
+        held_out_loss: last L1 loss on the held-out episodes, or None where none were held out.
+    """
+
+    checkpoint: Checkpoint
+    history: list[dict[str, float]]
+    seconds: float
+    steps: int
+    transitions: int
+    held_out_loss: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+    """Observations (M, D) and actions (M, A) of the training and of the held-out episodes, and a hash of them all."""
+
+    train: tuple[Tensor, Tensor]
+    held_out: tuple[Tensor, Tensor] | None
+    sha256: str
+
+
+def train_clone(
+    demonstrations: Sequence[Demonstration],
+    config: CloneConfig | None = None,
+    *,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+    run_folder: Path | None = None,
+    resume: bool = False,
+) -> CloneResult:
+    """Clones an actor from demonstrations of one environment and control mode.
+
+    Args:
+        demonstrations: what to imitate; all of it, so leave out failures beforehand.
+        config: settings.
+        seed: of the initial weights, the split, the batches and the noise.
+        progress: called at every report.
+        run_folder: gets `config.json`, `progress.csv`, TensorBoard events, the training state and, at the end, `checkpoint/`.
+        resume: goes on from the training state in `run_folder`; without a wall-time budget the result equals an unbroken run's.
+
+    Raises:
+        DexVidError: the demonstrations do not fit together, or hold values that are not finite.
+        InputFileError: there is no training state to resume from, or it is another run's.
+    """
+    config = config or CloneConfig()
+    check_same_kind(demonstrations)
+    data = _prepare(demonstrations, config, seed)
+    trainer = _Trainer(data, config, seed)
+    state_path = None if run_folder is None else run_folder / STATE_NAME
+    if resume:
+        if state_path is None:
+            raise OptionError("resume needs the run_folder of the run to go on with")
+        trainer.load(state_path)
+    if run_folder is not None:
+        _write_config(run_folder, config, seed, demonstrations)
+    threads = config.threads or (1 if config.max_seconds is None else faster_thread_count(trainer.actor, config.batch_size))
+    with RunLog(run_folder, trainer.step if resume else None) as log, torch_threads(threads):
+        _run(trainer, log, progress, state_path)
+    held_out_loss = trainer.held_out_loss()
+    first = demonstrations[0]
+    training = {
+        "algorithm": "bc",
+        "config": dataclasses.asdict(config),
+        "seed": seed,
+        "demonstrations": len(demonstrations),
+        "transitions": len(data.train[0]),
+        "data_sha256": data.sha256,
+        "steps": trainer.step,
+        "held_out_loss": held_out_loss,
+    }
+    checkpoint = Checkpoint(trainer.average, first.env_id, common_options(demonstrations), first.control_mode, training)
+    if run_folder is not None:
+        checkpoint.save(run_folder / "checkpoint")
+    return CloneResult(checkpoint, log.rows, trainer.elapsed_s, trainer.step, len(data.train[0]), held_out_loss)
+
+
+class _Trainer:
+    """The network, its average and its optimiser, advanced one batch at a time; everything it depends on can be saved."""
+
+    def __init__(self, data: _Data, config: CloneConfig, seed: int) -> None:
+        self.data, self.config = data, config
+        self.identity = {"config": dataclasses.asdict(config), "seed": seed, "data_sha256": data.sha256}
+        observations, actions = data.train
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.actor = MlpActor(MlpConfig(observations.shape[1], actions.shape[1], config.hidden))
+        self.actor.normalizer.fit(observations, config.std_floor)
+        self.average = copy.deepcopy(self.actor).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.actor.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.generator = torch.Generator().manual_seed(seed)
+        self.step, self.elapsed_s = 0, 0.0
+
+    @property
+    def fraction(self) -> float:
+        """Done part of the budget."""
+        by_time = 0.0 if self.config.max_seconds is None else self.elapsed_s / self.config.max_seconds
+        return min(1.0, max(self.step / self.config.max_steps, by_time))
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then a cosine to 1 % of the peak."""
+        fraction, warmup = self.fraction, self.config.warmup_fraction
+        if fraction < warmup:
+            return self.config.learning_rate * max(fraction / warmup, 0.01)
+        cosine = 0.5 * (1.0 + math.cos(math.pi * (fraction - warmup) / max(1.0 - warmup, 1e-9)))
+        return self.config.learning_rate * (0.01 + 0.99 * cosine)
+
+    def train_batch(self) -> Tensor:
+        """One gradient step; returns its L1 loss (a scalar)."""
+        config, (observations, actions) = self.config, self.data.train
+        started = time.perf_counter()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        rows = torch.randint(len(observations), (config.batch_size,), generator=self.generator)
+        inputs = self.actor.normalizer(observations[rows])  # (B, D)
+        inputs += config.input_noise * torch.randn(inputs.shape, generator=self.generator)
+        loss = torch.nn.functional.l1_loss(self.actor.layers(inputs), actions[rows])
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.actor.parameters(), config.gradient_clip)
+        self.optimizer.step()
+        self.step += 1
+        decay = min(config.ema_decay, self.step / (self.step + 10))  # young averages forget faster
+        with torch.no_grad():
+            for mean, latest in zip(self.average.parameters(), self.actor.parameters(), strict=True):
+                mean.lerp_(latest, 1.0 - decay)
+        self.elapsed_s += time.perf_counter() - started
+        return loss.detach()
+
+    def held_out_loss(self) -> float | None:
+        """L1 loss of the averaged weights on the held-out episodes."""
+        if self.data.held_out is None:
+            return None
+        observations, actions = self.data.held_out
+        with torch.inference_mode():
+            return float(torch.nn.functional.l1_loss(self.average(observations), actions))
+
+    def save(self, path: Path) -> None:
+        """Writes everything that the rest of the run depends on."""
+        tensors = module_tensors(self.actor, "actor.") | module_tensors(self.average, "average.")
+        tensors |= optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
+        save_training_state(path, tensors, {"identity": self.identity, "step": self.step, "elapsed_s": self.elapsed_s})
+
+    def load(self, path: Path) -> None:
+        """Restores what `save` wrote.
+
+        Raises:
+            OptionError: the state is of a run with another config, seed or dataset.
+        """
+        tensors, meta = load_training_state(path)
+        identity = json.loads(json.dumps(self.identity))
+        different = [name for name, value in identity.items() if meta["identity"].get(name) != value]
+        if different:
+            raise OptionError(
+                f"{path} is of a run with another {' and '.join(different)}; resume with the settings in config.json "
+                "beside it, or start without --resume"
+            )
+        restore_module(self.actor, tensors, "actor.", path)
+        restore_module(self.average, tensors, "average.", path)
+        restore_optimizer(self.optimizer, tensors)
+        self.generator.set_state(tensors["generator"])
+        self.step, self.elapsed_s = int(meta["step"]), float(meta["elapsed_s"])
+
+
+def _run(trainer: _Trainer, log: RunLog, progress: ProgressCallback | None, state_path: Path | None) -> None:
+    """Trains to the end of the budget, with reports and regular savings of the training state."""
+    config = trainer.config
+    saved_at = trainer.elapsed_s
+    losses: list[Tensor] = []
+    while trainer.fraction < 1.0:
+        learning_rate = trainer.learning_rate()
+        losses.append(trainer.train_batch())
+        if trainer.step % config.report_every_steps == 0 or trainer.fraction >= 1.0:
+            started = time.perf_counter()
+            loss, held_out = float(torch.stack(losses).mean()), trainer.held_out_loss()
+            losses.clear()
+            if not math.isfinite(loss):
+                raise DexVidError(f"the loss is {loss} at step {trainer.step}; lower learning_rate ({config.learning_rate})")
+            figures = {"loss": loss, "learning_rate": learning_rate, "elapsed_s": trainer.elapsed_s}
+            figures |= {} if held_out is None else {"held_out_loss": held_out}
+            log.write(trainer.step, figures)
+            if progress is not None:
+                progress(TrainProgress("clone", trainer.step, trainer.fraction, trainer.elapsed_s, figures))
+            trainer.elapsed_s += time.perf_counter() - started
+            if state_path is not None and (trainer.elapsed_s - saved_at >= config.save_every_s or trainer.fraction >= 1.0):
+                trainer.save(state_path)
+                saved_at = trainer.elapsed_s
+
+
+def check_same_kind(demonstrations: Sequence[Demonstration]) -> None:
+    """Refuses a mixture that one actor cannot imitate.
+
+    Raises:
+        DexVidError: there is none, or environment, control mode or sizes differ.
+    """
+    if not demonstrations:
+        raise DexVidError("there is no demonstration to clone: the dataset is empty")
+    kinds = {(one.env_id, one.control_mode, one.observations.shape[1], one.actions.shape[1]) for one in demonstrations}
+    if len(kinds) > 1:
+        first, second, *_ = sorted(kinds)
+        raise DexVidError(
+            "the demonstrations do not fit together: (environment, control mode, observation size, action size) is "
+            f"{first} in one and {second} in another; clone them separately"
+        )
+    for index, one in enumerate(demonstrations):
+        if not (np.isfinite(one.observations).all() and np.isfinite(one.actions).all()):
+            raise DexVidError(f"demonstration {index} holds NaN or infinity in its observations or actions; leave it out")
+
+
+def common_options(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """The environment options that all demonstrations share."""
+    first = demonstrations[0].env_options
+    return {name: value for name, value in first.items() if all(one.env_options.get(name) == value for one in demonstrations)}
+
+
+def _prepare(demonstrations: Sequence[Demonstration], config: CloneConfig, seed: int) -> _Data:
+    """Splits by episode and stacks the transitions."""
+    count = len(demonstrations)
+    held_count = 0
+    if config.held_out_fraction > 0 and count >= 2:
+        held_count = min(count - 1, max(1, round(config.held_out_fraction * count)))
+    order = np.random.default_rng(seed).permutation(count)
+    train = _stack([demonstrations[i] for i in sorted(order[held_count:])], config.hold_steps)
+    held_out = None
+    if held_count:
+        held_out = _stack([demonstrations[i] for i in sorted(order[:held_count])], hold_steps=0)
+        held_out = (held_out[0][:_HELD_OUT_ROWS], held_out[1][:_HELD_OUT_ROWS])
+    digest = hashlib.sha256()
+    for one in demonstrations:
+        digest.update(np.ascontiguousarray(one.observations).data)
+        digest.update(np.ascontiguousarray(one.actions).data)
+    return _Data(train, held_out, digest.hexdigest())
+
+
+def _stack(demonstrations: Sequence[Demonstration], hold_steps: int) -> tuple[Tensor, Tensor]:
+    """Observations (M, D) and actions (M, A) of all steps, each episode followed by `hold_steps` of holding still."""
+    observations, actions = [], []
+    for one in demonstrations:
+        hold = np.zeros_like(one.actions[-1]) if one.control_mode.endswith("_delta") else one.actions[-1]
+        observations += [one.observations[:-1], np.repeat(one.observations[-1:], hold_steps, axis=0)]
+        actions += [one.actions, np.repeat(hold[None], hold_steps, axis=0)]
+    return (
+        torch.from_numpy(np.concatenate(observations).astype(np.float32)),
+        torch.from_numpy(np.concatenate(actions).astype(np.float32)),
+    )
+
+
+def _write_config(run_folder: Path, config: CloneConfig, seed: int, demonstrations: Sequence[Demonstration]) -> None:
+    content = {"algorithm": "bc", "seed": seed, "config": dataclasses.asdict(config), "env_id": demonstrations[0].env_id}
+    with atomic_path(run_folder / "config.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,96 @@
+"""`dexvid evaluate`: success rate of any policy over the published seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from baselines.commands import EVALUATE
+from baselines.evaluate import EVALUATION_SEED, evaluate, make_vector_env
+from baselines.policy import load_policy
+from dexvid_envs.cli import parse_config
+from dexvid_envs.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArguments:
+    """What to evaluate, where and how often."""
+
+    policy: str
+    """a checkpoint or run folder, module:Class, "zero" or "random" """
+    env: str | None = None
+    """environment id; by default the checkpoint's own"""
+    episodes: int = 200
+    """number of episodes"""
+    seed: int = EVALUATION_SEED
+    """episode i is reset with this seed plus i"""
+    num_envs: int = 50
+    """environments side by side; does not change the result"""
+    env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
+    json: Path | None = None
+    """file for all figures and episodes"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    config = parse_config(EvaluateArguments, EVALUATE, arguments)
+    env_id, options = _environment(config)
+    probe = make_vector_env(env_id, 1, options)
+    policy = load_policy(config.policy, probe)
+    probe.close()
+    print(f"{config.policy} in {env_id}, {config.episodes} episodes from seed {config.seed}, options {options}")
+    result = evaluate(
+        policy,
+        env_id,
+        episodes=config.episodes,
+        seed=config.seed,
+        env_options=options,
+        num_envs=config.num_envs,
+        progress=lambda done: print(f"  {done} of {config.episodes} episodes", flush=True),
+    )
+    print(f"success at the end:  {result.success}")
+    print(f"success at any time: {result.ever_success}")
+    print(f"mean return {result.mean_return:.2f}, mean length {result.mean_length:.0f} steps")
+    for name, rate in result.per_object.items():
+        print(f"  {name}: {rate}")
+    if config.json is not None:
+        result.save(config.json, policy=config.policy)
+        print(f"wrote {config.json}")
+    return 0
+
+
+def _environment(config: EvaluateArguments) -> tuple[str, dict[str, Any]]:
+    """Environment id and options: the checkpoint's own, overridden by those given."""
+    given = parse_options(config.env_option)
+    if ":" in config.policy or not Path(config.policy).exists():
+        if config.env is None:
+            raise OptionError(f"policy {config.policy!r} names no environment of its own; add --env ID")
+        return config.env, given
+    from baselines.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(Path(config.policy))
+    return config.env or checkpoint.env_id, {**checkpoint.make_options(), **given}
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Environment options from NAME=VALUE; values are read as JSON where they are JSON, as text otherwise.
+
+    Raises:
+        OptionError: an entry has no "=".
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not (name and separator):
+            raise OptionError(f"environment option {pair!r}: expected NAME=VALUE, such as bottle=mustard")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options

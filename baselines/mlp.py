@@ -1,0 +1,133 @@
+"""The multilayer perceptron actor with its input normalisation, and its `Policy` for rollouts."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dexvid_envs.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class MlpConfig:
+    """Shape of the actor.
+
+    Attributes:
+        observation_size: D of the flat state observation.
+        action_size: A.
+        hidden: widths of the hidden layers.
+        input_clip: normalised observations are clipped to this distance from 0, standard deviations.
+    """
+
+    observation_size: int
+    action_size: int
+    hidden: tuple[int, ...] = (512, 512, 256)
+    input_clip: float = 8.0
+
+    def __post_init__(self) -> None:
+        if min(self.observation_size, self.action_size, *self.hidden) < 1 or not self.input_clip > 0:
+            raise OptionError(f"all sizes of the network and its input_clip have to be positive, got {self}")
+
+
+class Normalizer(nn.Module):
+    """clip((observation - mean) / std), with the figures of the training data kept as buffers."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int, clip: float) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def fit(self, observations: Tensor, std_floor: float) -> None:
+        """Takes mean and standard deviation (at least `std_floor`, in the observation's own unit) from (M, D) data."""
+        self.mean.copy_(observations.double().mean(dim=0))
+        self.std.copy_(observations.double().std(dim=0, unbiased=False).clamp_min(std_floor))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        return ((observation - self.mean) / self.std).clamp(-self.clip, self.clip)
+
+
+def make_layers(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers of the given sizes with ELU between them."""
+    layers: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        layers += [nn.ELU()] * (index > 0) + [nn.Linear(inputs, outputs)]
+    return nn.Sequential(*layers)
+
+
+class MlpActor(nn.Module):
+    """Observation (N, D) to the mean action (N, A); linear at the end, the environment clips to [-1, 1]."""
+
+    def __init__(self, config: MlpConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.normalizer = Normalizer(config.observation_size, config.input_clip)
+        self.layers = make_layers((config.observation_size, *config.hidden, config.action_size))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """See the class."""
+        return self.layers(self.normalizer(observation))
+
+
+class MlpPolicy:
+    """Rollouts of an actor, memoryless.
+
+    It computes in double precision and rounds the action to float32, so that an action does not depend on the size of the batch
+    it was computed in (the roundings of a matrix product do): evaluations agree for any number of environments.
+    """
+
+    def __init__(self, actor: MlpActor) -> None:
+        self._actor = copy.deepcopy(actor).double().eval().requires_grad_(False)
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Policy`; actions are clipped to [-1, 1]."""
+        with torch.inference_mode():
+            actions = self._actor(torch.from_numpy(np.asarray(observation, dtype=np.float64)))
+        return actions.clamp(-1.0, 1.0).float().numpy()
+
+
+def faster_thread_count(actor: MlpActor, batch_size: int) -> int:
+    """One thread or all cores, whichever takes a gradient step on such a batch faster just now; the actor is not changed.
+
+    On a busy machine several threads wait for each other and can be many times slower than one.
+    """
+    probe = copy.deepcopy(actor)
+    batch = torch.zeros(batch_size, actor.config.observation_size)
+    seconds: dict[int, float] = {}
+    for count in {1, os.cpu_count() or 1}:
+        with torch_threads(count):
+            times = []
+            for _ in range(5):
+                started = time.perf_counter()
+                probe(batch).sum().backward()
+                times.append(time.perf_counter() - started)
+        seconds[count] = float(np.median(times))
+    return min(seconds, key=lambda count: seconds[count])
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Runs torch with `count` threads inside the block; one beside a busy physics pool, all cores for updates."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
