@@ -1,0 +1,351 @@
+"""Playing demonstrations in the simulator: recording actions as a demonstration, and replaying one to see whether it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from demos.demonstration import Demonstration, Tier
+from demos.provenance import model_hash, to_json, versions
+from demos.rescore import rescore
+from dexvid_envs.env import DexVidEnv
+from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.registration import register_environments
+from dexvid_envs.simulation import STATE_SPEC
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+class ClosedLoopPolicy(Protocol):
+    """What `replay` asks of a policy: that of `baselines`, for a batch of one."""
+
+    def reset(self, mask: BoolArray) -> None:
+        """A new episode begins in the rows where `mask` (N,) is true."""
+        ...
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Actions (N, A) in [-1, 1] for the observations (N, D)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayOutcome:
+    """What a replay gave, beside what was stored.
+
+    Attributes:
+        tier: of the demonstration.
+        num_steps: T.
+        success: the task's success after the last step.
+        success_ever: the task's success after any step.
+        stored_success: success after the last step as stored.
+        rescored_success: the same from the stored states by independent code; None for a task that has none yet.
+        object_distance_m: of the moved object to its target at the end; None where the task gives no distance.
+        state_deviation: largest absolute difference of any number of any state; None in closed loop.
+        object_deviation_mean_m, object_deviation_max_m: distance of the moved object to its stored path.
+        same_build: model and versions are those of the recording; None where the provenance does not say.
+    """
+
+    tier: Tier
+    num_steps: int
+    success: bool
+    success_ever: bool
+    stored_success: bool
+    rescored_success: bool | None
+    object_distance_m: float | None
+    state_deviation: float | None
+    object_deviation_mean_m: float
+    object_deviation_max_m: float
+    same_build: bool | None
+
+    @property
+    def keeps_contract(self) -> bool:
+        """The stored outcome again and, in open loop on the same build, exactly the stored states.
+
+        A successful demonstration has to succeed, by the task's code and by the independent one; nothing is asked of kinematic
+        ones.
+        """
+        if self.tier == "kinematic":
+            return True
+        exact = self.state_deviation is None or self.state_deviation == 0.0 or self.same_build is False
+        scored = self.tier != "successful" or (self.success and self.rescored_success is not False)
+        return exact and scored and self.success == self.stored_success
+
+
+class Player:
+    """One environment in which demonstrations are recorded and replayed one after the other.
+
+    Attributes:
+        env: the environment, without wrappers.
+        model_sha256: hash of its model before the first reset.
+    """
+
+    def __init__(self, env_id: str, env_options: Mapping[str, Any], control_mode: str) -> None:
+        """Raises: OptionError: the environment or an option is unknown."""
+        self.env_id, self.env_options, self.control_mode = env_id, dict(env_options), control_mode
+        self.env = _make_env(env_id, self.env_options, control_mode)
+        self.model_sha256 = model_hash(self.env.model)
+        self._object_body_id = _moved_body(self.env)
+
+    def fits(self, demonstration: Demonstration) -> bool:
+        """Whether the demonstration belongs to this environment with these options."""
+        mine = (self.env_id, to_json(self.env_options), self.control_mode)
+        return mine == (demonstration.env_id, to_json(demonstration.env_options), demonstration.control_mode)
+
+    def close(self) -> None:
+        """Frees the renderer, if there is one."""
+        self.env.close()
+
+    def record(
+        self,
+        actions: ArrayLike,
+        *,
+        reset_options: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        tier: Tier = "kinematic",
+        source_frame: ArrayLike | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Demonstration:
+        """Plays (T, A) actions from a reset and keeps everything.
+
+        Args:
+            actions: (T, A) in [-1, 1].
+            reset_options: options of the reset; `{"state": ...}` goes on from a saved state.
+            seed: of the reset.
+            tier: of the result.
+            source_frame: (T + 1,) frame of the source video behind each step; by default -1, none.
+            provenance: JSON values; model hash, versions and reset are added where it does not have them.
+
+        Raises:
+            ActionError: an action has a wrong size or is not finite.
+            DexVidError: the simulation became unstable, or tier "successful" is claimed without success after the last step.
+        """
+        played = np.array(actions, dtype=np.float32)
+        if played.ndim != 2 or not len(played):
+            raise DexVidError(f"the actions have shape {played.shape}; expected (steps, action size) with at least one step")
+        steps = len(played)
+        frames = np.full(steps + 1, -1) if source_frame is None else source_frame
+        trace = _Trace(self.env, self._object_body_id)
+        observation, _ = self.env.reset(seed=seed, options=dict(reset_options or {}))
+        trace.add_frame(observation)
+        for step, action in enumerate(played):
+            observation, reward, _, _, info = self.env.step(action)
+            if info["unstable"]:
+                raise DexVidError(f"the simulation became unstable at step {step} of {steps}; give smaller or smoother actions")
+            trace.add_frame(observation)
+            trace.rewards.append(reward)
+            trace.successes.append(info["success"])
+        if tier == "successful" and not trace.successes[-1]:
+            raise DexVidError("this episode does not end in the task's success: expected tier 'kinematic' or 'replayable'")
+        started = {"seed": seed, "options": "state" if "state" in (reset_options or {}) else to_json(reset_options or {})}
+        facts = {"model_sha256": self.model_sha256, "versions": versions(), "reset": started}
+        return Demonstration(
+            env_id=self.env_id,
+            env_options=self.env_options,
+            control_mode=self.control_mode,
+            observations=np.stack(trace.observations),
+            actions=played,
+            rewards=np.array(trace.rewards, dtype=np.float64),
+            successes=np.array(trace.successes, dtype=bool),
+            states=np.stack(trace.states),
+            memory={name: np.stack([frame[name] for frame in trace.memory]) for name in trace.memory[0]},
+            object_pos_world=np.stack(trace.object_pos_world),
+            source_frame=np.array(frames, dtype=np.int64),
+            tier=tier,
+            provenance=facts | dict(provenance or {}),
+        )
+
+    def replay(
+        self,
+        demonstration: Demonstration,
+        policy: ClosedLoopPolicy | None = None,
+        on_frame: Callable[[DexVidEnv], None] | None = None,
+    ) -> ReplayOutcome:
+        """Starts in the first stored state and plays the stored actions, or those of a policy, for as many steps.
+
+        Args:
+            demonstration: of this environment (`fits`).
+            policy: acts in closed loop instead of the stored actions.
+            on_frame: called after the reset and after each step, for rendering.
+
+        Raises:
+            DexVidError: the demonstration was made in an environment of another build, whose states do not fit.
+        """
+        self._expect_fitting(demonstration)
+        env = self.env
+        trace = _Trace(env, self._object_body_id)
+        observation, info = env.reset(options=demonstration.reset_options(0))
+        trace.add_frame(observation)
+        if policy is not None:
+            policy.reset(np.ones(1, dtype=bool))
+        for action in demonstration.actions:
+            if on_frame is not None:
+                on_frame(env)
+            chosen = action if policy is None else policy.act(observation[None])[0]
+            observation, _, _, _, info = env.step(chosen)
+            trace.add_frame(observation)
+            trace.successes.append(info["success"])
+        if on_frame is not None:
+            on_frame(env)
+        off_path = np.linalg.norm(np.stack(trace.object_pos_world) - demonstration.object_pos_world, axis=-1)  # (T + 1,) m
+        rescored = rescore(demonstration, env.model)
+        return ReplayOutcome(
+            tier=demonstration.tier,
+            num_steps=demonstration.num_steps,
+            success=trace.successes[-1],
+            success_ever=any(trace.successes),
+            stored_success=bool(demonstration.successes[-1]),
+            rescored_success=None if rescored is None else bool(rescored[-1]),
+            object_distance_m=next((value for name, value in info.items() if name.endswith("_distance_m")), None),
+            state_deviation=float(np.abs(np.stack(trace.states) - demonstration.states).max()) if policy is None else None,
+            object_deviation_mean_m=float(off_path.mean()),
+            object_deviation_max_m=float(off_path.max()),
+            same_build=self._same_build(demonstration),
+        )
+
+    def _expect_fitting(self, demonstration: Demonstration) -> None:
+        if not self.fits(demonstration):
+            raise DexVidError(
+                f"the demonstration is of {demonstration.env_id} {dict(demonstration.env_options)} "
+                f"({demonstration.control_mode}); this player has {self.env_id} {self.env_options} ({self.control_mode}); "
+                "make a Player for it"
+            )
+        stored, expected = demonstration.states.shape[1:], (mujoco.mj_stateSize(self.env.model, STATE_SPEC),)
+        if stored != expected:
+            made_with = demonstration.provenance.get("versions", "unknown versions")
+            raise DexVidError(
+                f"the demonstration's states have shape {stored}, those of {self.env_id} {expected}: it was made with another "
+                f"build ({made_with}); install that one or make the demonstration again"
+            )
+
+    def _same_build(self, demonstration: Demonstration) -> bool | None:
+        stored = demonstration.provenance.get("model_sha256"), demonstration.provenance.get("versions")
+        return None if None in stored else stored == (self.model_sha256, versions())
+
+
+def record(
+    env_id: str, env_options: Mapping[str, Any], control_mode: str, actions: ArrayLike, **arguments: Any
+) -> Demonstration:
+    """Plays actions in a fresh environment; further arguments as in `Player.record`, which is quicker for many."""
+    player = Player(env_id, env_options, control_mode)
+    try:
+        return player.record(actions, **arguments)
+    finally:
+        player.close()
+
+
+def replay(demonstration: Demonstration, policy: ClosedLoopPolicy | None = None) -> ReplayOutcome:
+    """Replays one demonstration in a fresh environment; see `Player.replay`, which is quicker for many."""
+    player = Player(demonstration.env_id, demonstration.env_options, demonstration.control_mode)
+    try:
+        return player.replay(demonstration, policy)
+    finally:
+        player.close()
+
+
+def demonstrations_from_batch(
+    batch: Mapping[str, Any],
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    *,
+    env_id: str,
+    env_options: Mapping[str, Any],
+    control_mode: str,
+    tier: Tier,
+    source_frame: ArrayLike,
+    provenance: Sequence[Mapping[str, Any]],
+) -> list[Demonstration]:
+    """Demonstrations from the arrays of one batched rollout: the chosen rows, each cut after its number of steps.
+
+    Args:
+        batch: `observations`, `states`, `object_pos_world` (T + 1, N, ...), `actions`, `rewards`, `successes` (T, N, ...) and
+            `memory`, a mapping of (T + 1, N, ...) arrays.
+        rows: R indices below N.
+        lengths: R numbers of steps, 1 to T.
+        env_id, env_options, control_mode, tier: of all of them.
+        source_frame: (T + 1,) or (T + 1, N).
+        provenance: R mappings of JSON values.
+
+    Raises:
+        DexVidError: tier "successful" is claimed for a row without success after its last step.
+    """
+    frames = np.asarray(source_frame, dtype=np.int64)
+    result = []
+    for row, length, facts in zip(rows, lengths, provenance, strict=True):
+        if tier == "successful" and not batch["successes"][length - 1, row]:
+            raise DexVidError(
+                f"row {row} does not end in the task's success after {length} steps: expected another tier or length"
+            )
+        result.append(
+            Demonstration(
+                env_id=env_id,
+                env_options=dict(env_options),
+                control_mode=control_mode,
+                observations=batch["observations"][: length + 1, row].astype(np.float32),
+                actions=batch["actions"][:length, row].astype(np.float32),
+                rewards=batch["rewards"][:length, row].astype(np.float64),
+                successes=batch["successes"][:length, row].astype(bool),
+                states=batch["states"][: length + 1, row].astype(np.float64),
+                memory={name: values[: length + 1, row].copy() for name, values in batch["memory"].items()},
+                object_pos_world=batch["object_pos_world"][: length + 1, row].astype(np.float64),
+                source_frame=(frames if frames.ndim == 1 else frames[:, row])[: length + 1].copy(),
+                tier=tier,
+                provenance=dict(facts),
+            )
+        )
+    return result
+
+
+# ---- parts of the player ----------------------------------------------------------------------------------------------------
+
+
+class _Trace:
+    """What is kept of an episode while it runs."""
+
+    def __init__(self, env: DexVidEnv, object_body_id: int) -> None:
+        self._env, self._object_body_id = env, object_body_id
+        self.observations: list[NDArray[np.float32]] = []
+        self.states: list[FloatArray] = []
+        self.memory: list[dict[str, NDArray[Any]]] = []
+        self.object_pos_world: list[FloatArray] = []
+        self.rewards: list[float] = []
+        self.successes: list[bool] = []
+
+    def add_frame(self, observation: NDArray[np.float32]) -> None:
+        state = self._env.state()
+        self.observations.append(observation)
+        self.states.append(state["simulation"])
+        self.memory.append(state["memory"])
+        self.object_pos_world.append(self._env.data.xpos[self._object_body_id].copy())
+
+
+def _make_env(env_id: str, env_options: dict[str, Any], control_mode: str) -> DexVidEnv:
+    """The environment without wrappers; ids and options from a file may name nothing that would be imported."""
+    register_environments()
+    if env_id not in gymnasium.registry:
+        known = ", ".join(sorted(name for name in gymnasium.registry if name.startswith("DexVid-")))
+        raise OptionError(f"unknown environment {env_id!r}: expected one of {known}; or import the package that registers it")
+    if "task" in env_options:
+        raise OptionError("the environment option 'task' belongs to the registered environment; leave it out")
+    arguments: dict[str, Any] = {"control_mode": control_mode} | env_options
+    env = gymnasium.make(env_id, **arguments).unwrapped
+    if not isinstance(env, DexVidEnv):
+        raise OptionError(
+            f"{env_id} is a {type(env).__name__}: expected an environment of dexvid_envs, whose states can be set"
+        )
+    return env
+
+
+def _moved_body(env: DexVidEnv) -> int:
+    """The body on the first joint that is none of the robot's: the object that the task moves."""
+    model = env.model
+    for joint in range(model.njnt):
+        if model.joint(joint).name not in env.task.robot.joint_names:
+            return int(model.jnt_bodyid[joint])
+    raise OptionError(f"{type(env.task).__name__} has no object that can be moved; expected a joint that is not the robot's")
