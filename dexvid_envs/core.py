@@ -90,11 +90,15 @@ class EnvironmentCore:
         Raises:
             ActionError: an action has a wrong shape or is not finite; nothing has moved then.
         """
+        self.advance(actions)
+        return self.result()
+
+    def advance(self, actions: object) -> None:
+        """`step` without computing observation and reward."""
         checked = check_actions(actions, (self.num_envs, self.control.action_size))
         self.simulation.ctrl[:] = self.control.next_target(checked, self.simulation.ctrl)
         self.simulation.step(self.substeps)
         self.task.update(count=True)
-        return self.result()
 
     def result(self) -> StepResult:
         """Observation, reward and success of the present state."""

@@ -64,6 +64,10 @@ class Simulation(Protocol):
         """A copy of the full integration state of one simulation."""
         ...
 
+    def get_states(self) -> FloatArray:
+        """(N, S) the integration states of all simulations."""
+        ...
+
     def set_state(self, row: int, state: FloatArray) -> None:
         """Restores what `get_state` returned and computes the derived arrays."""
         ...
@@ -108,6 +112,10 @@ class SingleSimulation:
         mujoco.mj_getState(self.model, self.data, state, STATE_SPEC)
         return state
 
+    def get_states(self) -> FloatArray:
+        """See `Simulation`."""
+        return self.get_state(0)[None]
+
     def set_state(self, row: int, state: FloatArray) -> None:
         """See `Simulation`."""
         mujoco.mj_setState(self.model, self.data, state, STATE_SPEC)
@@ -127,7 +135,7 @@ class BatchSimulation:
         self.qpos, self.qvel, self.ctrl = bind("qpos"), bind("qvel"), bind("ctrl")
         self.xpos, self.xmat, self.site_xpos = bind("xpos"), bind("xmat"), bind("site_xpos")
         self.mocap_pos = bind("mocap_pos").reshape(num_envs, model.nmocap, 3)
-        self._scratch = mujoco.MjData(model)
+        self._state_fields = _state_fields(model)
 
     def reset(self, rows: Rows) -> None:
         """See `Simulation`."""
@@ -149,15 +157,20 @@ class BatchSimulation:
 
     def get_state(self, row: int) -> FloatArray:
         """See `Simulation`."""
-        self._batch.get_data(row, self._scratch)
-        state = np.empty(mujoco.mj_stateSize(self.model, STATE_SPEC))
-        mujoco.mj_getState(self.model, self._scratch, state, STATE_SPEC)
-        return state
+        return self.get_states()[row]
+
+    def get_states(self) -> FloatArray:
+        """See `Simulation`."""
+        parts = [self._batch.bind(name).reshape(self.num_envs, -1) for name in self._state_fields]
+        return np.concatenate(parts, axis=-1)
 
     def set_state(self, row: int, state: FloatArray) -> None:
         """See `Simulation`."""
-        for name, value in _split_state(self.model, self._scratch, state).items():
-            self._batch.bind(name)[row] = value
+        start = 0
+        for name, size in self._state_fields.items():
+            field = self._batch.bind(name)
+            field[row] = state[start : start + size].reshape(field.shape[1:])
+            start += size
         self.forward(np.array([row]))
 
     def get_data(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -168,25 +181,28 @@ class BatchSimulation:
         return model, data
 
 
-_STATE_FIELDS = (
-    "time",
-    "qpos",
-    "qvel",
-    "act",
-    "qacc_warmstart",
-    "ctrl",
-    "qfrc_applied",
-    "xfrc_applied",
-    "mocap_pos",
-    "mocap_quat",
+#: The parts of the integration state in the engine's order, with the field that holds each.
+_STATE_PARTS = (
+    (mujoco.mjtState.mjSTATE_TIME, "time"),
+    (mujoco.mjtState.mjSTATE_QPOS, "qpos"),
+    (mujoco.mjtState.mjSTATE_QVEL, "qvel"),
+    (mujoco.mjtState.mjSTATE_ACT, "act"),
+    (mujoco.mjtState.mjSTATE_WARMSTART, "qacc_warmstart"),
+    (mujoco.mjtState.mjSTATE_CTRL, "ctrl"),
+    (mujoco.mjtState.mjSTATE_QFRC_APPLIED, "qfrc_applied"),
+    (mujoco.mjtState.mjSTATE_XFRC_APPLIED, "xfrc_applied"),
+    (mujoco.mjtState.mjSTATE_MOCAP_POS, "mocap_pos"),
+    (mujoco.mjtState.mjSTATE_MOCAP_QUAT, "mocap_quat"),
 )
 
 
-def _split_state(model: mujoco.MjModel, scratch: mujoco.MjData, state: FloatArray) -> dict[str, FloatArray]:
-    """The named fields behind a flat integration state."""
-    mujoco.mj_setState(model, scratch, state, STATE_SPEC)
-    fields = {name: np.array(getattr(scratch, name), dtype=np.float64) for name in _STATE_FIELDS}
-    return {name: value for name, value in fields.items() if value.size}
+def _state_fields(model: mujoco.MjModel) -> dict[str, int]:
+    """Fields behind the flat integration state and their sizes, in the engine's order."""
+    sizes = {name: mujoco.mj_stateSize(model, part) for part, name in _STATE_PARTS}
+    fields = {name: size for name, size in sizes.items() if size}
+    if sum(fields.values()) != mujoco.mj_stateSize(model, STATE_SPEC):
+        raise NotImplementedError("the scene has state that BatchSimulation does not carry (equalities, user data or plugins)")
+    return fields
 
 
 def disable_engine_warnings() -> None:

@@ -45,7 +45,7 @@ class RobotModel:
 def _arm_hand() -> RobotModel:
     limits = [link.range_rad for link in ARM_LINKS] + [link.range_rad for finger in FINGERS for link in finger.links]
     lower, upper = np.array(limits).T
-    arm_home = [0.0, -0.247, 0.0, 0.909, 0.0, 1.15644, 0.0]
+    arm_home = [0.020, -1.315, -0.145, 0.139, 0.035, 0.491, -1.784]  # hand held out as for a handshake, above the bottles
     hand_home = [0.0, 0.2, 0.2, 0.2] * 3 + [0.8, 0.3, 0.2, 0.2]
     return RobotModel(
         joint_names=ARM_JOINT_NAMES + HAND_JOINT_NAMES,

@@ -1,0 +1,115 @@
+"""Places an interaction in a task's world: turned about the vertical, and its path re-aimed from the task's start to its target."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.interaction import FINGERTIPS, Interaction
+from dexvid_envs.errors import DexVidError
+
+FloatArray = NDArray[np.float64]
+#: An object has left its place when its centre is this far from where it rested.
+_MOVED_M = 0.02
+_NEAR_REST_M = 0.012
+
+
+@dataclasses.dataclass(frozen=True)
+class CarryPhases:
+    """When the object is carried.
+
+    Attributes:
+        lift: first frame in which the object has left its start.
+        place: first frame from which it stays at its end.
+        progress: (T,) in [0, 1], 0 before the lift and 1 after the placing, by the way covered between them.
+    """
+
+    lift: int
+    place: int
+    progress: FloatArray
+
+
+def find_carry(object_pos_world: FloatArray) -> CarryPhases:
+    """Finds the carried part of an object's path (T, 3) m.
+
+    Raises:
+        DexVidError: the object never moves.
+    """
+    start, end = np.median(object_pos_world[:5], axis=0), np.median(object_pos_world[-5:], axis=0)
+    away = np.linalg.norm(object_pos_world - start, axis=-1) > _MOVED_M
+    if not away.any():
+        raise DexVidError(
+            f"the object moves by less than {_MOVED_M * 1000:.0f} mm in the whole recording; expected a demonstration that moves it"
+        )
+    still = np.flatnonzero(~away)
+    first_far = int(np.argmax(np.linalg.norm(object_pos_world - start, axis=-1)))
+    lift = int(still[still < first_far].max(initial=0)) + 1
+    off_end = np.flatnonzero(np.linalg.norm(object_pos_world - end, axis=-1) > _NEAR_REST_M)
+    place = max(int(off_end.max(initial=lift)) + 1, lift + 1)
+    place = min(place, len(object_pos_world) - 1)
+    way = np.linalg.norm(np.diff(object_pos_world[:, :2], axis=0), axis=-1)
+    way[: max(lift - 1, 0)] = 0.0
+    way[place:] = 0.0
+    progress = np.concatenate([[0.0], np.cumsum(way)])
+    return CarryPhases(lift, place, progress / max(progress[-1], 1e-9))
+
+
+def turn(interaction: Interaction, yaw_rad: float) -> Interaction:
+    """The interaction turned about the vertical through the object's start, which comes to lie at x = y = 0."""
+    origin = np.median(interaction.object_pose_world[:5, :3, 3], axis=0) * np.array([1.0, 1.0, 0.0])
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    T_new_old = np.eye(4)
+    T_new_old[:2, :2] = [[cos, -sin], [sin, cos]]
+    T_new_old[:3, 3] = -T_new_old[:3, :3] @ origin
+    return _transformed(interaction, np.tile(T_new_old, (interaction.num_frames, 1, 1)))
+
+
+def aim(interaction: Interaction, start_xy: FloatArray, target_xy: FloatArray) -> Interaction:
+    """Shifts hand and object so that the object goes from `start_xy` to `target_xy` (m, world).
+
+    Before the lift everything moves with the start, after the placing with the target; in between the shift follows the
+    progress of the carry. Heights, orientations and the hand's pose relative to the object stay as recorded.
+    """
+    centre = interaction.object_pose_world[:, :3, 3]
+    phases = find_carry(centre)
+    start, end = np.median(centre[:5], axis=0)[:2], np.median(centre[-5:], axis=0)[:2]
+    shift = (1 - phases.progress[:, None]) * (start_xy - start) + phases.progress[:, None] * (target_xy - end)
+    transforms = np.tile(np.eye(4), (interaction.num_frames, 1, 1))
+    transforms[:, :2, 3] = shift
+    return _transformed(interaction, transforms)
+
+
+def displacement_yaw(interaction: Interaction, start_xy: FloatArray, target_xy: FloatArray) -> float:
+    """The turn about the vertical that makes the recorded displacement point from `start_xy` to `target_xy`."""
+    centre = interaction.object_pose_world[:, :2, 3]
+    recorded = np.median(centre[-5:], axis=0) - np.median(centre[:5], axis=0)
+    wanted = np.asarray(target_xy) - np.asarray(start_xy)
+    return float(np.arctan2(wanted[1], wanted[0]) - np.arctan2(recorded[1], recorded[0]))
+
+
+def approach_direction(interaction: Interaction) -> FloatArray:
+    """(2,) horizontal unit vector from the wrist to the object while it is carried."""
+    phases = find_carry(interaction.object_pose_world[:, :3, 3])
+    carried = slice(phases.lift, phases.place)
+    tips = interaction.hand_keypoints_world[carried][:, list(FINGERTIPS[:4])].mean(axis=1)
+    way = np.nanmedian(tips - interaction.hand_keypoints_world[carried, 0], axis=0)[:2]
+    return way / max(float(np.linalg.norm(way)), 1e-9)
+
+
+def _transformed(interaction: Interaction, transforms: FloatArray) -> Interaction:
+    """Applies a transform (T, 4, 4) to each frame's hand, object and key points."""
+    rotation, shift = transforms[:, None, :3, :3], transforms[:, None, :3, 3]
+
+    def moved(points: FloatArray) -> FloatArray:
+        return (rotation @ points[..., None])[..., 0] + shift
+
+    return dataclasses.replace(
+        interaction,
+        hand_keypoints_world=moved(interaction.hand_keypoints_world),
+        object_points_world=moved(interaction.object_points_world),
+        object_pose_world=transforms @ interaction.object_pose_world,
+        keypoints_world=moved(interaction.keypoints_world),
+        T_world_camera=np.full((4, 4), np.nan),
+    )

@@ -1,0 +1,204 @@
+"""Reading a video as a stream and writing one; knows nothing of hands or objects.
+
+Frames pass one at a time, so the length of a video does not matter for memory. ffmpeg delivers them at a constant rate, therefore
+frame i is at i / fps seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.files import sha256_of_files
+from dexvid_envs.errors import InputFileError
+
+RgbImage = NDArray[np.uint8]
+
+#: Codecs by which ffmpeg "plays" text files as videos.
+_TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")
+#: A container may announce a little more than it holds; more than this part missing means that the file was cut.
+_MISSING_PART_ALLOWED = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+    """What a video says of itself.
+
+    Attributes:
+        path: the file.
+        width: px, after the rotation that phones write beside the picture.
+        height: px.
+        fps: frames a second.
+        num_frames: as announced by the container; 0 where it announces none.
+        sha256: hash of the file.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: float
+    num_frames: int
+    sha256: str
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """Opens a video and reads its first frame.
+
+    Raises:
+        InputFileError: the path is missing, is a folder, is empty, is no video or has no readable frame.
+    """
+    if not path.exists():
+        raise InputFileError(f"no file at {path}: expected a video such as an .mp4; check the path")
+    if path.is_dir():
+        raise InputFileError(
+            f"{path} is a folder, expected a video file; for another extractor's output name its importer, e.g. --importer dexmv"
+        )
+    if path.stat().st_size == 0:
+        raise InputFileError(f"{path} is empty (0 bytes), expected a video; copy or record it again")
+    stream = _open_stream(path)
+    try:
+        meta = next(stream)
+        if meta.get("codec", "") in _TEXT_CODECS:
+            raise InputFileError(_not_a_video(path, "it holds text"))
+        next(stream)
+    except StopIteration:
+        raise InputFileError(_not_a_video(path, "it has no readable frame")) from None
+    except (OSError, RuntimeError, KeyError, IndexError, AssertionError, ZeroDivisionError) as error:
+        raise InputFileError(_not_a_video(path, _reason(error))) from error
+    finally:
+        stream.close()
+    width, height = meta["size"]
+    fps, duration_s = float(meta.get("fps") or 0.0), float(meta.get("duration") or 0.0)
+    if not (0.0 < fps < 10_000.0) or width <= 0 or height <= 0:
+        raise InputFileError(_not_a_video(path, f"it has size {width}x{height} and {fps} frames a second"))
+    num_frames = round(duration_s * fps) if math.isfinite(duration_s) else 0
+    return VideoInfo(path, int(width), int(height), fps, num_frames, sha256_of_files([path]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One picture: `index` counts the source's frames, `rgb` is (H, W, 3)."""
+
+    index: int
+    rgb: RgbImage
+
+
+def frame_stride(info: VideoInfo, fps_limit: float) -> int:
+    """Every how many source frames one is used, so that at most `fps_limit` frames a second remain."""
+    return max(1, math.ceil(info.fps / fps_limit - 1e-3))
+
+
+def read_frames(info: VideoInfo, stride: int = 1) -> Iterator[Frame]:
+    """Yields every `stride`-th frame.
+
+    Raises:
+        InputFileError: the video ends long before the length that it announces.
+    """
+    stream = _open_stream(info.path)
+    count = 0
+    try:
+        next(stream)
+        for data in stream:
+            if count % stride == 0:
+                yield Frame(count, np.frombuffer(data, np.uint8).reshape(info.height, info.width, 3))
+            count += 1
+    except RuntimeError as error:
+        raise InputFileError(_truncated(info, count)) from error
+    finally:
+        stream.close()
+    if count < (1.0 - _MISSING_PART_ALLOWED) * info.num_frames - 2:
+        raise InputFileError(_truncated(info, count))
+
+
+@contextlib.contextmanager
+def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6) -> Iterator[Generator[None, RgbImage, None]]:
+    """Yields a generator whose `send` takes (height, width, 3) pictures of `size` = (width, height) px; H.264, plays in browsers."""
+    import imageio_ffmpeg
+
+    options = ["-movflags", "+faststart"]  # the index comes first, so that a browser can start at once
+    writer = imageio_ffmpeg.write_frames(
+        str(path), size, fps=fps, quality=quality, macro_block_size=2, ffmpeg_log_level="error", output_params=options
+    )
+    writer.send(None)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+class FrameCache:
+    """Pictures by number, kept as JPEG in an unnamed temporary file: random access also backwards, at little memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="dexvid-")  # noqa: SIM115  (lives as long as the cache)
+        self._spans: list[tuple[int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def append(self, rgb: RgbImage) -> None:
+        """Adds a picture (h, w, 3)."""
+        import cv2
+
+        ok, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        if not ok:
+            raise RuntimeError(f"OpenCV could not encode a picture of shape {rgb.shape}")
+        self._file.seek(0, 2)
+        self._spans.append((self._file.tell(), len(data)))
+        self._file.write(data.tobytes())
+
+    def rgb(self, number: int) -> RgbImage:
+        """The picture (h, w, 3) with this number, counted from 0 in the order of `append`."""
+        import cv2
+
+        start, length = self._spans[number]
+        self._file.seek(start)
+        picture = cv2.imdecode(np.frombuffer(self._file.read(length), np.uint8), cv2.IMREAD_COLOR)
+        return np.ascontiguousarray(picture[..., ::-1], np.uint8)
+
+    def gray(self, number: int) -> NDArray[np.uint8]:
+        """The same in grey, (h, w)."""
+        import cv2
+
+        start, length = self._spans[number]
+        self._file.seek(start)
+        return np.asarray(cv2.imdecode(np.frombuffer(self._file.read(length), np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
+
+    def close(self) -> None:
+        """Removes the temporary file."""
+        self._file.close()
+
+
+def _open_stream(path: Path) -> Generator[Any, None, None]:
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.read_frames(str(path.resolve()))
+
+
+def _not_a_video(path: Path, reason: str) -> str:
+    return (
+        f"cannot read {path} as a video ({reason}): expected a file that ffmpeg can decode, such as an .mp4; "
+        "if it was copied or downloaded, it may be cut off: copy it again, or convert it with 'ffmpeg -i INPUT output.mp4'"
+    )
+
+
+def _truncated(info: VideoInfo, count: int) -> str:
+    return (
+        f"{info.path} is truncated: only {count} of {info.num_frames} announced frames can be read; "
+        f"copy it again, or keep the readable part with 'ffmpeg -i {info.path.name} -c copy shorter.mp4'"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The last telling line of ffmpeg's complaint."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "===" not in line]
+    telling = [line for line in lines if "Invalid data" in line or "moov atom" in line or "could not find" in line.lower()]
+    return (telling or lines or [type(error).__name__])[-1].split("] ")[-1][:160]
