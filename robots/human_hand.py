@@ -20,8 +20,9 @@ Vector = tuple[float, float, float]
 
 FINGERS: tuple[str, ...] = ("thumb", "index", "middle", "ring", "little")
 #: MANO / MediaPipe order: wrist, then each finger from base to tip.
-KEYPOINT_NAMES: tuple[str, ...] = ("wrist",) + tuple(
-    f"{finger}_{part}" for finger in FINGERS for part in ("base", "proximal", "distal", "tip")
+KEYPOINT_NAMES: tuple[str, ...] = (
+    "wrist",
+    *(f"{finger}_{part}" for finger in FINGERS for part in ("base", "proximal", "distal", "tip")),
 )
 _THUMB_JOINTS = (
     "thumb_base_flexion",
@@ -112,7 +113,7 @@ class HandDimensions:
         return self.scale * np.array(rows).reshape(-1)
 
 
-#: Direction from the wrist to each base knuckle (its length is replaced by the distance), and of the straight finger from there.
+#: Direction from the wrist to each base knuckle (its length is replaced by the distance), and of the straight finger.
 _KNUCKLE_POINTS: tuple[Vector, ...] = (
     (0.013, 0.020, 0.022),
     (0.001, 0.0255, 0.088),
@@ -176,6 +177,7 @@ def human_hand_spec(dimensions: HandDimensions | None = None) -> mujoco.MjSpec:
     dimensions = dimensions or HandDimensions()
     spec = mujoco.MjSpec()
     spec.modelname = "human_hand"
+    spec.compiler.degree = False
     hand = spec.worldbody.add_body(name="hand")
     hand.add_freejoint(name="hand_root")
     hand.add_site(name="wrist", size=[0.003] * 3, group=3)

@@ -1,0 +1,1 @@
+"""Synthetic human recordings with exact truth: made and filmed by the project itself."""

@@ -56,9 +56,13 @@ def surface_points(count: int, rng: np.random.Generator) -> FloatArray:
 
 
 def body_distance(points_object: FloatArray) -> FloatArray:
-    """(...,) signed distance in m of (..., 3) points to the cylindrical body; negative inside. Shoulder and neck are left out."""
-    radial = np.linalg.norm(points_object[..., :2], axis=-1) - RADIUS_M
+    """(...,) signed distance in m of (..., 3) points to the cylindrical body; negative inside.
+
+    Shoulder and neck are left out.
+    """
+    radial: FloatArray = np.linalg.norm(points_object[..., :2], axis=-1) - RADIUS_M
     middle = BODY_HEIGHT_M / 2.0 - HEIGHT_M / 2.0
     axial = np.abs(points_object[..., 2] - middle) - BODY_HEIGHT_M / 2.0
-    outside = np.hypot(np.maximum(radial, 0.0), np.maximum(axial, 0.0))
-    return outside + np.minimum(np.maximum(radial, axial), 0.0)
+    outside: FloatArray = np.hypot(np.maximum(radial, 0.0), np.maximum(axial, 0.0))
+    inside: FloatArray = np.minimum(np.maximum(radial, axial), 0.0)
+    return outside + inside

@@ -1,6 +1,6 @@
 """Finds how a hand holds the bottle: wrist position and finger joints for a side grasp, by least squares.
 
-The grasp is solved once in the frame of the bottle, with the fingers along the bottle frame's +x; `pick_place` turns it about the axis.
+The grasp is solved once in the frame of the bottle, with the fingers along the bottle frame's +x; the motion turns it.
 """
 
 from __future__ import annotations
