@@ -58,6 +58,9 @@ class DatasetWriter:
         _expect_free(path)
         self.path = path
         self.staging = path.with_name(f".{path.name}-unfinished")
+        self._assembled, self._previous = self.staging / "assembled", self.staging / "previous"
+        if self._previous.exists() and not path.exists():  # killed between the two renamings of `close`
+            self._previous.rename(path)
         if not resume:
             shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True, exist_ok=True)
@@ -97,16 +100,15 @@ class DatasetWriter:
         Raises:
             DexVidError: there is no episode, or the episodes are not of one environment.
         """
-        assembled, previous = self.staging / "assembled", self.staging / "previous"
-        with _new_dataset(assembled, name=self.path.name) as file:
+        with _new_dataset(self._assembled, name=self.path.name) as file:
             for index, staged in enumerate(self._staged()):
                 with _open_file(staged) as source:
                     source.copy(source["episode"], file, name=_episode_name(index))  # compressed bytes as they are
                 file[_episode_name(index)].attrs["id"] = index
         if self.path.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-            self.path.rename(previous)
-        assembled.rename(self.path)
+            shutil.rmtree(self._previous, ignore_errors=True)
+            self.path.rename(self._previous)
+        self._assembled.rename(self.path)
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def _staged(self) -> list[Path]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from numpy.typing import ArrayLike, NDArray
 
 from demos.demonstration import Demonstration, Tier
@@ -333,13 +334,12 @@ def _make_env(env_id: str, env_options: dict[str, Any], control_mode: str) -> De
         raise OptionError(f"unknown environment {env_id!r}: expected one of {known}; or import the package that registers it")
     if "task" in env_options:
         raise OptionError("the environment option 'task' belongs to the registered environment; leave it out")
+    creator: Any = gymnasium.spec(env_id).entry_point
+    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    if not (isinstance(creator, type) and issubclass(creator, DexVidEnv)):
+        raise OptionError(f"{env_id} is made by {creator!r}: expected an environment of dexvid_envs, whose states can be set")
     arguments: dict[str, Any] = {"control_mode": control_mode} | env_options
-    env = gymnasium.make(env_id, **arguments).unwrapped
-    if not isinstance(env, DexVidEnv):
-        raise OptionError(
-            f"{env_id} is a {type(env).__name__}: expected an environment of dexvid_envs, whose states can be set"
-        )
-    return env
+    return cast(DexVidEnv, gymnasium.make(env_id, **arguments).unwrapped)
 
 
 def _moved_body(env: DexVidEnv) -> int:

@@ -138,15 +138,14 @@ def _report(dataset: Path, outcomes: dict[int, ReplayOutcome]) -> dict[str, Any]
 def _print(rows: Sequence[dict[str, Any]], summary: dict[str, int], console: Console) -> None:
     table = Table(title="open-loop replay", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
-    table.add_column("tier")
-    for name in ("steps", "success", "rescored", "to target", "off path", "states", "holds"):
+    table.add_column("tier", no_wrap=True)
+    for name in ("success", "rescored", "to target", "off path", "states", "holds"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows[:_ROWS_SHOWN]:
         deviation = row["state_deviation"]
         table.add_row(
             str(row["episode"]),
             row["tier"],
-            str(row["num_steps"]),
             _yes_no(row["success"]),
             _yes_no(row["rescored_success"]),
             _millimetres(row["object_distance_m"]),

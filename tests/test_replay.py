@@ -1,0 +1,358 @@
+"""Recording and replaying: exact on the same build, from any frame, from batches; scored alike by independent code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from demos.dataset import read_dataset, write_dataset
+from demos.demonstration import Demonstration
+from demos.provenance import model_hash, to_json, versions
+from demos.replay import Player, demonstrations_from_batch, record, replay
+from demos.rescore import rescore
+from dexvid_envs.cli import main
+from dexvid_envs.env import DexVidEnv
+from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.rendering import choose_backend
+from dexvid_envs.vector_env import DexVidVectorEnv
+
+BOTTLE, LIFT = "DexVid-BottlePickPlace-v0", "DexVid-GraspLift-v0"
+ENVIRONMENTS = ((BOTTLE, {"bottle": "mustard"}), (BOTTLE, {}), (LIFT, {}))
+STANDING = {"bottle_position": (0.47, 0.12), "target_position": (0.46, 0.12)}
+needs_rendering = pytest.mark.skipif(choose_backend() is None, reason="no off-screen OpenGL library here")
+
+
+def random_actions(steps: int = 25, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).uniform(-1, 1, (steps, 23)).astype(np.float32)
+
+
+def still(steps: int = 14) -> NDArray[np.float32]:
+    return np.zeros((steps, 23), dtype=np.float32)
+
+
+def bare_env(env_id: str, **options: Any) -> DexVidEnv:
+    env = gymnasium.make(env_id, **options).unwrapped
+    assert isinstance(env, DexVidEnv)
+    return env
+
+
+@pytest.fixture(scope="module")
+def player() -> Player:
+    return Player(BOTTLE, {}, "joint_delta")
+
+
+@pytest.fixture(scope="module")
+def placed(player: Player) -> Demonstration:
+    """A bottle that stands 1 cm beside its target's centre while the robot rests."""
+    return player.record(still(), reset_options=STANDING, tier="successful", provenance={"source_sha256": "none"})
+
+
+# ---- recording and replaying ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("env_id", "options"), ENVIRONMENTS, ids=["mustard", "pet", "lift"])
+@pytest.mark.parametrize("control_mode", ["joint_delta", "joint_target"])
+def test_replay_in_a_fresh_environment_is_exact(
+    env_id: str, options: dict[str, Any], control_mode: str, tmp_path: Path
+) -> None:
+    recorded = record(env_id, options, control_mode, random_actions(), seed=4)
+    write_dataset(tmp_path / "set", [recorded])
+    outcome = replay(read_dataset(tmp_path / "set")[0])
+    assert outcome.state_deviation == 0.0
+    assert outcome.object_deviation_max_m == 0.0
+    assert outcome.same_build
+    assert outcome.keeps_contract
+    assert outcome.success == outcome.stored_success == bool(recorded.successes[-1])
+
+
+@pytest.mark.parametrize(("env_id", "options"), ENVIRONMENTS, ids=["mustard", "pet", "lift"])
+def test_every_frame_can_be_continued_from(env_id: str, options: dict[str, Any]) -> None:
+    recorded = record(env_id, options, "joint_delta", random_actions(), seed=1)
+    env = bare_env(env_id, **options)
+    for start in (0, 11, recorded.num_steps):
+        observation, _ = env.reset(options=recorded.reset_options(start))
+        np.testing.assert_array_equal(observation, recorded.observations[start])
+        np.testing.assert_array_equal(env.state()["simulation"], recorded.states[start])
+        for step in range(start, recorded.num_steps):
+            observation, reward, _, _, info = env.step(recorded.actions[step])
+            np.testing.assert_array_equal(observation, recorded.observations[step + 1])
+            assert (reward, info["success"]) == (recorded.rewards[step], recorded.successes[step])
+        np.testing.assert_array_equal(env.state()["simulation"], recorded.states[-1])
+
+
+def test_recording_from_the_middle_equals_the_rest(player: Player) -> None:
+    whole = player.record(random_actions(), seed=2)
+    rest = player.record(whole.actions[10:], reset_options=whole.reset_options(10))
+    np.testing.assert_array_equal(rest.states, whole.states[10:])
+    np.testing.assert_array_equal(rest.rewards, whole.rewards[10:])
+
+
+def test_a_recording_says_where_it_comes_from(player: Player) -> None:
+    recorded = player.record(random_actions(3), seed=8, provenance={"source_sha256": "abc"}, source_frame=[-1, 4, 5, 6])
+    assert recorded.provenance["source_sha256"] == "abc"
+    assert recorded.provenance["model_sha256"] == player.model_sha256
+    assert recorded.provenance["versions"] == versions()
+    assert recorded.provenance["reset"] == {"seed": 8, "options": {}}
+    assert recorded.source_frame.tolist() == [-1, 4, 5, 6]
+    json.dumps(recorded.provenance)
+
+
+def test_another_start_or_build_is_noticed(player: Player) -> None:
+    recorded = player.record(random_actions(), seed=2)
+    moved = dataclasses.replace(recorded, states=recorded.states + 1e-9, tier="replayable")
+    outcome = player.replay(moved)
+    assert outcome.state_deviation is not None
+    assert outcome.state_deviation > 0
+    assert not outcome.keeps_contract
+    other = dataclasses.replace(moved, provenance={"model_sha256": "another", "versions": versions()})
+    assert player.replay(other).same_build is False
+    assert player.replay(other).keeps_contract  # the outcome is the same; exactness is promised on the same build only
+    assert player.replay(dataclasses.replace(moved, provenance={})).same_build is None
+
+
+class StillPolicy:
+    def __init__(self) -> None:
+        self.resets: list[list[bool]] = []
+        self.shapes: list[tuple[int, ...]] = []
+
+    def reset(self, mask: NDArray[np.bool_]) -> None:
+        self.resets.append(mask.tolist())
+
+    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.shapes.append(observation.shape)
+        return np.zeros((len(observation), 23), dtype=np.float32)
+
+
+def test_closed_loop(player: Player, placed: Demonstration) -> None:
+    policy = StillPolicy()
+    outcome = player.replay(placed, policy)
+    assert policy.resets == [[True]]
+    assert policy.shapes == [(1, placed.observations.shape[1])] * placed.num_steps
+    assert outcome.success
+    assert outcome.state_deviation is None
+    moving = player.record(random_actions(), seed=2)
+    drift = player.replay(moving, StillPolicy())
+    assert drift.object_deviation_max_m >= drift.object_deviation_mean_m >= 0
+
+
+def test_batched_rollouts_become_demonstrations_that_replay_exactly() -> None:
+    steps, rows = 20, (2, 0)
+    envs = DexVidVectorEnv("dexvid_envs.tasks.bottle_pick_place:BottlePickPlace", num_envs=3)
+    observations, _ = envs.reset(seed=5)
+    batch: dict[str, list[Any]] = {name: [] for name in ("observations", "states", "object_pos_world", "rewards", "successes")}
+    frames: list[list[dict[str, Any]]] = []
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, 3, 23)).astype(np.float32)
+
+    def keep(observations: NDArray[np.float32]) -> None:
+        frames.append([envs.core.state(row) for row in range(3)])
+        batch["observations"].append(observations.copy())
+        batch["states"].append(np.stack([state["simulation"] for state in frames[-1]]))
+        batch["object_pos_world"].append(envs.simulation.xpos[:, envs.simulation.model.body("bottle").id].copy())
+
+    keep(observations)
+    for action in actions:
+        result = envs.core.step(action)
+        keep(result.observations)
+        batch["rewards"].append(result.rewards.copy())
+        batch["successes"].append(result.infos["success"].copy())
+    arrays: dict[str, Any] = {name: np.stack(values) for name, values in batch.items()} | {"actions": actions}
+    names = frames[0][0]["memory"]
+    arrays["memory"] = {name: np.stack([[state["memory"][name] for state in frame] for frame in frames]) for name in names}
+
+    def make(tier: Any) -> list[Demonstration]:
+        kind: dict[str, Any] = {"env_id": BOTTLE, "env_options": {}, "control_mode": "joint_delta", "tier": tier}
+        return demonstrations_from_batch(
+            arrays, rows, (steps, 7), source_frame=np.full(steps + 1, -1), provenance=[{}, {}], **kind
+        )
+
+    made = make("kinematic")
+    assert [demonstration.num_steps for demonstration in made] == [steps, 7]
+    for demonstration in made:
+        outcome = replay(demonstration)
+        assert outcome.state_deviation == 0.0
+        assert outcome.object_deviation_max_m == 0.0
+    with pytest.raises(DexVidError, match="row 2 does not end in the task's success after 20 steps"):
+        make("successful")
+
+
+# ---- scoring anew -----------------------------------------------------------------------------------------------------------
+
+
+def test_rescoring_agrees_on_a_placed_bottle(player: Player, placed: Demonstration) -> None:
+    rescored = rescore(placed, player.env.model)
+    assert rescored is not None
+    np.testing.assert_array_equal(rescored, placed.successes)
+    assert placed.successes.tolist() == [False] * 9 + [True] * 5
+    outcome = player.replay(placed)
+    assert outcome.rescored_success
+    assert outcome.keeps_contract
+    assert outcome.object_distance_m == pytest.approx(0.01, abs=1e-3)
+
+
+def _with_bottle(
+    demonstration: Demonstration, model: Any, *, offset: Sequence[float] = (0, 0, 0), **parts: Any
+) -> Demonstration:
+    """The demonstration with the bottle moved, turned or set moving in every stored state (time, qpos, qvel come first)."""
+    states = demonstration.states.copy()
+    joint = model.joint("bottle_joint")
+    position = 1 + int(joint.qposadr[0])
+    velocity = 1 + model.nq + int(joint.dofadr[0])
+    states[:, position : position + 3] += offset
+    if "tilt_rad" in parts:
+        half = parts["tilt_rad"] / 2
+        states[:, position + 3 : position + 7] = (np.cos(half), np.sin(half), 0.0, 0.0)
+    if "speed" in parts:
+        states[:, velocity : velocity + 3] = parts["speed"]
+    return dataclasses.replace(demonstration, states=states)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ({"offset": (0.0, 0.02, 0.0)}, True),
+        ({"offset": (0.0, 0.04, 0.0)}, False),
+        ({"offset": (0.0, 0.0, 0.008)}, True),
+        ({"offset": (0.0, 0.0, 0.012)}, False),
+        ({"tilt_rad": 0.14}, True),
+        ({"tilt_rad": 0.16}, False),
+        ({"speed": (0.0, 0.04, 0.0)}, True),
+        ({"speed": (0.04, 0.04, 0.0)}, False),
+    ],
+    ids=str,
+)
+def test_rescoring_knows_every_bound(player: Player, placed: Demonstration, parts: dict[str, Any], expected: bool) -> None:
+    rescored = rescore(_with_bottle(placed, player.env.model, **parts), player.env.model)
+    assert rescored is not None
+    assert rescored[-1] == expected
+
+
+def test_rescoring_sees_a_hand_that_touches(player: Player, placed: Demonstration) -> None:
+    """The bottle and its target are put where the palm is: all else would be right."""
+    env = player.env
+    env.reset(options=placed.reset_options(placed.num_steps))
+    palm = env.data.body("palm").xpos[:2]
+    bottle = placed.object_pos_world[0, :2]
+    under = _with_bottle(placed, env.model, offset=(*(palm - bottle), 0.0))
+    target = {"target": np.tile(palm, (placed.num_steps + 1, 1))}
+    free = dataclasses.replace(under, memory={**under.memory, **target})
+    assert (rescore(free, env.model) == placed.successes).all()  # the resting hand is above the bottle
+    tip = env.data.site("index_tip").xpos[:2]
+    under_tip = _with_bottle(placed, env.model, offset=(*(tip - bottle), 0.0))
+    target = {"target": np.tile(tip, (placed.num_steps + 1, 1))}
+    on_tip = dataclasses.replace(under_tip, memory={**under.memory, **target})
+    arm = int(env.model.joint(player.env.task.robot.joint_names[1]).qposadr[0])
+    states = on_tip.states.copy()
+    touched = 0
+    for lowered in np.linspace(0.0, 1.2, 25):  # bend the arm until the hand has passed through the bottle
+        states[:, 1 + arm] = on_tip.states[:, 1 + arm] + lowered
+        touched += not bool(rescore(dataclasses.replace(on_tip, states=states), env.model)[-1])  # type: ignore[index]
+    assert 0 < touched < 25
+
+
+def test_rescoring_fails_what_fails(player: Player) -> None:
+    away = player.record(still(), reset_options=STANDING | {"target_position": (0.46, 0.05)})
+    assert not rescore(away, player.env.model).any()  # type: ignore[union-attr]
+    short = player.record(still(9), reset_options=STANDING)
+    assert not rescore(short, player.env.model).any()  # type: ignore[union-attr]
+
+
+# ---- provenance -------------------------------------------------------------------------------------------------------------
+
+
+def test_model_hash_tells_models_apart() -> None:
+    hashes = [model_hash(bare_env(env_id, **options).model) for env_id, options in ENVIRONMENTS]
+    assert len(set(hashes)) == 3
+    assert model_hash(bare_env(BOTTLE).model) == hashes[1]
+
+
+def test_to_json() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        path: Path
+        sizes: tuple[float, ...]
+        weights: NDArray[np.float64]
+        inner: Any = None
+
+    value = to_json(Config(Path("a"), (1.0, 2.0), np.ones(2), Config(Path("b"), (), np.zeros(0))))
+    assert json.loads(json.dumps(value)) == value
+    assert value["inner"] == {"path": "b", "sizes": [], "weights": [], "inner": None}
+    with pytest.raises(DexVidError, match="has no JSON form"):
+        to_json({"x": object()})
+
+
+# ---- mistakes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_claims_and_inputs_are_checked(player: Player, placed: Demonstration) -> None:
+    with pytest.raises(DexVidError, match="does not end in the task's success"):
+        player.record(random_actions(3), seed=0, tier="successful")
+    with pytest.raises(DexVidError, match="at least one step"):
+        player.record(np.zeros((0, 23)))
+    with pytest.raises(DexVidError, match="this player has"):
+        player.replay(dataclasses.replace(placed, control_mode="joint_target"))
+    with pytest.raises(DexVidError, match="made with another build"):
+        player.replay(dataclasses.replace(placed, states=placed.states[:, :-1]))
+
+
+@pytest.mark.parametrize("env_id", ["DexVid-Nothing-v0", "antigravity:DexVid-BottlePickPlace-v0", "CartPole-v1"])
+def test_foreign_environments_are_refused(placed: Demonstration, env_id: str) -> None:
+    with pytest.raises(OptionError, match="expected"):
+        replay(dataclasses.replace(placed, env_id=env_id, env_options={}))
+
+
+def test_a_file_cannot_name_code_to_run(placed: Demonstration) -> None:
+    with pytest.raises(OptionError, match="'task'"):
+        replay(dataclasses.replace(placed, env_options={"task": "os:system"}))
+
+
+# ---- the command ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dataset(player: Player, placed: Demonstration, tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "set", [player.record(random_actions(4), seed=0), placed])
+    return tmp_path / "set"
+
+
+def test_command_reports_every_episode(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(dataset), "--json", str(tmp_path / "out.json")]) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["summary"] == {"episodes": 2, "success": 1, "exact": 2, "keeps_contract": 2}
+    assert [row["episode"] for row in report["episodes"]] == [0, 1]
+    assert report["episodes"][1]["rescored_success"] is True
+    assert "success 1 of 2" in capsys.readouterr().out
+
+
+@needs_rendering
+def test_command_makes_a_video(dataset: Path, tmp_path: Path) -> None:
+    import imageio.v3 as imageio
+
+    assert main(["replay", str(dataset), "--episode", "0", "--video", str(tmp_path / "out.mp4")]) == 0
+    frames = imageio.imread(tmp_path / "out.mp4")
+    assert frames.shape == (5, 480, 640, 3)
+    assert frames.std() > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing"], "no dataset at"),
+        (["set", "--episode", "7"], "has no episode 7: expected 0 to 1"),
+        (["set", "--video", "out.gif"], "ends in .mp4"),
+    ],
+)
+def test_command_mistakes(
+    dataset: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(dataset.parent)
+    assert main(["replay", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert [entry.name for entry in dataset.parent.iterdir()] == ["set"]
