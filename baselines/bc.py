@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from baselines.checkpoint import (
+    STATE_NAME,
     Checkpoint,
+    check_identity,
     load_training_state,
     module_tensors,
     optimizer_tensors,
@@ -35,7 +37,6 @@ from demos.demonstration import Demonstration
 from demos.files import atomic_path
 from dexvid_envs.errors import DexVidError, OptionError
 
-STATE_NAME = "training_state.safetensors"
 _HELD_OUT_ROWS = 8192  # enough for a held-out loss to two digits
 
 
@@ -253,13 +254,7 @@ class _Trainer:
             OptionError: the state is of a run with another config, seed or dataset.
         """
         tensors, meta = load_training_state(path)
-        identity = json.loads(json.dumps(self.identity))
-        different = [name for name, value in identity.items() if meta["identity"].get(name) != value]
-        if different:
-            raise OptionError(
-                f"{path} is of a run with another {' and '.join(different)}; resume with the settings in config.json "
-                "beside it, or start without --resume"
-            )
+        check_identity(path, meta, self.identity)
         restore_module(self.actor, tensors, "actor.", path)
         restore_module(self.average, tensors, "average.", path)
         restore_optimizer(self.optimizer, tensors)

@@ -23,6 +23,7 @@ from dexvid_envs.errors import InputFileError, OptionError
 FORMAT = "dexvid-checkpoint"
 FORMAT_VERSION = 1
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "actor.safetensors"
+STATE_NAME = "training_state.safetensors"  # of a run that may be resumed, in the run's folder
 _PACKAGES = ("dexvid-envs", "gymnasium", "mujoco", "numpy", "torch")
 
 
@@ -254,3 +255,18 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(path), meta
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputFileError(f"{path} is damaged ({error}); start the run again without --resume") from error
+
+
+def check_identity(path: Path, meta: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Compares the saved `meta["identity"]` with that of the run that wants to go on from it.
+
+    Raises:
+        OptionError: config, seed, data or environment differ.
+    """
+    saved = meta.get("identity", {})
+    different = [name for name, value in json.loads(json.dumps(identity)).items() if saved.get(name) != value]
+    if different:
+        raise OptionError(
+            f"{path} is of a run with another {' and another '.join(different)}; resume with the settings in config.json "
+            "beside it, or start without --resume"
+        )

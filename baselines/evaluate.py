@@ -139,6 +139,12 @@ class EvaluationResult:
             "episodes": [dataclasses.asdict(one) for one in self.episodes],
         }
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> EvaluationResult:
+        """The inverse of `to_json`."""
+        episodes = tuple(Episode(**one) for one in content["episodes"])
+        return cls(content["env_id"], content["env_options"], content["seed"], episodes)
+
     def save(self, path: Path, **extra: Any) -> None:
         """Writes the JSON file atomically, with `extra` top-level entries such as the policy's name."""
         with atomic_path(path) as temporary:

@@ -1,0 +1,137 @@
+"""`dexvid train bc` and `dexvid train ppo`: cloning from a dataset, fine-tuning in the simulator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import tyro
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from baselines.bc import CloneConfig, train_clone
+from baselines.checkpoint import STATE_NAME, load_checkpoint
+from baselines.commands import TRAIN
+from baselines.evaluate_command import parse_options
+from baselines.fine_tune import fine_tune
+from baselines.ppo import FineTuneConfig
+from baselines.progress import ProgressCallback, TrainProgress
+from dexvid_envs.cli import parse_config
+from dexvid_envs.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class CloneArguments:
+    """Behaviour cloning from a dataset of demonstrations."""
+
+    dataset: Path
+    """Minari dataset folder, as `dexvid multiply` writes it"""
+    out: Path
+    """folder of the run; its checkpoint/ is the policy"""
+    config: Annotated[CloneConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=CloneConfig)
+    """settings of the training"""
+    seed: int = 0
+    """of weights, split, batches and noise"""
+    resume: bool = False
+    """go on with the interrupted run in --out"""
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneArguments:
+    """PPO fine-tuning of a cloned actor."""
+
+    init: Path
+    """checkpoint or run folder of the actor to start from"""
+    out: Path
+    """folder of the run; its checkpoint/ is the policy"""
+    env: str | None = None
+    """environment id; by default the one that the actor was cloned for"""
+    env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
+    config: Annotated[FineTuneConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=FineTuneConfig)
+    """settings of the training"""
+    seed: int = 0
+    """of starts, exploration and the critic"""
+    resume: bool = False
+    """go on with the interrupted run in --out"""
+
+
+Arguments = (
+    Annotated[CloneArguments, tyro.conf.subcommand("bc", prefix_name=False)]
+    | Annotated[FineTuneArguments, tyro.conf.subcommand("ppo", prefix_name=False)]
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    config = parse_config(cast("type[Any]", Arguments), TRAIN, arguments)
+    _check_out(config.out, config.resume)
+    return _clone(config) if isinstance(config, CloneArguments) else _fine_tune(config)
+
+
+def _clone(arguments: CloneArguments) -> int:
+    from demos.dataset import read_dataset
+
+    demonstrations = read_dataset(arguments.dataset)
+    with progress_bar() as progress:
+        result = train_clone(
+            demonstrations,
+            arguments.config,
+            seed=arguments.seed,
+            progress=progress,
+            run_folder=arguments.out,
+            resume=arguments.resume,
+        )
+    held_out = "no episode held out" if result.held_out_loss is None else f"held-out L1 loss {result.held_out_loss:.4f}"
+    print(
+        f"cloned {len(demonstrations)} demonstrations ({result.transitions} transitions) in {result.seconds:.0f} s; {held_out}"
+    )
+    print(f"next: dexvid evaluate --policy {arguments.out}")
+    return 0
+
+
+def _fine_tune(arguments: FineTuneArguments) -> int:
+    clone = load_checkpoint(arguments.init)
+    with progress_bar() as progress:
+        result = fine_tune(
+            arguments.env or clone.env_id,
+            {**clone.env_options, **parse_options(arguments.env_option)},
+            clone,
+            arguments.config,
+            seed=arguments.seed,
+            progress=progress,
+            run_folder=arguments.out,
+            resume=arguments.resume,
+        )
+    print(f"{result.steps} environment steps in {result.seconds:.0f} s ({result.steps / result.seconds:.0f} a second)")
+    for steps, evaluation in result.evaluations:
+        print(f"  after {steps} steps: success {evaluation.success}")
+    if result.evaluations and result.evaluations[-1][1].success.rate < result.evaluations[0][1].success.rate:
+        print("the fine-tuned actor is worse than the one it started from; keep that one, or train longer with a smaller rate")
+    print(f"next: dexvid evaluate --policy {arguments.out}")
+    return 0
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    """Refuses to write over another run, or to resume where there is none."""
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"--out {out} is a file; expected a folder to write the run into")
+    if not resume and any((out / name).exists() for name in (STATE_NAME, "checkpoint")):
+        raise OptionError(f"--out {out} already holds a run; add --resume to go on with it, or choose another folder")
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressCallback]:
+    """A bar on the terminal with the stage, the figures and the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[left]}  {task.fields[figures]}")) as bar:
+        task = bar.add_task("starting", total=1.0, left="", figures="")
+
+        def show(report: TrainProgress) -> None:
+            left = "" if report.remaining_s is None else f"{report.remaining_s:.0f} s left"
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in report.figures.items() if name != "elapsed_s")
+            bar.update(task, completed=report.fraction, description=report.stage, left=left, figures=figures)
+
+        yield show
