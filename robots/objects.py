@@ -1,4 +1,4 @@
-"""Everyday objects: dimensions, masses and their bodies; every object frame has its origin at mid-height, z up along its axis."""
+"""Everyday objects: dimensions, masses and bodies; an object's frame has its origin at mid-height and z along its axis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from robots.collision import OBJECT_CONTACT, make_visual
+from robots.collision import OBJECT_CONTACT
+from robots.visuals_bottle import add_bottle_visual
 
 OBJECT_FRICTION = (0.9, 0.01, 0.0005)
 _POLYGON_SIDES = 32
@@ -62,7 +63,7 @@ BOTTLES: dict[str, BottleShape] = {
     # A PET bottle, half full.
     "pet": BottleShape(0.0325, 0.0325, 0.0325, 0.210, 0.150, 0.014, 0.180, 0.30, (0.25, 0.62, 0.85, 1), (0.1, 0.25, 0.6, 1)),
     # YCB 006, the mustard bottle, full.
-    "mustard": BottleShape(0.029, 0.0475, 0.024, 0.190, 0.125, 0.013, 0.160, 0.603, (0.95, 0.78, 0.1, 1), (0.75, 0.1, 0.08, 1)),
+    "mustard": BottleShape(0.0475, 0.029, 0.024, 0.190, 0.125, 0.013, 0.160, 0.603, (0.95, 0.78, 0.1, 1), (0.75, 0.1, 0.08, 1)),
 }
 
 
@@ -85,15 +86,14 @@ def add_bottle(spec: mujoco.MjSpec, name: str, shape: BottleShape) -> mujoco.Mjs
             geom.meshname = _add_prism_mesh(spec, f"{part}_mesh", shape.cross_section(), (top - bottom) / 2)
         geom.friction, geom.condim = OBJECT_FRICTION, 4
         OBJECT_CONTACT.apply(geom)
-    _add_bottle_visual(spec, body, name, shape)
+    add_bottle_visual(spec, body, name, shape)
     return body
 
 
 def bottle_surface_points(shape: BottleShape, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(count, 3) m points on the bottle's surface, in its frame."""
     mesh = _lofted_mesh(shape)
-    points, _ = trimesh.sample.sample_surface(mesh, count, seed=int(rng.integers(2**31)))
-    return np.asarray(points)
+    return np.asarray(trimesh.sample.sample_surface(mesh, count, seed=int(rng.integers(2**31)))[0])
 
 
 def bottle_distance(shape: BottleShape, points_object: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,7 +113,8 @@ def bottle_distance(shape: BottleShape, points_object: NDArray[np.float64]) -> N
 def _extruded(side: NDArray[np.float64], height: NDArray[np.float64], bottom: float, top: float) -> NDArray[np.float64]:
     """Signed distance of a prism between two heights, from the signed distance to its cross-section."""
     cap = np.abs(height - (bottom + top) / 2) - (top - bottom) / 2
-    return np.hypot(np.maximum(side, 0.0), np.maximum(cap, 0.0)) + np.minimum(np.maximum(side, cap), 0.0)
+    outside: NDArray[np.float64] = np.hypot(np.maximum(side, 0.0), np.maximum(cap, 0.0))
+    return outside + np.minimum(np.maximum(side, cap), 0.0)
 
 
 def _add_prism_mesh(spec: mujoco.MjSpec, name: str, outline: NDArray[np.float64], half_height_m: float) -> str:
@@ -141,27 +142,6 @@ def _lofted_mesh(shape: BottleShape) -> trimesh.Trimesh:
         following = (side + 1) % sides
         faces += [(bottom, following, side), (top, last + side, last + following)]
     return trimesh.Trimesh(vertices, faces, process=False)
-
-
-def _add_bottle_visual(spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, shape: BottleShape) -> None:
-    mesh = _lofted_mesh(shape)
-    spec.add_mesh(
-        name=f"{name}_surface",
-        uservert=mesh.vertices.ravel(),
-        userface=mesh.faces.ravel().astype(np.int32),
-        inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
-        smoothnormal=True,
-    )
-    make_visual(body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"{name}_surface", rgba=shape.body_rgba))
-    half, band = shape.height_m / 2, 0.022
-    make_visual(
-        body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-            pos=(0, 0, half - band / 2 + 0.001),
-            size=(shape.neck_radius_m + 0.003, band / 2, 0),
-            rgba=shape.cap_rgba,
-        )
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,52 +1,185 @@
-"""Scenery of all scenes: what makes a rendered picture readable (light, floor, table, cameras); nothing here is ever touched."""
+"""Scenery of all scenes: what makes a rendered picture readable (lights, floor, table, cameras); nothing here is ever touched.
+
+Shadows cost more than everything else in software rendering. They are on by default; `mujoco.mjtRndFlag.mjRND_SHADOW` in a
+renderer's `scene.flags` switches them off. `model.vis.quality.offsamples = 0`, set before a renderer is made, saves nearly as
+much again by leaving edges unsmoothed.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+
 import mujoco
+import numpy as np
+from numpy.typing import NDArray
 
 from robots.collision import make_visual
 
+Vector3 = tuple[float, float, float]
+
+#: What the cameras look at, from which light and haze are scaled.
+SCENE_CENTRE_M: Vector3 = (0.33, 0.0, 0.18)
+SCENE_EXTENT_M = 1.0
+
+_TABLE_CENTRE_M, _TABLE_HALF_M = (0.34, 0.0), (0.56, 0.66)
+_TABLE_THICKNESS_M = 0.032
+_TABLE_SURFACE_M = -0.001  # a hair below z = 0, where things stand, so that thin marks on the table stay visible
+_FLOOR_M = -0.74
+_ZENITH_RGB, _HORIZON_RGB = np.array([0.62, 0.69, 0.76]), np.array([0.74, 0.77, 0.80])
+_PLANKS, _TEXTURE_PIXELS = 6, 256
+
+
+@dataclasses.dataclass(frozen=True)
+class ScenicCamera:
+    """An upright camera at `eye_m` that looks at `target_m`; `fovy_deg` is its vertical opening."""
+
+    name: str
+    eye_m: Vector3
+    target_m: Vector3
+    fovy_deg: float
+
+    def xyaxes(self) -> tuple[float, ...]:
+        """MuJoCo's (6,) x and y axes of the camera."""
+        backward = np.subtract(self.eye_m, self.target_m)
+        backward /= np.linalg.norm(backward)
+        right = np.cross((0.0, 0.0, 1.0), backward)
+        right /= np.linalg.norm(right)
+        return (*right, *np.cross(backward, right))
+
+
+CAMERAS: tuple[ScenicCamera, ...] = (
+    ScenicCamera("overview", (1.20, -0.82, 0.74), (0.33, -0.02, 0.17), 38.0),
+    ScenicCamera("front", (1.62, -0.02, 0.52), (0.38, -0.02, 0.22), 38.0),
+    ScenicCamera("side", (0.36, -1.50, 0.42), (0.31, 0.0, 0.24), 37.0),
+)
+
 
 def add_scenery(spec: mujoco.MjSpec) -> None:
-    """Adds lights, sky, a visual table top and the cameras `overview`, `front` and `side`."""
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
-    spec.visual.headlight.ambient = (0.35, 0.35, 0.35)
-    spec.visual.headlight.diffuse = (0.35, 0.35, 0.35)
-    spec.visual.headlight.specular = (0.1, 0.1, 0.1)
-    spec.visual.quality.shadowsize = 2048
+    """Adds lights, sky, floor, a visual table and the cameras `overview`, `front` and `side`."""
+    _set_quality(spec)
+    _add_lights(spec)
+    _add_floor_and_sky(spec)
+    _add_table(spec)
+    for camera in CAMERAS:
+        spec.worldbody.add_camera(name=camera.name, pos=camera.eye_m, xyaxes=camera.xyaxes(), fovy=camera.fovy_deg)
+
+
+def _set_quality(spec: mujoco.MjSpec) -> None:
+    spec.stat.center, spec.stat.extent = SCENE_CENTRE_M, SCENE_EXTENT_M
+    visual = spec.visual
+    visual.global_.offwidth, visual.global_.offheight = 1280, 960
+    visual.quality.shadowsize = 2048
+    visual.map.shadowscale = 0.5  # of the key light's opening: the shadow's fine dots fall on robot and workspace alone
+    visual.map.haze = 0.75
+    visual.rgba.haze = (*_HORIZON_RGB, 1.0)
+
+
+def _add_lights(spec: mujoco.MjSpec) -> None:
+    """A camera light for the shadows' inside, a key light that casts them, and a fill light from the other side."""
+    headlight = spec.visual.headlight
+    headlight.ambient, headlight.diffuse, headlight.specular = (0.32,) * 3, (0.22,) * 3, (0.05,) * 3
+    key = np.array([0.80, -0.80, 1.80])
+    spec.worldbody.add_light(
+        name="key_light",
+        pos=key,
+        dir=np.array(SCENE_CENTRE_M) - key,
+        cutoff=45.0,
+        exponent=4.0,
+        diffuse=(0.52, 0.51, 0.49),
+        specular=(0.30, 0.30, 0.30),
+        castshadow=True,
+    )
+    spec.worldbody.add_light(
+        name="fill_light",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=(-0.6, -1.2, 1.5),
+        dir=(0.6, 0.75, -0.55),
+        diffuse=(0.20, 0.21, 0.23),
+        specular=(0.05, 0.05, 0.05),
+        castshadow=False,
+    )
+
+
+def _add_floor_and_sky(spec: mujoco.MjSpec) -> None:
     spec.add_texture(
         name="sky",
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=(0.78, 0.84, 0.90),
-        rgb2=(0.95, 0.96, 0.98),
+        rgb1=_ZENITH_RGB,
+        rgb2=2 * _HORIZON_RGB - _ZENITH_RGB,  # at the nadir: the gradient passes the horizon half way
         width=64,
         height=384,
     )
-    world = spec.worldbody
-    world.add_light(
-        name="key_light", pos=(0.2, -0.8, 1.8), dir=(0.15, 0.45, -1.0), diffuse=(0.65, 0.63, 0.6), specular=(0.2, 0.2, 0.2)
+    spec.add_texture(
+        name="floor",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=(0.95, 0.96, 0.97),
+        rgb2=(0.92, 0.93, 0.945),
+        width=128,
+        height=128,
     )
-    table = world.add_geom(
-        name="table_top",
+    _add_textured_material(spec, "floor")
+    floor = spec.worldbody.add_geom(
+        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, pos=(0, 0, _FLOOR_M), size=(0, 0, 1), material="floor"
+    )
+    make_visual(floor)
+
+
+def _add_table(spec: mujoco.MjSpec) -> None:
+    """A wooden top with a dark edge on four metal legs."""
+    texture = spec.add_texture(
+        name="wood",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        width=_TEXTURE_PIXELS,
+        height=_TEXTURE_PIXELS,
+        nchannel=3,
+    )
+    texture.data = wood_texture(_TEXTURE_PIXELS).tobytes()
+    _add_textured_material(spec, "wood", uniform=False)
+    (x, y), (half_x, half_y) = _TABLE_CENTRE_M, _TABLE_HALF_M
+    board_bottom, apron_bottom = _TABLE_SURFACE_M - 0.008, _TABLE_SURFACE_M - _TABLE_THICKNESS_M
+    board = _add_slab(spec, "table_top", (x, y), (half_x, half_y), (board_bottom, _TABLE_SURFACE_M))
+    board.material, board.rgba = "wood", (1.0, 1.0, 1.0, 1.0)  # a geom's colour multiplies the texture
+    _add_slab(spec, "table_edge", (x, y), (half_x - 0.0015, half_y - 0.0015), (apron_bottom, board_bottom))
+    for number, (right, far) in enumerate(((-1, -1), (-1, 1), (1, -1), (1, 1))):
+        corner = (x + right * (half_x - 0.06), y + far * (half_y - 0.06))
+        _add_slab(spec, f"table_leg_{number}", corner, (0.025, 0.025), (_FLOOR_M, apron_bottom))
+
+
+def _add_slab(
+    spec: mujoco.MjSpec, name: str, centre: tuple[float, float], half: tuple[float, float], heights: tuple[float, float]
+) -> mujoco.MjsGeom:
+    """Adds an upright grey box between two heights."""
+    bottom, top = heights
+    geom = spec.worldbody.add_geom(
+        name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=(0.32, 0, -0.021),
-        size=(0.52, 0.62, 0.02),
-        rgba=(0.72, 0.60, 0.47, 1),
+        pos=(*centre, (bottom + top) / 2),
+        size=(*half, (top - bottom) / 2),
+        rgba=(0.36, 0.35, 0.34, 1.0),
     )
-    make_visual(table)
-    world.add_camera(
-        name="overview", pos=(1.30, -0.75, 0.80), xyaxes=_looking_at((1.30, -0.75, 0.80), (0.36, 0.0, 0.12)), fovy=40
-    )
-    world.add_camera(name="front", pos=(1.45, 0.0, 0.45), xyaxes=_looking_at((1.45, 0.0, 0.45), (0.40, 0.0, 0.14)), fovy=42)
-    world.add_camera(name="side", pos=(0.42, -1.2, 0.40), xyaxes=_looking_at((0.42, -1.2, 0.40), (0.40, 0.0, 0.14)), fovy=40)
+    make_visual(geom)
+    return geom
 
 
-def _looking_at(eye: tuple[float, float, float], target: tuple[float, float, float]) -> tuple[float, ...]:
-    """MuJoCo's `xyaxes` of an upright camera at `eye` that looks at `target`."""
-    import numpy as np
+def _add_textured_material(spec: mujoco.MjSpec, name: str, *, uniform: bool = True) -> None:
+    """Adds a matt material `name` that shows the texture `name`, once per metre if `uniform`, else once per geom."""
+    material = spec.add_material(name=name, specular=0.08, shininess=0.2, texuniform=uniform)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
-    backward = np.subtract(eye, target) / np.linalg.norm(np.subtract(eye, target))
-    right = np.cross((0.0, 0.0, 1.0), backward)
-    right /= np.linalg.norm(right)
-    return (*right, *np.cross(backward, right))
+
+def wood_texture(pixels: int) -> NDArray[np.uint8]:
+    """(pixels, pixels, 3) RGB of light oak planks along the first axis, the same at every call."""
+    along, across = np.meshgrid(np.linspace(0, 1, pixels), np.linspace(0, 1, pixels, endpoint=False), indexing="ij")
+    plank = np.floor(across * _PLANKS)
+    within = across * _PLANKS - plank
+    shift = np.sin(plank * 12.9898) * 43.7585  # another piece of wood for every plank
+    tone = 0.035 * np.sin(plank * 2.4 + 0.7)
+    bend = 0.22 * np.sin(2 * np.pi * (0.8 * along + shift)) + 0.10 * np.sin(2 * np.pi * (1.9 * along + 2.3 * shift))
+    ring = (within + bend) * 2.2 + 0.35 * np.sin(2 * np.pi * (within + bend) + shift)
+    grain = 0.022 * np.sin(2 * np.pi * ring) + 0.012 * np.sin(2 * np.pi * (4.1 * ring + 0.6 * np.sin(7 * along + shift)))
+    joint = np.where((within < 0.022) | (within > 0.985), -0.10, 0.0)
+    value = 1.0 + tone + grain + joint
+    colour = np.array([0.80, 0.665, 0.505])
+    return np.clip(255 * value[..., None] * colour, 0, 255).astype(np.uint8)
