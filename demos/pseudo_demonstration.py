@@ -17,7 +17,7 @@ from demos.provenance import model_hash, to_json, versions
 from demos.refine import RefineConfig, Refiner, RefineResult, tracking_error
 from demos.replay import demonstrations_from_batch
 from demos.retarget import RetargetConfig, RobotMotion, resample
-from demos.rollout import Rollouts, RolloutRunner
+from demos.rollout import RolloutRunner, Rollouts
 from dexvid_envs.errors import DexVidError
 from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.plan import Plan, plan_targets
-from demos.rollout import Rollouts, RolloutRunner
+from demos.rollout import RolloutRunner, Rollouts
 
 FloatArray = NDArray[np.float64]
 Progress = Callable[[float, str], None]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from dexvid_envs.errors import DexVidError
+from dexvid_envs.errors import DexVidError, OptionError
 
 ConfigT = TypeVar("ConfigT")
 
@@ -44,6 +45,24 @@ def parse_config(config_type: type[ConfigT], command: Command, arguments: Sequen
 
     description = command.summary + "".join(f"\n\n  {example}" for example in command.examples)
     return tyro.cli(config_type, prog=f"dexvid {command.name}", description=description, args=list(arguments))
+
+
+def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Environment options from NAME=VALUE pairs; a value is read as JSON where it is JSON, else taken as text.
+
+    Raises:
+        OptionError: a pair has no "=".
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not (name and sign):
+            raise OptionError(f"environment option {pair!r}: expected NAME=VALUE, such as bottle=mustard")
+        try:
+            options[name] = json.loads(text)
+        except json.JSONDecodeError:
+            options[name] = text
+    return options
 
 
 def overview(commands: dict[str, Command]) -> str:

@@ -1,0 +1,69 @@
+"""`dexvid multiply`: one demonstration to many, at new starts and targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from demos.commands import MULTIPLY
+from dexvid_envs.cli import parse_config
+from dexvid_envs.errors import DexVidError
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiplyArguments:
+    """Arguments of `dexvid multiply`."""
+
+    dataset: tyro.conf.Positional[Path]
+    """a dataset with a successful demonstration, as `dexvid refine` writes it"""
+    out: Path
+    """the dataset folder to write"""
+    count: int = 1200
+    """successful demonstrations wanted"""
+    episode: int = 0
+    """which demonstration of the dataset to multiply"""
+    seed: int = 0
+    """of starts, targets and noise"""
+    noise_rad: float = 0.02
+    """standard deviation of the noise on the finger targets"""
+    resume: bool = False
+    """keep the copies of an interrupted run to the same folder"""
+    json: Path | None = None
+    """also write acceptance rate and coverage map"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    config = parse_config(MultiplyArguments, MULTIPLY, arguments)
+    from demos.dataset import DatasetWriter, dataset_length, read_dataset
+    from demos.files import atomic_path
+    from demos.multiply import MultiplyConfig, MultiplyReport, multiply
+    from dexvid_envs.progress import progress_bar
+
+    if config.count < 1:
+        raise DexVidError(f"--count {config.count}: expected 1 or more")
+    length = dataset_length(config.dataset)
+    if not 0 <= config.episode < length:
+        raise DexVidError(f"--episode {config.episode}: {config.dataset} holds episodes 0 to {length - 1}")
+    demonstration = read_dataset(config.dataset, [config.episode])[0]
+    settings = MultiplyConfig(count=config.count, seed=config.seed, noise_rad=config.noise_rad)
+    report = MultiplyReport()
+    with progress_bar("multiply") as bar, DatasetWriter(config.out, resume=config.resume) as writer:
+
+        def show(made: int, state: MultiplyReport) -> None:
+            bar(made / config.count, f"{made} made, {state.acceptance:.0%} accepted")
+
+        for copy in multiply(demonstration, settings, first_index=len(writer), report=report, progress=show):
+            writer.add(copy)
+    if config.json:
+        with atomic_path(config.json) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(report) | {"acceptance": report.acceptance}, indent=2))
+    print(
+        f"{config.count} demonstrations, {report.acceptance:.0%} of {report.attempts} copies accepted; 4 cm cells without one: "
+        f"{report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
+    )
+    return 0

@@ -1,0 +1,56 @@
+"""`dexvid retarget`: an extraction to a motion of the robot."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from demos.commands import RETARGET
+from dexvid_envs.cli import parse_config, parse_env_options
+from dexvid_envs.errors import InputFileError
+
+
+@dataclasses.dataclass(frozen=True)
+class RetargetArguments:
+    """Arguments of `dexvid retarget`."""
+
+    source: tyro.conf.Positional[Path]
+    """an extraction's folder, or a folder of another extractor's output"""
+    out: Path
+    """the .npz file to write: qpos, targets (T, 23) rad, error_m (T, 4), source_frame (T,)"""
+    env: str = "DexVid-BottlePickPlace-v0"
+    """environment in whose world the motion is placed"""
+    env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
+    importer: str | None = None
+    """name of the importer; guessed from the folder's layout by default"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    config = parse_config(RetargetArguments, RETARGET, arguments)
+    from demos.files import atomic_path
+    from demos.pseudo_demonstration import place_and_retarget
+    from demos.source import load_interaction
+    from dexvid_envs.progress import progress_bar
+
+    if config.out.suffix != ".npz":
+        raise InputFileError(f"--out {config.out}: expected a file name that ends in .npz")
+    interaction = load_interaction(config.source, config.importer)
+    with progress_bar("retarget") as report:
+        report(0.0, "choosing the turn of the world")
+        placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option))
+        report(1.0, "done")
+    motion = placed.motion
+    with atomic_path(config.out) as temporary:
+        np.savez_compressed(
+            temporary, qpos=motion.qpos, targets=motion.targets, error_m=motion.error_m, source_frame=motion.source_frame
+        )
+    error = 1e3 * motion.error_m
+    print(f"{len(motion.qpos)} steps, fingertip error {error.mean():.1f} mm mean, {error.max():.1f} mm largest: {config.out}")
+    return 0

@@ -1,0 +1,32 @@
+"""Reading an interaction from whatever a command was given: an extraction, an importer's folder, or the shipped sample."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from demos.importers import find_importer, guess_importer
+from demos.interaction import Interaction
+from dexvid_envs.errors import InputFileError
+
+_VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+
+
+def shipped_sample() -> Path:
+    """Folder of the synthetic pick-and-place recording that comes with the project."""
+    return Path(str(files("demos") / "data" / "synthetic_pick_place"))
+
+
+def load_interaction(path: Path, importer: str | None = None) -> Interaction:
+    """The interaction behind a path.
+
+    Args:
+        path: an extraction's folder, its `interaction.npz`, or a folder in another extractor's layout.
+        importer: name of the importer; guessed from the layout if None.
+
+    Raises:
+        InputFileError: nothing is there, it is a video, or the layout is not known.
+    """
+    if path.suffix.lower() in _VIDEO_SUFFIXES:
+        raise InputFileError(f"{path} is a video; extract it first: dexvid extract {path} --out extraction")
+    return find_importer(importer or guess_importer(path))(path)
