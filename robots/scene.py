@@ -48,7 +48,7 @@ class ScenicCamera:
 
 
 CAMERAS: tuple[ScenicCamera, ...] = (
-    ScenicCamera("overview", (1.20, -0.82, 0.74), (0.33, -0.02, 0.17), 38.0),
+    ScenicCamera("overview", (1.24, -0.86, 0.76), (0.35, -0.04, 0.16), 39.0),
     ScenicCamera("front", (1.62, -0.02, 0.52), (0.38, -0.02, 0.22), 38.0),
     ScenicCamera("side", (0.36, -1.50, 0.42), (0.31, 0.0, 0.24), 37.0),
 )

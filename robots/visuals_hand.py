@@ -1,7 +1,8 @@
 """What is seen of the hand: a graphite palm with a slot for the thumb, servo-like links in side plates, light rubber tips.
 
 Every bending joint is a drum of the child link between two side plates of its parent, so that the links stay connected at every
-angle. Housings lie within about 2 mm of the collision capsules, rubber tips on them. Frames are those of `robots.allegro`.
+angle. Rubber tips lie on the collision capsules, the housings' front and back within 1 mm of them and their edges within 3 mm.
+Frames are those of `robots.allegro`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from robots.shapes import (
     rounded_rectangle,
 )
 
-GRAPHITE = Finish("hand_graphite", (0.135, 0.14, 0.155, 1.0), specular=0.35, shininess=0.45)
+GRAPHITE = Finish("hand_graphite", (0.175, 0.18, 0.195, 1.0), specular=0.35, shininess=0.45)
 PLATE = Finish("hand_plate", (0.36, 0.37, 0.395, 1.0), specular=0.50, shininess=0.55)
 RUBBER = Finish("hand_rubber", (0.80, 0.81, 0.80, 1.0), specular=0.12, shininess=0.20)
 
@@ -40,9 +41,9 @@ PALM_CENTRE_M: Vector3 = (-0.0093, 0.0, -0.0475)
 PALM_HALF_M: Vector3 = (0.0205, 0.0565, 0.0475)
 FINGERTIP_RADIUS_M = 0.012
 _HALF_THICKNESS_M = 0.0098  # of a link, along x: the side that touches
-_HALF_WIDTH_M = 0.0116  # of a link, along y
-_DRUM_RADIUS_M, _DRUM_HALF_WIDTH_M = 0.0094, 0.0086
-_PLATE_INNER_M, _PLATE_OUTER_M = 0.0089, 0.0118
+_HALF_WIDTH_M = 0.0112  # of a link, along y
+_DRUM_RADIUS_M, _DRUM_HALF_WIDTH_M = 0.0094, 0.0084
+_PLATE_INNER_M, _PLATE_OUTER_M = 0.0086, 0.0110
 _FINGER_SOCKETS_M: tuple[tuple[float, float, float], ...] = (  # y, z, tilt around x in rad
     (0.0435, -0.001542, -0.0872665),
     (0.0, 0.0007, 0.0),
@@ -76,7 +77,7 @@ def add_finger_link_visual(spec: mujoco.MjSpec, body: mujoco.MjsBody, finger: st
 def _phalanx(length_m: float) -> Parts:
     """A link between two bending joints: drum, servo body, two side plates that hold the next drum."""
     top = length_m - 0.0118
-    body = rounded_prism(rounded_rectangle(_HALF_THICKNESS_M, _HALF_WIDTH_M, 0.0042), 0.0112, top, 0.0012, 1)
+    body = rounded_prism(rounded_rectangle(_HALF_THICKNESS_M, _HALF_WIDTH_M, 0.0052), 0.0112, top, 0.0012, 1)
     panel = rounded_box((top - 0.0195, 0.0135, 0.0010), 0.0025, 0.0003, 1, 1)
     pads = [placed(panel, (side * 0.0097, 0, (0.0112 + top) / 2), (side, 0, 0)) for side in (-1, 1)]
     return {GRAPHITE: joined(*_drum_and_neck(), body), PLATE: joined(*_side_plates(length_m, 0.0195), *pads)}
@@ -121,11 +122,11 @@ def _drum_and_neck() -> list[trimesh.Trimesh]:
 
 def _side_plates(joint_m: float, reach_m: float) -> list[trimesh.Trimesh]:
     """Two rounded plates, each with a screw, from the joint at height `joint_m` down by `reach_m`."""
-    screw = disc(0.0040, 0.0, 0.0012, 0.0004, sides=10)
+    screw = disc(0.0036, 0.0, 0.0010, 0.0004, sides=10)
     parts = []
     for side in (-1, 1):
         low, high = sorted((side * _PLATE_INNER_M, side * _PLATE_OUTER_M))
-        parts.append(_upright(_tongue(0.0086, reach_m), low, high, joint_m))
+        parts.append(_upright(_tongue(0.0070, reach_m), low, high, joint_m))
         parts.append(placed(screw, (0, side * (_PLATE_OUTER_M - 0.0004), joint_m), (0, side, 0)))
     return parts
 
@@ -141,7 +142,7 @@ def _upright(outline_m: FloatArray, low_m: float, high_m: float, height_m: float
 def _tongue(radius_m: float, reach_m: float) -> FloatArray:
     """(S, 2) counter-clockwise outline: a half circle around the origin on a strip down by `reach_m`."""
     turn = np.linspace(0.0, math.pi, 9)
-    foot = 0.0035
+    foot = 0.0028
     corners = np.linspace(0.0, math.pi / 2, 2)
     foot_left = np.stack([-radius_m + foot - foot * np.cos(corners), -reach_m + foot - foot * np.sin(corners)], axis=-1)
     foot_right = foot_left[::-1] * np.array([-1.0, 1.0])
@@ -171,7 +172,7 @@ def _palm() -> Parts:
         for y, z in ((-0.051, -0.006), (0.051, -0.006), (-0.051, -0.053), (0.051, -0.053), (-0.051, -0.089), (-0.002, -0.089))
     ]
     sockets = [
-        placed(disc(0.0118, -0.0040, 0.0010, 0.0006, sides=20), (0, y, z), (0.0, -math.sin(tilt), math.cos(tilt)))
+        placed(disc(0.0118, -0.0040, 0.0006, 0.0005, sides=20), (0, y, z), (0.0, -math.sin(tilt), math.cos(tilt)))
         for y, z, tilt in _FINGER_SOCKETS_M
     ]
     return {
