@@ -1,0 +1,161 @@
+"""Draws an interaction (hand key points and object) on the table of an environment, without the robot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
+
+from demos.interaction import HAND_BONES, Interaction
+from dexvid_envs.env import DexVidEnv
+from dexvid_envs.rendering import make_renderer
+from robots.collision import make_visual
+from robots.objects import BOTTLES, add_bottle, bottle_distance
+from robots.scene import add_scenery
+
+FloatArray = NDArray[np.float64]
+
+#: Wrist, then thumb, index, middle, ring, little.
+FINGER_RGBA = (
+    (0.45, 0.47, 0.50, 1.0),
+    (0.93, 0.42, 0.24, 1.0),
+    (0.96, 0.72, 0.20, 1.0),
+    (0.35, 0.70, 0.36, 1.0),
+    (0.20, 0.56, 0.86, 1.0),
+    (0.60, 0.38, 0.78, 1.0),
+)
+_PALM_BONES = ((5, 9), (9, 13), (13, 17))  # between the bases of the fingers
+_JOINT_RADIUS_M, _TIP_RADIUS_M, _BONE_RADIUS_M = 0.0085, 0.0098, 0.0068
+_POINT_RADIUS_M, _POINT_RGBA = 0.0022, (0.07, 0.09, 0.12, 1.0)
+_OBJECT_RGBA = (0.36, 0.62, 0.80, 1.0)
+_SAME_SHAPE_M = 0.004  # recorded points this near to the simulated bottle's surface show the same bottle
+_MAX_POINTS = 160
+
+
+class HumanScene:
+    """Pictures of an interaction's frames.
+
+    The object is drawn as the environment's bottle where the recorded points lie on its surface, else as the convex hull of
+    the points, so that a recorded object is never shown as something that it was not. The points themselves are dots.
+
+    Args:
+        interaction: in the environment's world.
+        env: whose table, target and cameras are drawn.
+        width, height: of the pictures, px.
+        camera: name of a camera of the scenery.
+    """
+
+    def __init__(self, interaction: Interaction, env: DexVidEnv, width: int, height: int, camera: str) -> None:
+        self.interaction, self.env, self.camera = interaction, env, camera
+        self.model = _scene(interaction, env).compile()
+        quality: Any = self.model.vis.quality
+        quality.shadowsize = env.model.vis.quality.shadowsize
+        self.data = mujoco.MjData(self.model)
+        self.renderer = make_renderer(self.model, height, width)
+
+    def picture(self, frame: int) -> NDArray[np.uint8]:
+        """(height, width, 3) RGB of one frame; the target stands where it does in the environment now."""
+        data, pose = self.data, self.interaction.object_pose_world[frame]
+        if data.qpos.size and np.isfinite(pose).all():
+            data.qpos[:3] = pose[:3, 3]
+            mujoco.mju_mat2Quat(data.qpos[3:7], np.ascontiguousarray(pose[:3, :3]).ravel())
+        if data.mocap_pos.size:
+            data.mocap_pos[:] = self.env.data.mocap_pos[: len(data.mocap_pos)]
+        mujoco.mj_forward(self.model, data)
+        self.renderer.update_scene(data, camera=self.camera)
+        scene = self.renderer.scene
+        _add_hand(scene, self.interaction.hand_keypoints_world[frame])
+        seen = self.interaction.object_visible[frame]
+        points = self.interaction.object_points_world[frame][seen]
+        for point in points[:: -(-max(len(points), 1) // _MAX_POINTS)]:
+            _add_ball(scene, point, _POINT_RADIUS_M, _POINT_RGBA)
+        return self.renderer.render()
+
+    def __enter__(self) -> HumanScene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.renderer.close()
+
+
+def _scene(interaction: Interaction, env: DexVidEnv) -> mujoco.MjSpec:
+    """Scenery, target ring and the recorded object as a free body."""
+    spec = mujoco.MjSpec()
+    add_scenery(spec)
+    if env.data.mocap_pos.size:
+        target = spec.worldbody.add_body(name="target", mocap=True)
+        for radius, half_height, rgba in ((0.055, 0.0006, (0.2, 0.75, 0.35, 1)), (0.045, 0.0008, (0.93, 0.93, 0.90, 1))):
+            make_visual(target.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(radius, half_height, 0), rgba=rgba))
+    points = object_points(interaction)
+    shape = getattr(env.task, "shape", None)
+    name = next((name for name, known in BOTTLES.items() if known is shape), None)
+    if name is not None and len(points) and np.median(np.abs(bottle_distance(BOTTLES[name], points))) <= _SAME_SHAPE_M:
+        add_bottle(spec, "object", BOTTLES[name])
+    elif len(points):
+        _add_hull(spec, points)
+    return spec
+
+
+def object_points(interaction: Interaction) -> FloatArray:
+    """(P, 3) m the recorded surface points in the object's frame; (0, 3) where no rigid pose is known."""
+    pose, points = interaction.object_pose_world, interaction.object_points_world
+    known = np.isfinite(pose).all(axis=(1, 2))
+    if not known.any():
+        return np.empty((0, 3))
+    local = np.einsum("tji,tpj->tpi", pose[known][:, :3, :3], points[known] - pose[known][:, None, :3, 3])
+    usable = np.isfinite(local).all(axis=-1).any(axis=0)
+    return np.nanmedian(local[:, usable], axis=0)
+
+
+def _add_hull(spec: mujoco.MjSpec, points: FloatArray) -> None:
+    """The points' convex hull as a free body; nothing where they span no volume."""
+    try:
+        hull = ConvexHull(points)
+    except (QhullError, ValueError):
+        return
+    body = spec.worldbody.add_body(name="object")
+    body.add_freejoint()
+    corners = points[hull.vertices]
+    spec.add_mesh(name="object", uservert=corners.ravel())
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="object", rgba=_OBJECT_RGBA, mass=0.1)
+
+
+def _add_hand(scene: mujoco.MjvScene, keypoints: FloatArray) -> None:
+    """Balls on the key points and rods between them, coloured by finger; unknown points are left out."""
+    known = np.isfinite(keypoints).all(axis=-1)
+    for start, end in (*HAND_BONES, *_PALM_BONES):
+        if known[start] and known[end]:
+            rgba = FINGER_RGBA[0] if (start, end) in _PALM_BONES else FINGER_RGBA[_finger(end)]
+            _add_rod(scene, keypoints[start], keypoints[end], rgba)
+    for index in np.flatnonzero(known):
+        radius = _TIP_RADIUS_M if index and index % 4 == 0 else _JOINT_RADIUS_M
+        _add_ball(scene, keypoints[index], radius * (1.5 if index == 0 else 1.0), FINGER_RGBA[_finger(int(index))])
+
+
+def _finger(keypoint: int) -> int:
+    return 0 if keypoint == 0 else 1 + (keypoint - 1) // 4
+
+
+def _next_geom(scene: mujoco.MjvScene) -> mujoco.MjvGeom | None:
+    if scene.ngeom >= scene.maxgeom:
+        return None
+    scene.ngeom += 1
+    return scene.geoms[scene.ngeom - 1]
+
+
+def _add_ball(scene: mujoco.MjvScene, centre: FloatArray, radius_m: float, rgba: tuple[float, ...]) -> None:
+    geom = _next_geom(scene)
+    if geom is not None and np.isfinite(centre).all():
+        size, colour = np.full(3, radius_m), np.array(rgba, dtype=np.float32)
+        mujoco.mjv_initGeom(geom, mujoco.mjtGeom.mjGEOM_SPHERE, size, centre, np.eye(3).ravel(), colour)
+
+
+def _add_rod(scene: mujoco.MjvScene, start: FloatArray, end: FloatArray, rgba: tuple[float, ...]) -> None:
+    geom = _next_geom(scene)
+    if geom is not None:
+        colour = np.array(rgba, dtype=np.float32)
+        mujoco.mjv_initGeom(geom, mujoco.mjtGeom.mjGEOM_CAPSULE, np.ones(3), np.zeros(3), np.eye(3).ravel(), colour)
+        mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_CAPSULE, _BONE_RADIUS_M, start, end)
