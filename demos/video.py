@@ -1,7 +1,7 @@
 """Reading a video as a stream and writing one; knows nothing of hands or objects.
 
-Frames pass one at a time, so the length of a video does not matter for memory. ffmpeg delivers them at a constant rate, therefore
-frame i is at i / fps seconds.
+Frames pass one at a time, so the length of a video does not matter for memory. ffmpeg delivers them at a constant rate,
+therefore frame i is at i / fps seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Generator, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,13 @@ def probe_video(path: Path) -> VideoInfo:
     if not path.exists():
         raise InputFileError(f"no file at {path}: expected a video such as an .mp4; check the path")
     if path.is_dir():
-        raise InputFileError(
-            f"{path} is a folder, expected a video file; for another extractor's output name its importer, e.g. --importer dexmv"
-        )
+        raise InputFileError(f"{path} is a folder, expected a video file; for another extractor's output add --importer NAME")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path} is empty (0 bytes), expected a video; copy or record it again")
     stream = _open_stream(path)
     try:
         meta = next(stream)
-        if meta.get("codec", "") in _TEXT_CODECS:
+        if str(meta.get("codec", "")).strip(", ") in _TEXT_CODECS:
             raise InputFileError(_not_a_video(path, "it holds text"))
         next(stream)
     except StopIteration:
@@ -120,12 +119,19 @@ def read_frames(info: VideoInfo, stride: int = 1) -> Iterator[Frame]:
 
 @contextlib.contextmanager
 def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6) -> Iterator[Generator[None, RgbImage, None]]:
-    """Yields a generator whose `send` takes (height, width, 3) pictures of `size` = (width, height) px; H.264, plays in browsers."""
+    """Yields a generator whose `send` takes pictures of `size` = (width, height) px; H.264, for browsers."""
     import imageio_ffmpeg
 
+    rate: Any = Fraction(fps).limit_denominator(100_000)  # so that 29.97 stays what it is
     options = ["-movflags", "+faststart"]  # the index comes first, so that a browser can start at once
     writer = imageio_ffmpeg.write_frames(
-        str(path), size, fps=fps, quality=quality, macro_block_size=2, ffmpeg_log_level="error", output_params=options
+        str(path),
+        size,
+        fps=rate,
+        quality=quality,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        output_params=options,
     )
     writer.send(None)
     try:

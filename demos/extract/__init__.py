@@ -1,0 +1,1 @@
+"""From a video to hand and object motion in metres: `dexvid extract`."""

@@ -1,0 +1,53 @@
+"""`dexvid extract`: the command line of the extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from demos.commands import EXTRACT
+from demos.extract.config import ExtractConfig
+from dexvid_envs.cli import parse_config
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Extracts with progress bars; returns the exit code."""
+    config = parse_config(ExtractConfig, EXTRACT, arguments)
+    # after the parsing, so that --help and a wrong option answer at once
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from demos.extract.pipeline import extract
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        result = extract(config, report)
+    _print_summary(console, config, result.quality)
+    return 0
+
+
+def _print_summary(console, config: ExtractConfig, quality: dict) -> None:
+    hand, target = quality["hand"], quality["object"]
+    found = f"found in {hand['found_fraction']:.0%} of the frames, " if "found_fraction" in hand else ""
+    console.print(f"{hand['side']} hand: {found}mean confidence {hand['confidence_mean']:.2f}", highlight=False)
+    if target["found"]:
+        contact = quality["result"]["contact_fraction"]
+        text = f"{target['object']}: {target['points']} points, followed in {target['tracked_fraction']:.0%} of the frames"
+        console.print(f"{text}, in contact {contact:.0%} of the time", highlight=False)
+    for warning in quality["warnings"]:
+        console.print(f"note: {warning}", highlight=False, style="yellow")
+    console.print(f"written: {config.out}/ (open report.html)", highlight=False)

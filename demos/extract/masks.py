@@ -1,0 +1,272 @@
+"""Where the hand, its forearm and the moved object are in a picture, as crude regions; following them is left to `tracks`.
+
+All coordinates here are pixels of the (smaller) pictures that are kept for tracking.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.extract.flow import track_points
+from demos.extract.hands import hand_size_px
+from demos.interaction import FINGERTIPS, HAND_BONES
+from demos.video import FrameCache
+from dexvid_envs.errors import OptionError
+
+FloatArray = NDArray[np.float64]
+Mask = NDArray[np.uint8]
+
+_ON = (255,)
+_KNUCKLES = (5, 9, 13, 17)
+_WINDOW_S = 0.33  # long enough for a motion to rise above the noise, short enough for points to be followed
+_MAX_WINDOWS = 40
+_MIN_MOTION = 0.35  # hand sizes within a window
+_REACH = 3.5  # the object is looked for within so many hand sizes
+_MIN_POINTS = 6
+_MAX_CANDIDATES = 6
+_LOOK_STRIDE = 2  # frames; every second is enough to see what stands still
+_LOOK_AROUND_S = 6.0  # how far around a candidate its being let go is looked for
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectSeed:
+    """The object in one frame.
+
+    Attributes:
+        frame: number among the tracked frames.
+        polygon: (N, 2) px, its outline.
+        points: (M, 2) px known to lie on it; may be empty.
+        found_by: "click", "box" or "motion".
+    """
+
+    frame: int
+    polygon: FloatArray
+    points: FloatArray
+    found_by: str
+
+
+def hand_mask(shape: tuple[int, int], hand: FloatArray, margin: float = 0.16, forearm: bool = True) -> Mask:
+    """Region (h, w) of 0 and 255 that the hand (21, 2) px and its forearm cover, widened by `margin` hand sizes."""
+    import cv2
+
+    mask = np.zeros(shape, np.uint8)
+    if not np.isfinite(hand).all():
+        return mask
+    size = float(hand_size_px(hand))
+    corner = np.round(hand).astype(np.int32)
+    for parent, child in HAND_BONES:
+        cv2.line(mask, corner[parent].tolist(), corner[child].tolist(), _ON, max(1, round(2 * margin * size)))
+    cv2.fillConvexPoly(mask, cv2.convexHull(corner[[0, 1, *_KNUCKLES]]), _ON)
+    if forearm:
+        cv2.fillPoly(mask, [np.round(forearm_outline(hand)).astype(np.int32)], _ON)
+    return mask
+
+
+def forearm_outline(hand: FloatArray) -> FloatArray:
+    """Outline (4, 2) px of where the forearm must be: it leaves the wrist away from the knuckles, and sleeves are wide."""
+    size = float(hand_size_px(hand))
+    back = hand[0] - hand[list(_KNUCKLES)].mean(axis=0)
+    back = back / max(float(np.linalg.norm(back)), 1e-6)
+    side = np.array([-back[1], back[0]])
+    far = hand[0] + 4.0 * size * back
+    return np.stack(
+        [hand[0] + 0.45 * size * side, far + 1.6 * size * side, far - 1.6 * size * side, hand[0] - 0.45 * size * side]
+    )
+
+
+def polygon_mask(shape: tuple[int, int], polygon: FloatArray) -> Mask:
+    """Region (h, w) of 0 and 255 inside a polygon (N, 2) px."""
+    import cv2
+
+    mask = np.zeros(shape, np.uint8)
+    if len(polygon) >= 3:
+        cv2.fillPoly(mask, [np.round(polygon).astype(np.int32)], _ON)
+    return mask
+
+
+def good_points(gray: Mask, region: Mask, count: int, apart_px: float = 4.0) -> FloatArray:
+    """Up to `count` points (N, 2) px in the region that optical flow can hold on to."""
+    import cv2
+
+    if count <= 0 or not region.any():
+        return np.zeros((0, 2))
+    found = cv2.goodFeaturesToTrack(gray, count, 0.004, apart_px, mask=region, blockSize=5)
+    return np.zeros((0, 2)) if found is None else found.reshape(-1, 2).astype(np.float64)
+
+
+def seed_from_box(box: FloatArray, frame: int, size: tuple[int, int]) -> ObjectSeed:
+    """The object is what a box (x0, y0, x1, y1) px holds, in a picture of `size` = (width, height).
+
+    Raises:
+        OptionError: the box is empty or not inside the picture.
+    """
+    x0, y0, x1, y1 = box
+    if not (0 <= x0 < x1 <= size[0] and 0 <= y0 < y1 <= size[1]):
+        raise OptionError(
+            f"the object box {x0:g} {y0:g} {x1:g} {y1:g} is not inside the {size[0]}x{size[1]} frame, "
+            "expected X0 < X1 and Y0 < Y1 in px from the upper left corner"
+        )
+    return ObjectSeed(frame, np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float), np.zeros((0, 2)), "box")
+
+
+def seed_from_click(rgb: Mask, click: FloatArray, hand: FloatArray, frame: int) -> ObjectSeed:
+    """Grows the object from a click (2,) px: GrabCut between a small disc around it and a wide ring, without the hand."""
+    import cv2
+
+    shape = (rgb.shape[0], rgb.shape[1])
+    size = float(hand_size_px(hand)) if np.isfinite(hand).all() else 0.08 * max(shape)
+    x, y = (round(float(value)) for value in click)
+    label = np.full(shape, cv2.GC_BGD, np.uint8)
+    cv2.circle(label, (x, y), round(2.0 * size), (cv2.GC_PR_BGD,), -1)
+    cv2.circle(label, (x, y), round(0.8 * size), (cv2.GC_PR_FGD,), -1)
+    label[hand_mask(shape, hand) > 0] = cv2.GC_BGD
+    cv2.circle(label, (x, y), max(2, round(0.15 * size)), (cv2.GC_FGD,), -1)
+    cv2.setRNGSeed(0)  # GrabCut draws its first clusters
+    cv2.grabCut(
+        np.ascontiguousarray(rgb[..., ::-1]),
+        label,
+        (0, 0, 1, 1),
+        np.zeros((1, 65)),
+        np.zeros((1, 65)),
+        4,
+        cv2.GC_INIT_WITH_MASK,
+    )
+    inside = np.isin(label, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    _, parts = cv2.connectedComponents(
+        cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | (label == cv2.GC_FGD)
+    )
+    outlines, _ = cv2.findContours((parts == parts[y, x]).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = max(outlines, key=cv2.contourArea)
+    return ObjectSeed(frame, cv2.convexHull(outline).reshape(-1, 2).astype(float), np.zeros((0, 2)), "click")
+
+
+def find_moved_object(cache: FrameCache, hand: FloatArray, known: NDArray[np.bool_], fps: float) -> ObjectSeed | None:
+    """The object by itself: points near the hand, off hand and forearm, that move as the hand does.
+
+    Args:
+        cache: T pictures.
+        hand: (T, 21, 2) px.
+        known: (T,) frames in which the hand was really seen.
+        fps: of the T frames.
+
+    Returns:
+        The seed in the frame with the clearest evidence, or None where nothing moves along.
+    """
+    import cv2
+
+    length = max(2, round(_WINDOW_S * fps))
+    starts = _moving_windows(hand, known, length)
+    parts = [(start, part) for start in starts for part in _comoving_parts(cache, hand, start, length)]
+    if len({start for start, _ in parts}) < 2:
+        return None
+    candidates = sorted(parts, key=lambda candidate: -len(candidate[1]))[:_MAX_CANDIDATES]
+    # a sleeve moves with the hand as well, but it never lets go of it
+    around = round(_LOOK_AROUND_S * fps)
+    free = [part[_free_points(cache, hand, start, part, length, around)] for start, part in candidates]
+    best = max(range(len(free)), key=lambda i: len(free[i]))
+    start, points = candidates[best] if len(free[best]) < _MIN_POINTS else (candidates[best][0], free[best])
+    hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2).astype(float)
+    return ObjectSeed(start, hull, points, "motion")
+
+
+def _moving_windows(hand: FloatArray, known: NDArray[np.bool_], length: int) -> list[int]:
+    """First frames of the windows in which the hand moves most, not overlapping by more than half."""
+    starts = np.arange(0, max(len(hand) - length, 0), max(1, length // 2))
+    palm = hand[:, [0, *_KNUCKLES]].mean(axis=1)
+    motion = np.linalg.norm(palm[starts + length] - palm[starts], axis=-1) / hand_size_px(hand[starts])
+    usable = (motion > _MIN_MOTION) & known[starts] & known[starts + length]
+    order = starts[usable][np.argsort(-motion[usable])]
+    return sorted(order[:_MAX_WINDOWS].tolist())
+
+
+def _comoving_parts(cache: FrameCache, hand: FloatArray, start: int, length: int) -> list[FloatArray]:
+    """Groups of points (N, 2) px in frame `start`, next to the hand, that follow its motion over the window."""
+    gray = cache.gray(start)
+    size = float(hand_size_px(hand[start]))
+    region = _reach_mask((gray.shape[0], gray.shape[1]), hand[start], size)
+    first = good_points(gray, region, 300, max(3.0, 0.08 * size))
+    points, alive = first, np.ones(len(first), bool)
+    for frame in range(start + 1, start + length + 1):
+        after = cache.gray(frame)
+        points, error = track_points(gray, after, points)
+        covered = hand_mask((after.shape[0], after.shape[1]), hand[frame], forearm=False)
+        alive &= (error < 1.0) & ~inside_mask(covered, points)
+        gray = after
+    moved = points - first
+    expected = similar_motion(hand[start], hand[start + length], first)
+    travelled = np.linalg.norm(expected, axis=-1)
+    along = alive & (np.linalg.norm(moved - expected, axis=-1) < 0.3 * travelled + 1.0) & (travelled > 3.0)
+    return _parts_at_fingertips(first[along], hand[start], size)
+
+
+def _reach_mask(shape: tuple[int, int], hand: FloatArray, size: float) -> Mask:
+    import cv2
+
+    region = np.zeros(shape, np.uint8)
+    x, y = np.round(hand[list(FINGERTIPS)].mean(axis=0)).astype(int)
+    cv2.circle(region, (int(x), int(y)), round(_REACH * size), _ON, -1)
+    region[hand_mask(shape, hand) > 0] = 0
+    return region
+
+
+def inside_mask(mask: Mask, points: FloatArray) -> NDArray[np.bool_]:
+    """Which points (N, 2) px lie on the mask."""
+    x, y = np.clip(np.nan_to_num(np.round(points)), 0, np.array(mask.shape[::-1]) - 1).astype(int).T
+    return mask[y, x] > 0
+
+
+def similar_motion(before: FloatArray, after: FloatArray, points: FloatArray) -> FloatArray:
+    """How points (N, 2) would move if they were fixed to the hand, which goes from (21, 2) to (21, 2)."""
+    middle, target = before.mean(axis=0), after.mean(axis=0)
+    a = (before - middle) @ np.array([1.0, 1.0j])
+    b = (after - target) @ np.array([1.0, 1.0j])
+    factor = np.vdot(a, b) / np.vdot(a, a)
+    moved = ((points - middle) @ np.array([1.0, 1.0j])) * factor
+    return np.stack([moved.real, moved.imag], axis=-1) + target - points
+
+
+def _parts_at_fingertips(points: FloatArray, hand: FloatArray, size: float) -> list[FloatArray]:
+    """Of points (N, 2) px the connected groups (gaps below 0.6 hand sizes) that come near the fingertips."""
+    near = np.linalg.norm(points[:, None] - points[None], axis=-1) < 0.6 * size
+    to_tips = np.linalg.norm(points[:, None] - hand[list(FINGERTIPS)][None], axis=-1).min(axis=1)
+    left, parts = np.ones(len(points), bool), []
+    while left.any():
+        group = np.zeros(len(points), bool)
+        group[np.flatnonzero(left)[0]] = True
+        while (grown := near[group].any(axis=0)).sum() > group.sum():
+            group = grown
+        left &= ~group
+        if group.sum() >= _MIN_POINTS and to_tips[group].min() < 1.2 * size:
+            parts.append(points[group])
+    return parts
+
+
+def _free_points(
+    cache: FrameCache, hand: FloatArray, start: int, part: FloatArray, length: int, around: int
+) -> NDArray[np.bool_]:
+    """Which of the points (N, 2) px stand still at some time within `around` frames of `start` while the hand moves (N,)."""
+    still = np.zeros(len(part), int)
+    steps = max(1, length // _LOOK_STRIDE)
+    for sign in (-1, 1):
+        points, past, alive, gray = part, [part], np.ones(len(part), bool), cache.gray(start)
+        for count in range(1, around // _LOOK_STRIDE):
+            frame = start + sign * count * _LOOK_STRIDE
+            if not 0 <= frame < len(hand):
+                break
+            after = cache.gray(frame)
+            points, error = track_points(gray, after, points)
+            covered = hand_mask((after.shape[0], after.shape[1]), hand[frame], forearm=False)
+            alive &= (error < 1.0) & ~inside_mask(covered, points)
+            if alive.sum() < 4 or (still >= 3).sum() > 0.8 * alive.sum():
+                break
+            past, gray = [*past[-steps:], points], after
+            old = frame - sign * steps * _LOOK_STRIDE
+            if len(past) <= steps or not 0 <= old < len(hand):
+                continue
+            travelled = np.linalg.norm(hand[frame].mean(axis=0) - hand[old].mean(axis=0))
+            if travelled > _MIN_MOTION * hand_size_px(hand[frame]):
+                still += alive & (np.linalg.norm(points - past[0], axis=-1) < 0.1 * travelled)
+    return still >= 3

@@ -1,0 +1,157 @@
+"""Draws what was extracted over the video, so that a person can judge it at a glance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.interaction import HAND_BONES, HandTrack, ObjectTrack
+from demos.video import VideoInfo, frame_stride, read_frames, video_writer
+
+FloatArray = NDArray[np.float64]
+Picture = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+#: RGB of thumb, index, middle, ring and little finger.
+FINGER_COLOURS: tuple[Colour, ...] = ((255, 138, 76), (255, 209, 82), (96, 211, 148), (86, 180, 233), (196, 132, 252))
+_OBJECT: Colour = (64, 224, 230)
+_DARK: Colour = (18, 22, 30)
+_WHITE: Colour = (245, 247, 250)
+_MUTED: Colour = (150, 158, 170)
+_GOOD: Colour = (96, 211, 148)
+_BAD: Colour = (239, 99, 92)
+_WIDTH = 1280
+_DOUBTFUL = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class OverlayData:
+    """What is drawn, at the frames that were looked at; pixels are those of the video.
+
+    Attributes:
+        hand: key points.
+        target: object points.
+        outline: T polygons (N, 2) px around the object.
+        contact: (T,) bool.
+        object_name: label.
+    """
+
+    hand: HandTrack
+    target: ObjectTrack
+    outline: list[FloatArray]
+    contact: NDArray[np.bool_]
+    object_name: str
+
+
+def write_overlay(path: Path, info: VideoInfo, fps_limit: float, data: OverlayData, progress: Callable[[], None]) -> None:
+    """Writes the video with hand, object, contact and confidence drawn in."""
+    import cv2
+
+    stride = frame_stride(info, fps_limit)
+    zoom = _WIDTH / info.width if info.width >= info.height else _WIDTH / info.height
+    size = (2 * round(0.5 * info.width * zoom), 2 * round(0.5 * info.height * zoom))
+    timeline = _timeline(data, size[0])
+    with video_writer(path, size, info.fps / stride) as writer:
+        for number, frame in enumerate(read_frames(info, stride)):
+            if number >= len(data.contact):
+                break
+            method = cv2.INTER_CUBIC if zoom > 1.0 else cv2.INTER_AREA
+            picture = np.ascontiguousarray(cv2.resize(frame.rgb, size, interpolation=method), np.uint8)
+            draw_frame(picture, data, number, zoom)
+            _draw_status(picture, data, number, frame.index / info.fps, timeline)
+            writer.send(picture)
+            progress()
+
+
+def draw_frame(picture: Picture, data: OverlayData, number: int, zoom: float) -> None:
+    """Draws object and hand of one frame into an RGB picture that shows the video enlarged by `zoom`."""
+    _draw_object(picture, data, number, zoom)
+    points = (data.hand.keypoints_image[number] + 0.5) * zoom
+    if np.isfinite(points).all():
+        _draw_hand(picture, points, float(data.hand.confidence[number]))
+
+
+def _draw_object(picture: Picture, data: OverlayData, number: int, zoom: float) -> None:
+    import cv2
+
+    outline = data.outline[number]
+    if len(outline) >= 3 and data.target.visible[number].any():
+        shade = picture.copy()
+        polygon = [_fixed((outline + 0.5) * zoom)]
+        cv2.fillPoly(shade, polygon, _OBJECT, cv2.LINE_AA, 4)
+        cv2.addWeighted(shade, 0.14, picture, 0.86, 0.0, picture)
+        cv2.polylines(picture, polygon, True, _OBJECT, 1, cv2.LINE_AA, 4)
+    points = data.target.points_image[number][data.target.visible[number]]
+    for x, y in _fixed((points + 0.5) * zoom):
+        cv2.circle(picture, (int(x), int(y)), 5 << 4, _DARK, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, (int(x), int(y)), 3 << 4, _OBJECT, -1, cv2.LINE_AA, 4)
+
+
+def _draw_hand(picture: Picture, points: FloatArray, confidence: float) -> None:
+    import cv2
+
+    size = float(np.linalg.norm(np.ptp(points, axis=0)))
+    thick = int(np.clip(round(size / 45), 2, 7))
+    corner = _fixed(points)
+    for under in (True, False):
+        for bone, (parent, child) in enumerate(HAND_BONES):
+            colour = FINGER_COLOURS[bone // 4] if confidence >= _DOUBTFUL else _MUTED
+            start, end = corner[parent].tolist(), corner[child].tolist()
+            cv2.line(picture, start, end, _DARK if under else colour, thick + 3 if under else thick, cv2.LINE_AA, 4)
+    for index, point in enumerate(corner.tolist()):
+        colour = _WHITE if index == 0 else FINGER_COLOURS[(index - 1) // 4]
+        radius = int((thick + (2 if index in (0, 4, 8, 12, 16, 20) else 0.5)) * 16)
+        cv2.circle(picture, point, radius + 24, _DARK, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, point, radius, colour if confidence >= _DOUBTFUL else _MUTED, -1, cv2.LINE_AA, 4)
+
+
+def _fixed(points: FloatArray) -> NDArray[np.int32]:
+    """Pixels in OpenCV's fixed-point form with four fractional bits."""
+    return np.round(np.clip(points, -1e4, 1e4) * 16.0).astype(np.int32)
+
+
+def _timeline(data: OverlayData, width: int) -> Picture:
+    """A strip (8, width, 3): green where hand and object touch, red where the hand is doubtful."""
+    frames = np.minimum(np.arange(width) * len(data.contact) // width, len(data.contact) - 1)
+    strip = np.full((8, width, 3), (62, 68, 80), np.uint8)
+    strip[:, data.contact[frames]] = _GOOD
+    strip[5:, data.hand.flagged[frames]] = _BAD
+    return strip
+
+
+def _draw_status(picture: Picture, data: OverlayData, number: int, time_s: float, timeline: Picture) -> None:
+    import cv2
+
+    height, width = picture.shape[:2]
+    panel = picture[14:96, 14:346]
+    panel[:] = (0.25 * panel + 0.75 * np.array(_DARK)).astype(np.uint8)
+    touching = bool(data.contact[number])
+    cv2.circle(picture, (38, 40), 9, _GOOD if touching else _MUTED, -1 if touching else 2, cv2.LINE_AA)
+    points = int(data.target.visible[number].sum())
+    state = "contact" if touching else "no contact"
+    _text(picture, state, (58, 46), 0.6, _WHITE)
+    _text(
+        picture, f"{data.object_name}: {points} points" if data.target.visible.any() else "no object", (176, 46), 0.5, _OBJECT
+    )
+    confidence = float(data.hand.confidence[number])
+    _text(picture, f"{data.hand.side} hand", (28, 80), 0.5, _WHITE)
+    cv2.rectangle(picture, (130, 70), (280, 80), (62, 68, 80), -1)
+    colour = _BAD if data.hand.flagged[number] else _GOOD
+    cv2.rectangle(picture, (130, 70), (130 + round(150 * confidence), 80), colour, -1)
+    _text(picture, f"{confidence:.2f}", (290, 80), 0.5, _WHITE)
+    _text(picture, f"{time_s:5.2f} s", (width - 110, 40), 0.6, _WHITE, outline=True)
+    picture[height - 8 :] = timeline
+    cursor = round(number / max(len(data.contact) - 1, 1) * (width - 3))
+    picture[height - 12 :, cursor : cursor + 3] = _WHITE
+
+
+def _text(picture: Picture, text: str, place: tuple[int, int], scale: float, colour: Colour, outline: bool = False) -> None:
+    import cv2
+
+    if outline:
+        cv2.putText(picture, text, place, cv2.FONT_HERSHEY_DUPLEX, scale, _DARK, 4, cv2.LINE_AA)
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_DUPLEX, scale, colour, 1, cv2.LINE_AA)

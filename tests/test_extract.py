@@ -1,0 +1,338 @@
+"""The extraction: geometry against known answers, the whole command on cuts of real videos, messages for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from demos.camera import fit_rigid, intrinsics_from_fov, project, solve_pnp, transform, unproject
+from demos.extract.hand_pose import bone_lengths, find_stalls, lift_hand
+from demos.extract.hands import DETECTED, LOST, RawHand
+from demos.extract.keypoints import KEYPOINT_NAMES, find_contact, runs
+from demos.extract.masks import find_moved_object, seed_from_click
+from demos.extract.tracks import follow_object
+from demos.extract.world import upright_camera
+from demos.interaction import HAND_BONES, Interaction
+from demos.video import FrameCache, frame_stride, probe_video, read_frames, video_writer
+from dexvid_envs.cli import main
+from dexvid_envs.errors import MissingExtraError, OptionError
+
+SHARED = Path(os.environ.get("DEXVID_SHARED", Path(__file__).parents[1] / ".." / "shared" / "data"))
+K = intrinsics_from_fov(640, 360, 60.0)
+
+
+def open_hand() -> np.ndarray:
+    """A flat open hand (21, 3) m as a camera sees it from above: wrist at the origin, fingers up in the picture."""
+    hand = np.zeros((21, 3))
+    for finger, (angle, length) in enumerate(zip((-50, -15, 0, 15, 30), (0.04, 0.090, 0.092, 0.088, 0.082), strict=True)):
+        direction = np.array([np.sin(np.radians(angle)), -np.cos(np.radians(angle)), 0.0])
+        for part in range(4):
+            reach = length + 0.028 * part
+            hand[1 + 4 * finger + part] = direction * reach + [0.0, 0.0, -0.004 * part**2]
+    return hand
+
+
+# geometry
+
+
+def test_unproject_inverts_project() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-0.5, -0.3, 0.4], [0.5, 0.3, 2.0], size=(7, 5, 3))
+    np.testing.assert_allclose(unproject(project(points, K), points[..., 2], K), points, atol=1e-12)
+
+
+def test_field_of_view_spans_the_longer_side() -> None:
+    edge = unproject(np.array([[-0.5, 179.5], [639.5, 179.5]]), np.ones(2), K)
+    cosine = edge[0] @ edge[1] / np.linalg.norm(edge[0]) / np.linalg.norm(edge[1])
+    assert np.degrees(np.arccos(cosine)) == pytest.approx(60.0, abs=1e-6)
+    with pytest.raises(OptionError, match="expected 10 to 150"):
+        intrinsics_from_fov(640, 360, 500.0)
+
+
+def test_pnp_recovers_turned_and_shifted_hands() -> None:
+    rng = np.random.default_rng(1)
+    turns = Rotation.from_rotvec(rng.normal(scale=0.15, size=(20, 3))).as_matrix()
+    shifts = rng.uniform([-0.2, -0.1, 0.6], [0.2, 0.1, 1.2], size=(20, 3))
+    seen = open_hand() @ turns.swapaxes(-1, -2) + shifts[:, None]
+    rotation, translation = solve_pnp(np.tile(open_hand(), (20, 1, 1)), project(seen, K), K, rotation_sigma_rad=100.0)
+    np.testing.assert_allclose(translation, shifts, atol=1e-4)
+    np.testing.assert_allclose(rotation, turns, atol=1e-3)
+
+
+def test_rigid_fit_ignores_outliers() -> None:
+    rng = np.random.default_rng(2)
+    source = rng.normal(scale=0.1, size=(30, 3))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = Rotation.from_rotvec([0.3, -0.8, 0.2]).as_matrix(), [0.1, 0.2, 0.9]
+    target = transform(pose, source)
+    target[:4] += 0.2
+    fitted, residual = fit_rigid(source, target, iterations=20)
+    np.testing.assert_allclose(fitted, pose, atol=1e-3)
+    assert residual < 0.02
+
+
+def test_upright_camera_looks_down() -> None:
+    rotation = upright_camera(30.0)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(rotation) == pytest.approx(1.0)
+    np.testing.assert_allclose(rotation @ [0, 0, 1], [np.cos(np.pi / 6), 0.0, -0.5])  # the view: ahead and down
+    assert (rotation @ [0, 1, 0])[2] < 0  # down in the picture is down in the world
+
+
+# the hand
+
+
+def moving_hand(frames: int = 60) -> tuple[np.ndarray, RawHand]:
+    """True key points (T, 21, 3) in the camera frame, and what a detector with drifting scale reports of them."""
+    time = np.linspace(0.0, 1.0, frames)
+    shift = np.stack([-0.15 + 0.3 * time, 0.05 * np.sin(4 * time), 0.7 + 0.1 * time], axis=-1)
+    true = open_hand() + shift[:, None]
+    shape = open_hand() * (0.7 + 0.5 * time)[:, None, None]
+    ones = np.ones(frames)
+    return true, RawHand(project(true, K), shape, 0.9 * ones, np.full(frames, DETECTED), "right", 1.0)
+
+
+def test_lifted_hand_is_metric_and_keeps_its_bones() -> None:
+    true, raw = moving_hand()
+    track, figures = lift_hand(raw, K, 30.0, 0.092)
+    assert np.linalg.norm(track.keypoints_camera - true, axis=-1).mean() < 0.012
+    parents, children = np.array(HAND_BONES).T
+    lengths = np.linalg.norm(track.keypoints_camera[:, children] - track.keypoints_camera[:, parents], axis=-1)
+    np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), atol=1e-9)
+    assert lengths[0, HAND_BONES.index((0, 9))] == pytest.approx(0.092)
+    assert figures.bone_spread > 0.1  # the detector's own lengths did drift
+    assert np.nanmedian(figures.reprojection_px) < 1.5
+    assert not track.flagged.any()
+
+
+def test_bone_lengths_follow_the_hand_length() -> None:
+    lengths, spread = bone_lengths(np.tile(open_hand(), (5, 1, 1)), np.ones(5), 0.1)
+    assert lengths[HAND_BONES.index((0, 9))] == pytest.approx(0.1)
+    assert spread == pytest.approx(0.0, abs=1e-12)
+
+
+def test_lost_frames_are_interpolated_and_flagged() -> None:
+    _, raw = moving_hand()
+    raw.image[20:30], raw.shape[20:30], raw.confidence[20:30], raw.origin[20:30] = np.nan, np.nan, 0.0, LOST
+    track, _ = lift_hand(raw, K, 30.0, 0.092)
+    assert np.isfinite(track.keypoints_camera).all()
+    np.testing.assert_array_equal(track.confidence[20:30], 0.0)
+    np.testing.assert_array_equal(np.flatnonzero(track.flagged), np.arange(20, 30))
+
+
+def test_jumps_and_stalls_are_flagged() -> None:
+    _, raw = moving_hand()
+    raw.image[40:] += [60.0, 0.0]
+    raw.image[10:22] = raw.image[10]
+    track, figures = lift_hand(raw, K, 30.0, 0.092)
+    assert figures.jumps[40]
+    assert figures.stalls[10:22].all()
+    assert track.flagged[[12, 40]].all()
+    trembling = np.random.default_rng(0).normal(scale=0.1, size=(30, 21, 2))
+    assert not find_stalls(trembling, 30.0).any()
+
+
+# the object
+
+
+@pytest.fixture(scope="module")
+def pushed_patch() -> tuple[FrameCache, np.ndarray, np.ndarray]:
+    """A textured patch that a (not drawn) hand comes to, pushes and leaves; hand (T, 21, 2) px, patch middle (T, 2) px."""
+    cv2 = pytest.importorskip("cv2", reason='needs OpenCV: pip install "dexvid-envs[video]"')
+    rng = np.random.default_rng(3)
+    background = cv2.GaussianBlur(rng.integers(90, 150, (240, 320, 3), dtype=np.uint8), (0, 0), 1.5)
+    patch = cv2.GaussianBlur(rng.integers(0, 255, (60, 60, 3), dtype=np.uint8), (0, 0), 1.0)
+    shift = np.interp(np.arange(75), [25, 50], [0.0, 100.0])  # px
+    come = np.interp(np.arange(75), [0, 25, 50, 75], [-70.0, 0.0, 100.0, 30.0])
+    hand = (project(open_hand() + np.array([0, 0, 1.0]), K)[None] - project(np.array([0.0, 0, 1.0]), K)) * 0.6
+    hand = (
+        hand @ np.array([[0.0, 1.0], [-1.0, 0.0]]) + [58.0, 130.0] + np.stack([come, 0 * come], axis=-1)[:, None]
+    )  # points right
+    cache = FrameCache()
+    for x in shift:
+        picture = background.copy()
+        left = 120 + round(float(x))
+        picture[100:160, left : left + 60] = patch
+        cache.append(picture)
+    return cache, hand, np.stack([150.0 + np.round(shift), np.full(75, 130.0)], axis=-1)
+
+
+def test_object_is_found_followed_and_in_contact(pushed_patch: tuple) -> None:
+    cache, hand, middle = pushed_patch
+    seed = find_moved_object(cache, hand, np.ones(75, bool), 25.0)
+    assert seed is not None
+    assert seed.found_by == "motion"
+    assert (np.abs(seed.points - middle[seed.frame]) < 30 + 17 // 2 + 1).all()  # on the patch, within a flow window
+    tracks = follow_object(cache, seed, hand, 25.0, 200, lambda: None)
+    seen = np.isfinite(tracks.pixels[..., 0])
+    assert (seen.sum(axis=1) >= 4).mean() > 0.95
+    place = tracks.pixels - middle[:, None]  # on the patch: constant for each point
+    assert np.nanmax(np.nanstd(place[:, seen.sum(axis=0) > 10], axis=0)) < 1.0
+    contact = find_contact(hand, tracks.pixels, tracks.outline, 25.0)
+    assert contact[30:46].all()
+    assert not contact[:15].any()
+    assert not contact[62:].any()
+
+
+def test_click_grows_to_the_object(pushed_patch: tuple) -> None:
+    _, hand, middle = pushed_patch
+    flat = np.full((240, 320, 3), 120, np.uint8)
+    flat[100:160, 120:180] = (200, 40, 40)
+    seed = seed_from_click(flat, middle[0], hand[0], 0)
+    low, high = seed.polygon.min(axis=0), seed.polygon.max(axis=0)
+    assert np.abs(np.concatenate([low, high]) - [120, 100, 179, 159]).max() < 8
+
+
+def test_runs() -> None:
+    assert runs(np.array([1, 1, 0, 0, 1], bool)) == [(0, 2), (4, 5)]
+
+
+# the command on real videos
+
+
+def cut(name: str, folder: Path, frames: slice, every: int) -> Path:
+    """A shorter copy of a shared video."""
+    source = SHARED / "real_videos" / name
+    if not source.is_file():
+        pytest.skip(f"needs the shared recordings, {name} (folder given by DEXVID_SHARED)")
+    pytest.importorskip("mediapipe", reason='needs mediapipe: pip install "dexvid-envs[video]"')
+    info = probe_video(source)
+    path = folder / name
+    with video_writer(path, (info.width, info.height), info.fps / every, quality=8) as writer:
+        for frame in read_frames(info):
+            if frame.index in range(frames.start, frames.stop, every):
+                writer.send(frame.rgb)
+    return path
+
+
+def test_command_on_a_handled_object(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    video = cut("vid_wc_pour.mp4", tmp_path, slice(30, 200), 3)
+    assert main(["extract", str(video), "--out", str(tmp_path / "out"), "--object-name", "pitcher"]) == 0
+    assert "Traceback" not in capfd.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "interaction.npz",
+        "overlay.mp4",
+        "quality.json",
+        "report.html",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "vid_wc_pour.mp4"]  # nothing temporary stays
+    interaction = Interaction.load(tmp_path / "out" / "interaction.npz")
+    quality = json.loads((tmp_path / "out" / "quality.json").read_text())
+    assert (interaction.fps, interaction.hand_side, interaction.object_names) == (20.0, "right", ("pitcher",))
+    assert interaction.keypoint_names == KEYPOINT_NAMES
+    assert np.isfinite(interaction.hand_keypoints_world).all()
+    assert quality["hand"]["found_fraction"] > 0.95
+    assert quality["object"]["found"]
+    assert quality["object"]["tracked_fraction"] > 0.8
+    assert interaction.contact[-20:].all()  # it is held at the end of the cut
+    assert not interaction.contact[:15].any()
+    assert quality["result"]["object_travel_m"] > 0.05
+    assert quality["config"]["object_name"] == "pitcher"
+    assert probe_video(tmp_path / "out" / "overlay.mp4").num_frames == pytest.approx(57, abs=2)
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "data:video/mp4;base64," in report
+    for outside in ('src="http', "<link", "<script", "url(http", "@import"):
+        assert outside not in report  # it loads nothing
+
+
+def test_command_on_an_empty_hand(tmp_path: Path) -> None:
+    video = cut("human_hand_video.mp4", tmp_path, slice(0, 120), 6)
+    assert main(["extract", str(video), "--out", str(tmp_path / "out")]) == 0
+    interaction = Interaction.load(tmp_path / "out" / "interaction.npz")
+    quality = json.loads((tmp_path / "out" / "quality.json").read_text())
+    assert interaction.hand_side == "right"
+    assert interaction.object_points_world.shape[1] == 0
+    assert interaction.object_names == ()
+    assert not interaction.contact.any()
+    assert quality["object"]["object"] == "not found"
+    assert any("No object" in text for text in quality["warnings"])
+
+
+# bad input
+
+
+@pytest.fixture(scope="module")
+def small_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of every bad kind, and one healthy video without a hand."""
+    folder = tmp_path_factory.mktemp("videos")
+    rng = np.random.default_rng(0)
+    with video_writer(folder / "no_hand.mp4", (160, 120), 25.0) as writer:
+        for _ in range(40):
+            writer.send(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8))
+    data = (folder / "no_hand.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
+    (folder / "headless.mp4").write_bytes(data[len(data) // 2 :])
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_text("not a video " * 50)
+    (folder / "text.txt").write_text("not a video " * 50)
+    with video_writer(folder / "short.mp4", (160, 120), 25.0) as writer:
+        for _ in range(2):
+            writer.send(np.zeros((120, 160, 3), np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.mp4"], "no file at"),
+        (["."], "is a folder, expected a video"),
+        (["empty.mp4"], "is empty (0 bytes)"),
+        (["text.mp4"], "cannot read"),
+        (["text.txt"], "cannot read"),
+        (["headless.mp4"], "cannot read"),
+        (["cut.mp4"], "is truncated"),
+        (["short.mp4"], "has only 2 frames"),
+        (["no_hand.mp4"], "no hand was found"),
+        (["no_hand.mp4", "--object-point", "500", "10"], "lies outside the 160x120 frame"),
+        (["no_hand.mp4", "--object-box", "50", "50", "20", "90"], "is not inside the 160x120 frame"),
+        (["no_hand.mp4", "--object-frame", "99"], "has 40 frames"),
+        (["no_hand.mp4", "--object-point", "5", "5", "--object-box", "1", "1", "9", "9"], "expected at most one"),
+        (["no_hand.mp4", "--hands", "magic"], "unknown hand backend (--hands) 'magic', expected one of: mediapipe"),
+        (["no_hand.mp4", "--tracks", "magic"], "expected one of: optical-flow"),
+        (["no_hand.mp4", "--side", "middle"], "expected one of: auto, right, left"),
+        (["no_hand.mp4", "--fov-deg", "500"], "--fov-deg is 500.0, expected 10.0 to 150.0"),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_clear_message(
+    small_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str
+) -> None:
+    if message in ("is truncated", "has only 2 frames", "no hand was found"):
+        pytest.importorskip("mediapipe", reason='needs mediapipe: pip install "dexvid-envs[video]"')
+    video, *options = arguments
+    assert main(["extract", str(small_videos / video), "--out", str(tmp_path / "out"), *options]) == 2
+    error = capfd.readouterr().err
+    assert error.count("error: ") == 1
+    assert message in error
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_must_not_be_a_file(small_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert main(["extract", str(small_videos / "no_hand.mp4"), "--out", str(tmp_path / "out")]) == 2
+    assert "is a file, expected a folder" in capfd.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_missing_mediapipe_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from demos.extract.hands import MediaPipeHands
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "mediapipe"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "dexvid-envs\[video\]"'):
+        MediaPipeHands(0.2, mirrored=False)
+
+
+def test_frames_are_limited(small_videos: Path) -> None:
+    info = probe_video(small_videos / "no_hand.mp4")
+    assert (info.width, info.height, info.fps, info.num_frames) == (160, 120, 25.0, 40)
+    assert [frame_stride(info, limit) for limit in (30.0, 25.0, 24.0, 12.5, 5.0)] == [1, 1, 2, 2, 5]
+    assert [frame.index for frame in read_frames(info, 10)] == [0, 10, 20, 30]
