@@ -1,0 +1,1 @@
+"""Policies, behaviour cloning, PPO fine-tuning and evaluation."""

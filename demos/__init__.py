@@ -1,0 +1,1 @@
+"""Video in, pseudo-demonstration out: extraction, importers, retargeting, refinement, multiplication, datasets."""

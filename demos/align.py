@@ -1,4 +1,4 @@
-"""Places an interaction in a task's world: turned about the vertical, and its path re-aimed from the task's start to its target."""
+"""Places an interaction in a task's world: turned about the vertical, its path re-aimed from the task's start to its target."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def find_carry(object_pos_world: FloatArray) -> CarryPhases:
     away = np.linalg.norm(object_pos_world - start, axis=-1) > _MOVED_M
     if not away.any():
         raise DexVidError(
-            f"the object moves by less than {_MOVED_M * 1000:.0f} mm in the whole recording; expected a demonstration that moves it"
+            f"the object moves by less than {_MOVED_M * 1000:.0f} mm in the whole recording; "
+            "expected a demonstration that moves it"
         )
     still = np.flatnonzero(~away)
     first_far = int(np.argmax(np.linalg.norm(object_pos_world - start, axis=-1)))

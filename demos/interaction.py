@@ -1,6 +1,6 @@
 """The data types that travel between the stages: hand track, object track and the interaction in the world frame.
 
-Every type is a frozen dataclass of arrays that validates itself on construction, so a stage never has to guess what it was given.
+Every type is a frozen dataclass of arrays that validates itself when made, so that no stage has to guess what it was given.
 World frame: z up, table top at z = 0, metres. Camera frames are OpenCV's (x right, y down, z forward).
 """
 
@@ -19,8 +19,13 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 #: MANO / MediaPipe order: wrist, then thumb, index, middle, ring, little; each from base to tip.
-HAND_KEYPOINT_NAMES: tuple[str, ...] = ("wrist",) + tuple(
-    f"{finger}_{part}" for finger in ("thumb", "index", "middle", "ring", "little") for part in ("base", "proximal", "distal", "tip")
+HAND_KEYPOINT_NAMES: tuple[str, ...] = (
+    "wrist",
+    *(
+        f"{finger}_{part}"
+        for finger in ("thumb", "index", "middle", "ring", "little")
+        for part in ("base", "proximal", "distal", "tip")
+    ),
 )
 WRIST = 0
 #: Indices of the fingertips in the 21 key points: thumb, index, middle, ring, little.

@@ -1,7 +1,7 @@
 """A plan: the retargeted motion as palm poses and finger angles, with approach and release, that can be bent and moved.
 
-Refinement bends a plan (offsets of the palm, closure of the fingers), multiplication moves it to new starts and targets; both go
-through `plan_targets`, which turns any number of variants into servo targets at once.
+Refinement bends a plan (offsets of the palm, closure of the fingers), multiplication moves it to new starts and targets; both
+go through `plan_targets`, which turns any number of variants into servo targets at once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from robots.arm_hand import ARM_HAND
 
 FloatArray = NDArray[np.float64]
 
-#: What a bend changes, in this order: palm offset (m, palm frame), palm turn about the grasp (rad, palm frame), closure (rad) of
-#: index, middle, ring, thumb opposition, thumb swing, thumb flexion, and opening (rad) of all fingers while nothing is held.
+#: What a bend changes, in this order: palm offset (m, palm frame), palm turn about the grasp (rad, palm frame), closure (rad)
+#: of index, middle, ring, thumb opposition, thumb swing, thumb flexion, and opening (rad) of all fingers while nothing is held.
 BEND_NAMES = (
     *(f"palm_offset_{axis}" for axis in "xyz"),
     *(f"palm_turn_{axis}" for axis in "xyz"),
@@ -283,8 +283,7 @@ def _retreat(placed: Interaction, palm: FloatArray, order: NDArray[np.int64], co
     release_step = int(np.flatnonzero(order == place).max())
     moved = palm.copy()
     moved[release_step:] = palm[release_step]
-    direction = -palm[release_step, :3, 2] + 0.4 * palm[release_step, :3, 1] * 0.0
-    direction = direction * np.array([1.0, 1.0, 0.0])
+    direction = -palm[release_step, :3, 2] * np.array([1.0, 1.0, 0.0])  # the way the fingers came
     direction /= max(float(np.linalg.norm(direction)), 1e-9)
     steps = np.arange(len(order)) - release_step - config.release_steps
     way = config.retreat_m * minimum_jerk(np.clip(steps / config.retreat_steps, 0.0, 1.0))

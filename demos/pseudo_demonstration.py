@@ -90,13 +90,13 @@ def place_and_retarget(
     config = retarget_config or RetargetConfig()
     if not np.isfinite(interaction.object_pose_world).all() or not np.isfinite(interaction.hand_keypoints_world).all():
         raise DexVidError(
-            "the extraction lacks hand key points or rigid object poses in some frames, which a pick-and-place motion is retargeted "
-            "by; expected finite values throughout (see quality.json of the extraction)"
+            "the extraction lacks hand key points or rigid object poses in some frames, by which a pick-and-place motion is "
+            "retargeted; expected finite values throughout (see quality.json of the extraction)"
         )
     settings = task_settings(env_id, env_options)
     start, target = np.asarray(settings.start_centre_m), np.asarray(settings.target_centre_m)
     half = np.asarray(settings.start_half_extent_m)
-    corners = np.array([[0, 0], [-1, -1], [1, 1], [-1, 1], [1, -1]])
+    corners = np.array([[0, 0], [-1, -1], [1, 1], [-1, 1], [1, -1]], dtype=np.float64)
     sampled = resample(interaction, config.control_hz, config.max_duration_s)
     yaw, candidates = choose_yaw(
         sampled, start + corners * half, target - corners * np.asarray(settings.target_half_extent_m), config

@@ -2,8 +2,8 @@
 
 First a search over few numbers (a constant offset of the palm and the closure of the fingers), then over splines of them, both
 as an evolution that keeps several elites apart: good grasps are multimodal, and their mean is usually no grasp. The cost is
-object tracking first and the task's success last. In the second part every candidate is tried at several starts and targets with
-noise on the servo targets, so that what survives is robust and can be multiplied.
+object tracking first and the task's success last. In the second part every candidate is tried at several starts and targets
+with noise on the servo targets, so that what survives is robust and can be multiplied.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Refiner:
             cost, success = self._robust_cost(candidates)
             keep = np.argsort(cost)[: config.elites]
             elites, best = candidates[keep], candidates[keep[0]]
-            self._note("spline", index, cost[keep[0]], success[keep[0]], success[keep].mean())
+            self._note("spline", index, float(cost[keep[0]]), float(success[keep[0]]), float(success[keep].mean()))
             good_rounds = good_rounds + 1 if success[keep].mean() >= config.enough else 0
             if good_rounds >= 2:
                 break

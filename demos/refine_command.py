@@ -59,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     print(
         f"after {search.seconds:.0f} s of search: {'success' if search.succeeded else 'no success'}, "
-        f"{1e3 * search.tracking_error_m:.1f} mm from the video's path on average, {1e3 * search.end_error_m:.1f} mm at the end, "
+        f"{1e3 * search.tracking_error_m:.1f} mm from the video's path on average, "
+        f"{1e3 * search.end_error_m:.1f} mm at the end, "
         f"{search.acceptance:.0%} of moved and disturbed copies succeed"
     )
     print(f"written: {config.out} (tier {result.demonstration.tier})")

@@ -1,8 +1,8 @@
 """Retargeting: the robot configuration whose fingertips are where the person's are, frame by frame.
 
 Per frame it minimises  1/2 ||x_h - f(a)||^2 + lambda ||a - a_prev||^2  within the joint limits, where x_h are the person's
-fingertips and f the robot's forward kinematics (the problem stated by the seed paper), extended by weak terms for the wrist and by
-clearance of every link from the table.
+fingertips and f the robot's forward kinematics, extended by weak terms for the wrist and by clearance of every link from the
+table.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class RobotMotion:
 def resample(interaction: Interaction, rate_hz: float, max_duration_s: float) -> Interaction:
     """The interaction at `rate_hz`, played faster where it lasts longer than `max_duration_s`."""
     duration = min(interaction.duration_s, max_duration_s)
-    count = max(int(round(duration * rate_hz)) + 1, 2)
+    count = max(round(duration * rate_hz) + 1, 2)
     old = np.linspace(0.0, 1.0, interaction.num_frames)
     new = np.linspace(0.0, 1.0, count)
     nearest = np.clip(np.round(new * (interaction.num_frames - 1)).astype(int), 0, interaction.num_frames - 1)
@@ -186,7 +186,7 @@ class Retargeter:
     @staticmethod
     def _bounded_step(qpos: FloatArray, normal: FloatArray, gradient: FloatArray) -> FloatArray:
         """One step within the joint limits: joints pressed against a limit are held and the rest solved again."""
-        free = np.ones(len(qpos), dtype=bool)
+        free, step = np.ones(len(qpos), dtype=bool), np.zeros(len(qpos))
         for _ in range(3):
             step = np.zeros(len(qpos))
             step[free] = np.linalg.solve(normal[np.ix_(free, free)], gradient[free])

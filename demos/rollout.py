@@ -92,6 +92,7 @@ class RolloutRunner:
         kept: dict[str, list[NDArray[Any]]] = {name: [] for name in ("action", "observation", "reward", "success", "state")}
         memory: dict[str, list[NDArray[Any]]] = {name: [] for name in task.memory}
         ever = np.zeros(count, dtype=bool)
+        action = np.zeros((self.num_envs, targets.shape[-1]), dtype=np.float32)
         for step in range(steps + 1):
             if step:
                 ctrl = core.simulation.ctrl

@@ -69,11 +69,14 @@ def overview(commands: dict[str, Command]) -> str:
     """The text of `dexvid --help`."""
     width = max((len(name) for name in commands), default=0)
     lines = [f"  {name.ljust(width)}  {commands[name].summary}" for name in sorted(commands)]
-    return "\n".join(
-        ["usage: dexvid COMMAND [OPTIONS]", "", "From one video of a human hand to a dexterous robot policy.", "", "commands:"]
-        + lines
-        + ["", "Start with:  dexvid quickstart", "Help of one:  dexvid COMMAND --help"]
+    title = (
+        "usage: dexvid COMMAND [OPTIONS]",
+        "",
+        "From one video of a human hand to a dexterous robot policy.",
+        "",
+        "commands:",
     )
+    return "\n".join([*title, *lines, "", "Start with:  dexvid quickstart", "Help of one:  dexvid COMMAND --help"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -54,7 +54,10 @@ class DexVidEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         options: fields of the task's config, such as `bottle="mustard"` or `objects=("mug",)`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 20}
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own annotation)
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 20,
+    }
 
     def __init__(
         self,

@@ -80,7 +80,8 @@ class DexVidVectorEnv(VectorEnv):
         limit = self.max_episode_steps
         truncated = np.zeros(self.num_envs, dtype=bool) if limit is None else self.elapsed_steps >= limit
         done = result.terminated | truncated
-        observations, infos = result.observations, dict(result.infos)
+        observations = result.observations
+        infos: dict[str, Any] = dict(result.infos)
         if done.any():
             rows = np.flatnonzero(done)
             infos["final_obs"] = observations.copy()
