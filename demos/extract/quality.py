@@ -82,6 +82,7 @@ def object_quality(
         "tracked_fraction": float(np.mean(visible.sum(axis=1) >= 4)),
         "seen_fraction": float(seen.mean()),
         "forward_backward_error_px_median": _median(tracks.error_px) * scale if seen.any() else None,
+        "forward_backward_error_px_95th_percentile": _percentile(tracks.error_px, 95) * scale if seen.any() else None,
         "rigid_fraction": float(np.isfinite(target.residual_m).mean()),
         "rigid_residual_m_median": _median(target.residual_m),
         "rigid_residual_m_95th_percentile": _percentile(target.residual_m, 95),

@@ -25,7 +25,7 @@ main{max-width:1080px;margin:0 auto;padding:40px 24px 64px}h1{font-size:28px;mar
 h2{font-size:18px;margin:36px 0 12px}
 .sub{color:#6b7484;margin:0 0 24px}.card{background:#fff;border-radius:12px;box-shadow:0 1px 3px #1d243018;padding:18px 20px}
 video{width:100%;max-height:640px;border-radius:12px;background:#12161e;display:block}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px;margin-top:16px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(145px,1fr));gap:12px;margin-top:16px}
 .tile b{display:block;font-size:24px;font-weight:650}.tile span{color:#6b7484;font-size:13px}
 table{width:100%;border-collapse:collapse;font-size:14px}td,th{padding:6px 10px;border-bottom:1px solid #e4e8ee;text-align:left}
 td:last-child{font-variant-numeric:tabular-nums;text-align:right}th{color:#6b7484;font-weight:600}

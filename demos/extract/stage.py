@@ -20,6 +20,7 @@ def write_stage_video(path: Path, interaction: Interaction) -> None:
     figure = Figure(figsize=(12.8, 7.2), dpi=100)
     canvas = FigureCanvasAgg(figure)
     axes: Any = figure.add_subplot(projection="3d")
+    axes.computed_zorder = False  # matplotlib sorts whole surfaces, and would draw the table over the object
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1)
     low, high = _bounds(interaction)
     with video_writer(path, (1280, 720), interaction.fps) as writer:
@@ -40,16 +41,16 @@ def _bounds(interaction: Interaction) -> tuple[np.ndarray, np.ndarray]:
 
 def _draw(axes: Any, interaction: Interaction, frame: int, low: np.ndarray, high: np.ndarray) -> None:
     corners_x, corners_y = np.meshgrid([low[0], high[0]], [low[1], high[1]])
-    axes.plot_surface(corners_x, corners_y, np.zeros_like(corners_x), color="#dfe5ec", alpha=0.5)
+    axes.plot_surface(corners_x, corners_y, np.zeros_like(corners_x), color="#dfe5ec", alpha=0.6, zorder=0)
     hand = interaction.hand_keypoints_world[frame]
     for bone, (parent, child) in enumerate(HAND_BONES):
         colour = tuple(value / 255 for value in FINGER_COLOURS[bone // 4])
-        axes.plot(*hand[[parent, child]].T, color=colour, lw=4, solid_capstyle="round")
+        axes.plot(*hand[[parent, child]].T, color=colour, lw=4, solid_capstyle="round", zorder=3)
     points = interaction.object_points_world[frame][interaction.object_visible[frame]]
     if len(points):
-        axes.scatter(*points[:: max(1, len(points) // 400)].T, s=8, color="#1a8f94", depthshade=False)
+        axes.scatter(*points[:: max(1, len(points) // 400)].T, s=8, color="#1a8f94", depthshade=False, zorder=2)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-    axes.set_box_aspect(high - low)
+    axes.set_box_aspect(high - low, zoom=1.45)
     axes.view_init(elev=22, azim=-150)
     axes.set_axis_off()
     state = "contact" if interaction.contact[frame] else "no contact"
