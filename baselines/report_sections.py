@@ -1,0 +1,350 @@
+"""The sections of a quickstart's report as HTML: each takes the data and returns its part of the page, or nothing to say."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import importlib.resources
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from baselines.charts import Bar, CellBox, Line, bar_chart, line_chart, table_map
+from baselines.evaluate import EVALUATION_SEED, EvaluationResult, Rate
+from baselines.report import QuickstartReport
+from baselines.report_words import card, differences, duration, escape, millimetres, percent, what_happened
+from demos.multiply import CELL_M
+from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
+
+CONTROL_HZ = 20
+
+
+def page(data: QuickstartReport) -> str:
+    """The whole page."""
+    title = f"From one human demonstration to a robot policy: {data.source_name}"
+    sections = (
+        _head(data, title),
+        _cards(data),
+        _videos(data),
+        _demonstration(data),
+        _copies(data),
+        _policies(data),
+        _differences(data),
+        _further(data),
+        _provenance(data),
+    )
+    template = importlib.resources.files("baselines").joinpath("report_template.html").read_text(encoding="utf-8")
+    return string.Template(template).substitute(title=escape(title), body="\n".join(part for part in sections if part))
+
+
+# ---- top -------------------------------------------------------------------------------------------------------------------
+
+
+def _head(data: QuickstartReport, title: str) -> str:
+    parts = [f"<h1>{escape(title)}</h1>", f'<p class="sub">{escape(data.env_id)} &middot; {escape(data.date)}</p>']
+    if data.quick:
+        parts.append(
+            '<p class="banner">A shortened run (--quick): it shows that everything works, its figures mean little.</p>'
+        )
+    parts.append(f'<p class="lead">{escape(what_happened(data))}</p>')
+    parts += [f'<p class="banner">{escape(note)}</p>' for note in data.notes]
+    return "\n".join(parts)
+
+
+def _cards(data: QuickstartReport) -> str:
+    cards = [*_demonstration_cards(data), _copies_card(data)]
+    cards.append(_policy_card("4 · Cloned policy", data.clone_evaluation, data.skipped.get("clone")))
+    cards.append(_fine_tuning_card(data))
+    slowest = max(data.stage_seconds, key=lambda name: data.stage_seconds[name], default=None)
+    longest = "" if slowest is None else f"; longest: {slowest} ({duration(data.stage_seconds[slowest])})"
+    cards.append(card("6 · Time in all", duration(data.total_seconds), f"on {data.machine.get('cores', '?')} cores{longest}"))
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _demonstration_cards(data: QuickstartReport) -> list[str]:
+    if data.pseudo is None:
+        reason = data.skipped.get("refine", "not run")
+        return [
+            card("1 · Replayed as filmed", "not run", reason, "idle"),
+            card("2 · Refined in physics", "not run", reason, "idle"),
+        ]
+    before, after = data.pseudo.open_loop, data.pseudo.refinement
+    fallen = ", the bottle falls over" if before.toppled else ""
+    text = f"lifted {millimetres(before.lift_m)}, ends {millimetres(before.target_distance_m)} from the target{fallen}. " + (
+        "Better than expected." if before.success else "Expected: another hand, no feeling for contact."
+    )
+    first = card("1 · Replayed as filmed", "succeeds" if before.success else "fails", text, "good" if before.success else "bad")
+    text = (
+        f"{millimetres(after.tracking_error_m)} mean distance from the video's path, {millimetres(after.end_error_m)} from the "
+        f"target at the end; {percent(after.acceptance)} of noisy, moved copies hold"
+    )
+    look = "good" if after.succeeded else "bad"
+    return [first, card("2 · Refined in physics", "succeeds" if after.succeeded else "fails", text, look)]
+
+
+def _copies_card(data: QuickstartReport) -> str:
+    report = data.multiplication
+    if report is None:
+        return card("3 · Multiplied", "not run", data.skipped.get("multiply", "not run"), "idle")
+    text = f"kept; {percent(report.acceptance)} of {report.attempts} attempts succeed in physics, failures are thrown away"
+    return card("3 · Multiplied", f"{data.kept_copies} copies", text)
+
+
+def _policy_card(step: str, result: EvaluationResult | None, skipped: str | None) -> str:
+    if result is None:
+        return card(step, "not run", skipped or "not evaluated", "idle")
+    return card(step, percent(result.success.rate), _interval(result.success))
+
+
+def _fine_tuning_card(data: QuickstartReport) -> str:
+    step = "5 · After fine-tuning"
+    if data.fine_tuning is None or not data.fine_tuning.evaluations:
+        return _policy_card("5 · Final policy", data.final_evaluation, data.skipped.get("fine-tune"))
+    first, last = data.fine_tuning.evaluations[0][1].success, data.fine_tuning.evaluations[-1][1].success
+    text = f"at its start {percent(first.rate)}, at its end {percent(last.rate)} ({_interval(last)})"
+    if data.final_evaluation is None:
+        return card(step, percent(last.rate), text)
+    kept = f"kept policy ({data.final_policy}): " if data.final_policy else "kept policy: "
+    return card(step, percent(data.final_evaluation.success.rate), f"{kept}{_interval(data.final_evaluation.success)}; {text}")
+
+
+def _interval(rate: Rate) -> str:
+    low, high = rate.interval
+    return f"{rate.successes} of {rate.trials} episodes; 95% interval {100 * low:.1f} to {100 * high:.1f}%"
+
+
+def _videos(data: QuickstartReport) -> str:
+    shown = [(caption, file) for caption, file in data.videos.items() if file.is_file()]
+    if not shown:
+        reason = data.no_videos_because or "none were made in this run"
+        return f'<h2>Videos</h2><p class="note">There are no videos here: {escape(reason)}.</p>'
+    return "<h2>Videos</h2>" + "".join(_video(*one, first=not index) for index, one in enumerate(shown))
+
+
+def _video(caption: str, file: Path, *, first: bool) -> str:
+    content = base64.b64encode(file.read_bytes()).decode("ascii")
+    playing = "autoplay " if first else ""
+    attributes = f'{playing}controls loop muted playsinline preload="metadata" src="data:video/mp4;base64,{content}"'
+    return f"<figure><video {attributes}></video><figcaption>{escape(caption)}</figcaption></figure>"
+
+
+# ---- demonstration ---------------------------------------------------------------------------------------------------------
+
+
+def _demonstration(data: QuickstartReport) -> str:
+    if data.pseudo is None:
+        return ""
+    plan = data.pseudo.placed.plan
+    paths = (
+        ("video", plan.object_pos_world, 3, True, 1),
+        ("replayed as filmed", data.pseudo.open_loop_demonstration.object_pos_world, 1, False, 0),
+        ("refined", data.pseudo.demonstration.object_pos_world, 2, False, 0),
+    )
+    heights, ways = [], []
+    for label, path, colour, dashed, first_step in paths:
+        time_s = (np.arange(len(path)) + first_step) / CONTROL_HZ
+        heights.append(Line(label, time_s, 1000 * (path[:, 2] - path[0, 2]), colour, dashed=dashed))
+        distance = np.linalg.norm(path[:, :2] - plan.target_xy, axis=-1)
+        ways.append(Line(label, time_s, 1000 * distance, colour, dashed=dashed))
+    panels = [
+        _panel("Height of the object above its start, mm", line_chart("height over time", heights, "time, s")),
+        _panel(
+            "Distance from the target on the table, mm",
+            line_chart("distance over time", ways, "time, s", y_range=(0, None)),
+        ),
+        *_search_panels(data.pseudo.refinement.history),
+    ]
+    return (
+        "<h2>From the video's motion to one that holds</h2>"
+        '<p class="note">The retargeted motion imitates the fingertips but knows nothing of forces. A search in the simulator '
+        "bends it (place and turn of the palm, closing of the fingers) until the object follows the video and the task "
+        "succeeds, then until this also holds under noise and from moved starts.</p>" + _grid(panels)
+    )
+
+
+def _search_panels(history: Sequence[dict[str, Any]]) -> list[str]:
+    if not history:
+        return []
+    rounds = np.arange(1, len(history) + 1)
+    offsets = sum(row["search"] == "offset" for row in history)
+    split = (offsets + 0.5, "offsets", "splines, with noise") if 0 < offsets < len(history) else None
+    cost = Line("", rounds, [row["cost"] for row in history], 0, dots=True)
+    shares = [
+        Line("best candidate", rounds, [row["success"] for row in history], 2, dots=True),
+        Line("mean", rounds, [row["mean"] for row in history], 3, dashed=True),
+    ]
+    return [
+        _panel("Cost of the best candidate", line_chart("cost by round", [cost], "round", y_range=(0, None), split=split)),
+        _panel(
+            "Candidates that succeed",
+            line_chart("success by round", shares, "round", y_range=(0, 1.08), percent=True, split=split),
+        ),
+    ]
+
+
+def _copies(data: QuickstartReport) -> str:
+    report = data.multiplication
+    if report is None:
+        return ""
+    known = {field.name for field in dataclasses.fields(BottlePickPlaceConfig)}
+    options = {name: value for name, value in data.env_options.items() if name in known}
+    settings = BottlePickPlaceConfig(**options)
+    boxes = [
+        _box("starts", report.start_cells, settings.start_centre_m, settings.start_half_extent_m, 0),
+        _box("targets", report.target_cells, settings.target_centre_m, settings.target_half_extent_m, 2),
+    ]
+    empty = report.missing_start_cells + report.missing_target_cells
+    text = "Every cell is covered." if not empty else f"{empty} cells are empty: there the policy has nothing to imitate."
+    return (
+        "<h2>Where the copies start and end</h2>"
+        '<p class="note">One demonstration is carried to new starts and targets with noise on the servo targets. Every copy is '
+        f"played in physics; of {report.attempts} attempts {report.accepted} succeeded ({percent(report.acceptance)}). Numbers "
+        f"are successful attempts by cell of {100 * CELL_M:.0f} cm. {text}</p>"
+        + _grid([_panel("Coverage", table_map("coverage", boxes), wide=True)])
+    )
+
+
+def _box(label: str, cells: dict[str, int], centre: Any, half_extent: Any, colour: int) -> CellBox:
+    low, size = np.subtract(centre, half_extent), 2 * np.asarray(half_extent)
+    counts = np.zeros(np.maximum(np.ceil(size / CELL_M - 1e-9).astype(int), 1), dtype=np.int64)
+    for key, count in cells.items():
+        ix, iy = (int(part) for part in key.split(","))
+        counts[min(ix, counts.shape[0] - 1), min(iy, counts.shape[1] - 1)] += count
+    return CellBox(label, (float(low[0]), float(low[1])), CELL_M, counts, colour)
+
+
+# ---- policies --------------------------------------------------------------------------------------------------------------
+
+
+def _policies(data: QuickstartReport) -> str:
+    panels = [*_success_panels(data), *_clone_panels(data), *_fine_tuning_panels(data)]
+    if not panels:
+        return ""
+    seeds = [one.seed for one in (data.final_evaluation, data.clone_evaluation) if one is not None]
+    first = seeds[0] if seeds else EVALUATION_SEED
+    return (
+        "<h2>How well the policies do</h2>"
+        '<p class="note">Success means success at the last step of an episode. All evaluations start from the same published '
+        f"seeds ({first} and following), which no training uses; whiskers and bands are 95% Wilson intervals.</p>"
+        + _grid(panels)
+    )
+
+
+def _success_panels(data: QuickstartReport) -> list[str]:
+    rows: list[tuple[str, EvaluationResult | None, int]] = [
+        ("random actions", data.random_evaluation, 3),
+        ("clone", data.clone_evaluation, 0),
+        (f"kept policy ({data.final_policy})" if data.final_policy else "kept policy", data.final_evaluation, 2),
+    ]
+    bars = [
+        Bar(
+            label,
+            one.success.rate,
+            f"{percent(one.success.rate)}, {one.success.successes} of {one.success.trials}",
+            colour,
+            one.success.interval,
+        )
+        for label, one, colour in rows
+        if one is not None
+    ]
+    return [_panel("Success over the task's starts and targets", bar_chart("success rates", bars, maximum=1.0))] if bars else []
+
+
+def _clone_panels(data: QuickstartReport) -> list[str]:
+    if data.clone is None or not data.clone.history:
+        return []
+    history = data.clone.history
+    steps = [row["step"] for row in history]
+    lines = [Line("training", steps, [row["loss"] for row in history], 0)]
+    if any("held_out_loss" in row for row in history):
+        lines.append(Line("held-out episodes", steps, [row.get("held_out_loss", np.nan) for row in history], 1))
+    text = f"{data.clone.transitions} transitions, {data.clone.steps} steps in {duration(data.clone.seconds)}"
+    chart = line_chart("loss of the clone", lines, "gradient step", y_range=(0, None))
+    return [_panel("Loss of the clone (mean absolute error of actions)", chart + f'<p class="legend">{escape(text)}</p>')]
+
+
+def _fine_tuning_panels(data: QuickstartReport) -> list[str]:
+    if data.fine_tuning is None or not data.fine_tuning.evaluations:
+        return []
+    rows = [(steps, one.success, one.mean_return) for steps, one in data.fine_tuning.evaluations]
+    steps, rates = [row[0] for row in rows], [row[1].rate for row in rows]
+    low, high = zip(*(row[1].interval for row in rows), strict=True)
+    lines = [Line("", steps, rates, 2, low, high, dots=True)]
+    chart = line_chart(
+        "success while fine-tuning", lines, "environment steps", y_range=(max(0.0, min(low) - 0.05), 1.0), percent=True
+    )
+    cells = [
+        (f"{count}", f"{rate.successes} of {rate.trials}", percent(rate.rate), _bounds(rate), f"{reward:.1f}")
+        for count, rate, reward in rows
+    ]
+    table = _table(("environment steps", "success", "rate", "95% interval", "mean return"), cells)
+    return [_panel("Success while fine-tuning", chart), _panel("Every checkpoint that was evaluated", table, wide=True)]
+
+
+def _bounds(rate: Rate) -> str:
+    low, high = rate.interval
+    return f"{100 * low:.1f} to {100 * high:.1f}%"
+
+
+# ---- bottom ----------------------------------------------------------------------------------------------------------------
+
+
+def _differences(data: QuickstartReport) -> str:
+    items = "".join(f"<li>{escape(text)}</li>" for text in differences(data))
+    return f'<h2>What this does not show</h2><div class="panel"><ul>{items}</ul></div>'
+
+
+def _further(data: QuickstartReport) -> str:
+    options = "".join(f", {name}={value!r}" for name, value in data.env_options.items())
+    code = (
+        "import gymnasium as gym\nimport dexvid_envs\n\n"
+        f'env = gym.make("{data.env_id}"{options})\nobservation, info = env.reset(seed=0)\n'
+        "observation, reward, terminated, truncated, info = env.step(env.action_space.sample())"
+    )
+    parts = [f'<p class="purpose">{escape(purpose)}</p><pre>{escape(command)}</pre>' for purpose, command in data.commands]
+    parts.append(f'<p class="purpose">use the environment with your own code</p><pre>{escape(code)}</pre>')
+    return f'<h2>Go further</h2><div class="panel">{"".join(parts)}</div>'
+
+
+def _provenance(data: QuickstartReport) -> str:
+    rows = [
+        ("source", f"{data.source_name}, {data.source_kind}"),
+        ("SHA-256 of the source", data.source_sha256),
+        ("environment", " ".join([data.env_id, *(f"{name}={value}" for name, value in data.env_options.items())])),
+        ("commit", data.commit or "not known (not run from a checkout)"),
+        ("seeds", _pairs(data.seeds) or "see the configs of the stages"),
+        ("versions", _pairs(data.versions)),
+        ("machine", _pairs(data.machine)),
+        *((f"left out: {stage}", reason) for stage, reason in data.skipped.items()),
+    ]
+    body = "".join(
+        f'<tr><td class="key">{escape(name)}</td><td class="value">{escape(value)}</td></tr>' for name, value in rows
+    )
+    panels = []
+    if data.stage_seconds:
+        bars = [Bar(name, seconds, duration(seconds), 0) for name, seconds in data.stage_seconds.items()]
+        panels.append(_panel(f"Time by stage, {duration(data.total_seconds)} in all", bar_chart("time by stage", bars)))
+    panels.append(_panel("Made from", f"<table>{body}</table>", wide=not panels))
+    return "<h2>Time, versions and seeds</h2>" + _grid(panels)
+
+
+def _pairs(values: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _panel(title: str, content: str, *, wide: bool = False) -> str:
+    return f'<div class="panel{" wide" if wide else ""}"><h3>{html.escape(title)}</h3>{content}</div>'
+
+
+def _grid(panels: Sequence[str]) -> str:
+    return f'<div class="two">{"".join(panels)}</div>'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
