@@ -20,6 +20,7 @@ from demos.retarget import RetargetConfig, RobotMotion, resample
 from demos.rollout import RolloutRunner, Rollouts
 from dexvid_envs.errors import DexVidError
 from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
+from robots.objects import BOTTLES
 
 FloatArray = NDArray[np.float64]
 #: An open-loop motion that keeps the object this near to the video's path, on average, is called replayable.
@@ -81,8 +82,15 @@ def place_and_retarget(
     env_options: dict[str, Any],
     retarget_config: RetargetConfig | None = None,
     plan_config: PlanConfig | None = None,
+    yaw_rad: float | None = None,
 ) -> PlacedMotion:
     """Places a recording in the task's world and retargets it.
+
+    Args:
+        interaction: from an extraction or an importer.
+        env_id, env_options: environment.
+        retarget_config, plan_config: settings.
+        yaw_rad: turn of the recording's world about the vertical; the one that the robot reaches best if None.
 
     Raises:
         DexVidError: the recording has no object pose to go by, or hand key points are missing.
@@ -98,15 +106,16 @@ def place_and_retarget(
     half = np.asarray(settings.start_half_extent_m)
     corners = np.array([[0, 0], [-1, -1], [1, 1], [-1, 1], [1, -1]], dtype=np.float64)
     sampled = resample(interaction, config.control_hz, config.max_duration_s)
-    yaw, candidates = choose_yaw(
-        sampled, start + corners * half, target - corners * np.asarray(settings.target_half_extent_m), config
-    )
+    yaw, candidates = yaw_rad, []
+    if yaw is None:
+        targets = target - corners * np.asarray(settings.target_half_extent_m)
+        yaw, candidates = choose_yaw(sampled, start + corners * half, targets, config)
     plan, motion, placed = make_plan(sampled, yaw, start, target, config, plan_config)
     return PlacedMotion(placed, motion, plan, yaw, candidates)
 
 
 def refine_interaction(
-    interaction: Interaction,
+    placed: PlacedMotion,
     env_id: str,
     env_options: dict[str, Any],
     config: RefineConfig | None = None,
@@ -114,17 +123,16 @@ def refine_interaction(
     retarget_config: RetargetConfig | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> PseudoDemonstration:
-    """The whole way from an interaction to a demonstration, with the open-loop replay measured on the way.
+    """From a placed motion to a demonstration, with the open-loop replay measured on the way.
 
     Args:
-        interaction: from an extraction or an importer.
+        placed: from `place_and_retarget`.
         env_id, env_options: environment, such as `DexVid-BottlePickPlace-v0` with `{"bottle": "mustard"}`.
         config: of the search.
         retarget_config: of the retargeting.
         progress: called with the finished share and a line on the state.
     """
     config = config or RefineConfig()
-    placed = place_and_retarget(interaction, env_id, env_options, retarget_config)
     settings = task_settings(env_id, env_options)
     config = dataclasses.replace(
         config, start_half_extent_m=settings.start_half_extent_m, target_half_extent_m=settings.target_half_extent_m
@@ -136,7 +144,7 @@ def refine_interaction(
     result = refiner.run(progress)
     after = _record(runner, placed.plan, result.bend, config.seed)
     facts = {
-        "source_sha256": interaction.source_sha256,
+        "source_sha256": placed.interaction.source_sha256,
         "retarget": to_json(retarget_config or RetargetConfig())
         | {"yaw_rad": placed.yaw_rad, "mean_fingertip_error_m": float(placed.motion.error_m.mean())},
         "refine": to_json(config) | {"history": result.history, "acceptance": result.acceptance},
@@ -150,6 +158,19 @@ def refine_interaction(
         refinement=result,
         demonstration=_demonstration(placed.plan, after, env_id, env_options, runner, facts),
     )
+
+
+def closest_bottle(interaction: Interaction) -> str:
+    """Name of the bottle in `robots.objects.BOTTLES` whose size is nearest to the recorded object's."""
+    inverse = np.linalg.inv(interaction.object_pose_world[0])
+    points = interaction.object_points_world[0] @ inverse[:3, :3].T + inverse[:3, 3]
+    extents = np.nanmax(points, axis=0) - np.nanmin(points, axis=0)
+    recorded = np.array([*sorted(extents[:2]), extents[2]])
+    sizes = {
+        name: np.array([*sorted((2 * shape.half_width_m, 2 * shape.half_depth_m)), shape.height_m])
+        for name, shape in BOTTLES.items()
+    }
+    return min(sizes, key=lambda name: float(np.linalg.norm(sizes[name] - recorded)))
 
 
 def task_settings(env_id: str, env_options: dict[str, Any]) -> BottlePickPlaceConfig:

@@ -38,15 +38,16 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; 0 if the demonstration succeeds, 1 if the search did not get there (it is saved all the same)."""
     config = parse_config(RefineArguments, REFINE, arguments)
     from demos.dataset import write_dataset
-    from demos.pseudo_demonstration import refine_interaction
+    from demos.pseudo_demonstration import place_and_retarget, refine_interaction
     from demos.source import load_interaction
     from dexvid_envs.progress import progress_bar
 
     interaction = load_interaction(config.source, config.importer)
+    options = parse_env_options(config.env_option)
+    with progress_bar("retarget"):
+        placed = place_and_retarget(interaction, config.env, options)
     with progress_bar("refine") as report:
-        result = refine_interaction(
-            interaction, config.env, parse_env_options(config.env_option), config.config, progress=report
-        )
+        result = refine_interaction(placed, config.env, options, config.config, progress=report)
     write_dataset(config.out, [result.demonstration])
     if config.video:
         from demos.side_by_side import render_side_by_side

@@ -1,0 +1,93 @@
+"""`dexvid quickstart`: from one human demonstration to an evaluated policy, in one go.
+
+Sample, retarget, refine, multiply, clone, fine-tune, evaluate, report. Every stage leaves its result in the output folder, so
+that an interrupted run goes on with `--resume`, and every stage can be repeated alone with its own command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from baselines.commands import QUICKSTART
+from dexvid_envs.cli import parse_config
+from dexvid_envs.errors import DexVidError
+
+
+@dataclasses.dataclass(frozen=True)
+class QuickstartArguments:
+    """Arguments of `dexvid quickstart`."""
+
+    source: Path | None = None
+    """an extraction, or a folder of another extractor's output; the recording that comes with the project by default"""
+    out: Path = Path("runs/quickstart")
+    """folder for everything that is made"""
+    env: str = "DexVid-BottlePickPlace-v0"
+    """environment"""
+    env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE of an environment option; by default bottle=NAME of the bottle nearest in size to the recorded one"""
+    count: int = 1200
+    """demonstrations to make from the one"""
+    episodes: int = 200
+    """episodes of each evaluation, at fixed published seeds"""
+    refine_s: float = 150.0
+    """largest wall time of the search in physics"""
+    clone_s: float = 110.0
+    """wall time of the cloning"""
+    fine_tune_s: float = 60.0
+    """wall time of the fine-tuning, evaluations not counted; 0 leaves it out"""
+    seed: int = 0
+    """of everything"""
+    quick: bool = False
+    """a small run of everything in about a minute, to see that it works; its policy is not meant to be good"""
+    video: bool = True
+    """render videos for the report, where an off-screen OpenGL library is found"""
+    resume: bool = False
+    """go on with the interrupted run in --out"""
+
+    def scaled(self) -> QuickstartArguments:
+        """The arguments of the quick form, where it was asked for."""
+        if not self.quick:
+            return self
+        return dataclasses.replace(self, count=24, episodes=8, clone_s=8.0, fine_tune_s=4.0 if self.fine_tune_s else 0.0)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    config = parse_config(QuickstartArguments, QUICKSTART, arguments)
+    from baselines.quickstart_stages import QuickstartRun
+
+    return QuickstartRun(config.scaled()).run()
+
+
+class StageStore:
+    """Results of finished stages as JSON files, so that an interrupted run can go on."""
+
+    def __init__(self, folder: Path, resume: bool) -> None:
+        self.folder, self.resume = folder, resume
+        self.seconds: dict[str, float] = {}
+
+    def stage(self, name: str, make: Callable[[], Any]) -> Any:
+        """The JSON value of a stage: read if it was finished before, else made, timed and written."""
+        from demos.files import atomic_path
+
+        path = self.folder / f"{name}.json"
+        if self.resume and path.is_file():
+            try:
+                content = json.loads(path.read_text())
+                self.seconds[name] = float(content["seconds"])
+                return content["result"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DexVidError(f"{path} is damaged ({error}); start again without --resume") from error
+        begin = time.monotonic()
+        result = make()
+        self.seconds[name] = time.monotonic() - begin
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps({"seconds": self.seconds[name], "result": result}))
+        return result
