@@ -1,0 +1,157 @@
+"""What the tasks call success and failure, in physics."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+
+import dexvid_envs  # noqa: F401 (registers)
+from dexvid_envs.control import ControlConfig, make_control_mode
+from robots.arm_hand import ARM_HAND
+
+HOLD = np.zeros(23, dtype=np.float32)
+
+
+def bottle_env(**options):
+    return gymnasium.make("DexVid-BottlePickPlace-v0", **options)
+
+
+def settle(env, steps: int):
+    outcome = None
+    for _ in range(steps):
+        outcome = env.step(HOLD)
+    return outcome
+
+
+@pytest.mark.parametrize("bottle", ["pet", "mustard"])
+def test_bottle_on_the_target_succeeds_after_half_a_second(bottle: str) -> None:
+    env = bottle_env(bottle=bottle)
+    env.reset(seed=0, options={"bottle_position": (0.5, 0.12), "target_position": (0.5, 0.14)})
+    history = [env.step(HOLD)[4]["success"] for _ in range(14)]
+    assert history.index(True) in (9, 10)  # 10 steps of 50 ms, one more if the first still shook
+    assert all(history[history.index(True) :])
+
+
+def test_bottle_4_cm_off_does_not_succeed() -> None:
+    env = bottle_env()
+    env.reset(seed=0, options={"bottle_position": (0.5, 0.12), "target_position": (0.5, 0.16)})
+    assert not settle(env, 30)[4]["success"]
+
+
+def test_touching_hand_is_not_released() -> None:
+    env = bottle_env().unwrapped
+    env.reset(seed=0)
+    palm = env.task.palm_pos_world[0]
+    height = env.task.shape.height_m / 2
+    env.task.memory["target"][0] = palm[:2]
+    adr = env.task.bottle_qposadr
+    env.data.qpos[adr : adr + 3] = (palm[0], palm[1], height)
+    env.simulation.forward(np.zeros(1, dtype=np.int64))
+    env.task.update(count=True)
+    far = env.task.hand_clearance[0]
+    env.data.qpos[adr : adr + 3] = palm
+    env.simulation.forward(np.zeros(1, dtype=np.int64))
+    env.task.update(count=True)
+    assert env.task.hand_clearance[0] < 0 < far
+    assert not env.task.released[0]
+
+
+def test_lying_bottle_fails_and_terminates() -> None:
+    env = bottle_env().unwrapped
+    env.reset(seed=0)
+    adr = env.task.bottle_qposadr
+    env.data.qpos[adr : adr + 7] = (0.5, 0.2, 0.04, np.sqrt(0.5), np.sqrt(0.5), 0, 0)
+    terminated = [env.step(HOLD)[2] for _ in range(5)]
+    assert terminated[-1]
+
+
+def test_success_is_worth_more_than_anything_before_it() -> None:
+    """Staying at success pays at least as much as any earlier stage: no incentive to delay or to leave."""
+    env = bottle_env()
+    env.reset(seed=0, options={"bottle_position": (0.5, 0.12), "target_position": (0.5, 0.12)})
+    placed = settle(env, 15)[1]
+    weights = env.unwrapped.task.settings.weights  # type: ignore[attr-defined]
+    assert placed == pytest.approx(sum(weights.values()), rel=0.02)
+
+
+def test_untouched_bottle_stands_still() -> None:
+    env = bottle_env().unwrapped
+    env.reset(seed=5)
+    start = env.task.bottle_pos_world[0].copy()
+    settle(env, 100)
+    assert np.linalg.norm(env.task.bottle_pos_world[0] - start) < 1e-3
+    assert env.task.bottle_axis_world[0, 2] > 0.9999
+
+
+def test_starts_and_targets_fill_their_boxes() -> None:
+    env = bottle_env().unwrapped
+    starts, targets = [], []
+    for seed in range(80):
+        env.reset(seed=seed)
+        starts.append(env.task.bottle_pos_world[0, :2].copy())
+        targets.append(env.task.memory["target"][0].copy())
+    for points, centre, half in (
+        (starts, env.task.settings.start_centre_m, env.task.settings.start_half_extent_m),
+        (targets, env.task.settings.target_centre_m, env.task.settings.target_half_extent_m),
+    ):
+        offset = np.abs(np.array(points) - centre) / half
+        assert offset.max() <= 1 + 1e-9
+        assert (offset.max(axis=0) > 0.9).all()
+
+
+def test_grasp_lift_changes_objects_and_their_physics() -> None:
+    from robots.objects import PRIMITIVE_OBJECTS
+
+    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    seen = set()
+    for seed in range(40):
+        env.reset(seed=seed)
+        index = int(env.task.memory["object"][0])
+        name = env.task.settings.objects[index]
+        seen.add(name)
+        chosen = PRIMITIVE_OBJECTS[name]
+        assert env.model.body("object").mass[0] == pytest.approx(chosen.mass_kg)
+        settle(env, 4)
+        height = env.task.object_pos_world[0, 2]
+        assert height == pytest.approx(chosen.size_m[2] / 2, abs=3e-3), name
+    assert seen == set(env.task.settings.objects)
+
+
+def test_grasp_lift_success_needs_one_second_at_the_goal() -> None:
+    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    env.reset(seed=0, options={"object": "mug", "object_position": (0.5, 0.2), "goal_position": (0.5, 0.2, 0.06)})
+    history = [env.step(HOLD)[4]["success"] for _ in range(22)]
+    assert history[:19] == [False] * 19
+    assert history[19:] == [True] * 3
+
+
+def test_grasp_lift_reports_hops_criterion_beside_ours() -> None:
+    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    env.reset(seed=0, options={"object": "mug", "object_position": (0.5, 0.2), "goal_position": (0.5, 0.2, 0.14)})
+    info = settle(env, 55)[4]
+    assert not info["success"]
+    assert info["hop_success"]
+
+
+def test_goals_are_at_least_15_cm_above_the_table() -> None:
+    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    for seed in range(60):
+        env.reset(seed=seed)
+        assert env.task.memory["goal"][0, 2] >= 0.15
+
+
+@pytest.mark.parametrize("name", ["joint_delta", "joint_target"])
+def test_control_modes_keep_limits_and_invert(name: str) -> None:
+    control = make_control_mode(name, ARM_HAND, ControlConfig())
+    rng = np.random.default_rng(0)
+    target = np.tile(ARM_HAND.home_rad, (64, 1))
+    for _ in range(40):
+        action = rng.uniform(-1, 1, (64, 23))
+        following = control.next_target(action, target)
+        assert (following >= ARM_HAND.lower_rad).all()
+        assert (following <= ARM_HAND.upper_rad).all()
+        assert (np.abs(following - target) <= ARM_HAND.speed_limit_rad_per_s / 20 + 1e-12).all()
+        again = control.next_target(control.action_for(following, target), target)
+        assert np.allclose(again, following, atol=1e-12)
+        target = following
