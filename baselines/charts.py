@@ -101,6 +101,7 @@ def line_chart(
     ys = np.append(ys, [level[0]] if level else [])
     x_low, x_high = _bounds(xs, (None, None), margin=0.0)
     y_low, y_high = _bounds(ys, y_range, margin=0.05)
+    y_high += 0.18 * (y_high - y_low) if split else 0.0  # room for its labels
 
     def px(x: float) -> float:
         return _LEFT + (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
@@ -109,7 +110,7 @@ def line_chart(
         return _HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = []
-    for tick in _ticks(y_low, y_high, 5):
+    for tick in _ticks(y_low, min(y_high, 1.0) if percent else y_high, 5):
         text = f"{100 * tick:g}%" if percent else f"{tick:g}"
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{py(tick) + 4:.1f}" text-anchor="end">{text}</text>')

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def machine() -> dict[str, str]:
     """The kind of computer, for published figures."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"system": platform.system(), "architecture": platform.machine(), "processor": _processor(), "cores": str(cores)}
+    return {"processor": _processor(), "cores": str(cores)}
 
 
 @dataclasses.dataclass(frozen=True)

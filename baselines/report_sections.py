@@ -90,7 +90,7 @@ def _copies_card(data: QuickstartReport) -> str:
     report = data.multiplication
     if report is None:
         return card("3 · Multiplied", "not run", data.skipped.get("multiply", "not run"), "idle")
-    text = f"kept; {percent(report.acceptance)} of {report.attempts} attempts succeed in physics, failures are thrown away"
+    text = f"kept; {percent(report.acceptance)} of {report.attempts} attempts succeed in physics, the others are thrown away"
     return card("3 · Multiplied", f"{data.kept_copies} copies", text)
 
 
@@ -122,13 +122,14 @@ def _videos(data: QuickstartReport) -> str:
     if not shown:
         reason = data.no_videos_because or "none were made in this run"
         return f'<h2>Videos</h2><p class="note">There are no videos here: {escape(reason)}.</p>'
-    return "<h2>Videos</h2>" + "".join(_video(*one, first=not index) for index, one in enumerate(shown))
+    others = "".join(_video(*one, first=False) for one in shown[1:])
+    return "<h2>Videos</h2>" + _video(*shown[0], first=True) + (f'<div class="two">{others}</div>' if others else "")
 
 
 def _video(caption: str, file: Path, *, first: bool) -> str:
     content = base64.b64encode(file.read_bytes()).decode("ascii")
     playing = "autoplay " if first else ""
-    attributes = f'{playing}controls loop muted playsinline preload="metadata" src="data:video/mp4;base64,{content}"'
+    attributes = f'{playing}controls loop muted playsinline preload="auto" src="data:video/mp4;base64,{content}"'
     return f"<figure><video {attributes}></video><figcaption>{escape(caption)}</figcaption></figure>"
 
 
@@ -181,7 +182,7 @@ def _search_panels(history: Sequence[dict[str, Any]]) -> list[str]:
         _panel("Cost of the best candidate", line_chart("cost by round", [cost], "round", y_range=(0, None), split=split)),
         _panel(
             "Candidates that succeed",
-            line_chart("success by round", shares, "round", y_range=(0, 1.08), percent=True, split=split),
+            line_chart("success by round", shares, "round", y_range=(0, 1.0), percent=True, split=split),
         ),
     ]
 
@@ -199,12 +200,20 @@ def _copies(data: QuickstartReport) -> str:
     ]
     empty = report.missing_start_cells + report.missing_target_cells
     text = "Every cell is covered." if not empty else f"{empty} cells are empty: there the policy has nothing to imitate."
+    cells = sum(box.counts.size for box in boxes)
+    figures = [
+        ("attempts", str(report.attempts)),
+        ("succeeded", f"{report.accepted} ({percent(report.acceptance)})"),
+        ("kept for training", str(data.kept_copies)),
+        ("cells covered", f"{cells - empty} of {cells}"),
+        *((f"fewest and most in a cell of {box.label}", f"{box.counts.min()} and {box.counts.max()}") for box in boxes),
+    ]
     return (
         "<h2>Where the copies start and end</h2>"
         '<p class="note">One demonstration is carried to new starts and targets with noise on the servo targets. Every copy is '
         f"played in physics; of {report.attempts} attempts {report.accepted} succeeded ({percent(report.acceptance)}). Numbers "
         f"are successful attempts by cell of {100 * CELL_M:.0f} cm. {text}</p>"
-        + _grid([_panel("Coverage", table_map("coverage", boxes), wide=True)])
+        + _grid([_panel("Coverage", table_map("coverage", boxes)), _panel("Figures", f"<table>{_rows(figures)}</table>")])
     )
 
 
@@ -281,8 +290,8 @@ def _fine_tuning_panels(data: QuickstartReport) -> list[str]:
         (f"{count}", f"{rate.successes} of {rate.trials}", percent(rate.rate), _bounds(rate), f"{reward:.1f}")
         for count, rate, reward in rows
     ]
-    table = _table(("environment steps", "success", "rate", "95% interval", "mean return"), cells)
-    return [_panel("Success while fine-tuning", chart), _panel("Every checkpoint that was evaluated", table, wide=True)]
+    table = _table(("steps", "success", "rate", "95% interval", "return"), cells)
+    return [_panel("Success while fine-tuning", chart), _panel("Every checkpoint that was evaluated", table)]
 
 
 def _bounds(rate: Rate) -> str:
@@ -321,15 +330,18 @@ def _provenance(data: QuickstartReport) -> str:
         ("machine", _pairs(data.machine)),
         *((f"left out: {stage}", reason) for stage, reason in data.skipped.items()),
     ]
-    body = "".join(
-        f'<tr><td class="key">{escape(name)}</td><td class="value">{escape(value)}</td></tr>' for name, value in rows
-    )
     panels = []
     if data.stage_seconds:
         bars = [Bar(name, seconds, duration(seconds), 0) for name, seconds in data.stage_seconds.items()]
         panels.append(_panel(f"Time by stage, {duration(data.total_seconds)} in all", bar_chart("time by stage", bars)))
-    panels.append(_panel("Made from", f"<table>{body}</table>", wide=not panels))
+    panels.append(_panel("Made from", f"<table>{_rows(rows)}</table>", wide=not panels))
     return "<h2>Time, versions and seeds</h2>" + _grid(panels)
+
+
+def _rows(rows: Sequence[tuple[str, str]]) -> str:
+    """Rows of a table of two columns."""
+    cells = (f'<td class="key">{escape(name)}</td><td class="value">{escape(value)}</td>' for name, value in rows)
+    return "".join(f"<tr>{cell}</tr>" for cell in cells)
 
 
 def _pairs(values: Any) -> str:
