@@ -14,7 +14,7 @@ from dexvid_envs.env import DexVidEnv
 from dexvid_envs.rendering import make_renderer
 from robots.collision import make_visual
 from robots.objects import BOTTLES, add_bottle, bottle_distance
-from robots.scene import add_scenery
+from robots.scene import CAMERAS, add_scenery
 
 FloatArray = NDArray[np.float64]
 
@@ -32,7 +32,10 @@ _JOINT_RADIUS_M, _TIP_RADIUS_M, _BONE_RADIUS_M = 0.0085, 0.0098, 0.0068
 _POINT_RADIUS_M, _POINT_RGBA = 0.0022, (0.07, 0.09, 0.12, 1.0)
 _OBJECT_RGBA = (0.36, 0.62, 0.80, 1.0)
 _SAME_SHAPE_M = 0.004  # recorded points this near to the simulated bottle's surface show the same bottle
-_MAX_POINTS = 160
+_MAX_POINTS = 80
+_HIDING_RADIUS_M = 0.010  # a recorded point stands for the surface this far around it
+_WORTH_ANOTHER_CAMERA = 0.25
+_SHADOW_PX = 1024  # a smaller shadow map than the models' own, which nobody sees at the size of these videos
 
 
 class HumanScene:
@@ -51,8 +54,7 @@ class HumanScene:
     def __init__(self, interaction: Interaction, env: DexVidEnv, width: int, height: int, camera: str) -> None:
         self.interaction, self.env, self.camera = interaction, env, camera
         self.model = _scene(interaction, env).compile()
-        quality: Any = self.model.vis.quality
-        quality.shadowsize = env.model.vis.quality.shadowsize
+        draw_quickly(self.model)
         self.data = mujoco.MjData(self.model)
         self.renderer = make_renderer(self.model, height, width)
 
@@ -79,6 +81,40 @@ class HumanScene:
 
     def __exit__(self, *_: object) -> None:
         self.renderer.close()
+
+
+def clearest_camera(interaction: Interaction, frames: int = 12) -> str:
+    """Name of the scenery's camera from which the object hides least of the hand while it is held.
+
+    The first camera is kept unless another shows a quarter of the hand more.
+    """
+    held = np.flatnonzero(interaction.contact) if interaction.contact.any() else np.arange(interaction.num_frames)
+    chosen = held[np.unique(np.linspace(0, len(held) - 1, frames).round().astype(int))]
+    shares = {}
+    for camera in CAMERAS:
+        hidden = [
+            _hidden(np.asarray(camera.eye_m), interaction.hand_keypoints_world[frame], interaction.object_points_world[frame])
+            for frame in chosen
+        ]
+        shares[camera.name] = float(np.mean(hidden))
+    best = min(shares, key=lambda name: shares[name])
+    return best if shares[best] < shares[CAMERAS[0].name] - _WORTH_ANOTHER_CAMERA else CAMERAS[0].name
+
+
+def _hidden(eye: FloatArray, keypoints: FloatArray, points: FloatArray) -> float:
+    """Share of the key points (21, 3) m that lie behind one of the object's points (P, 3) m, seen from `eye`."""
+    rays = keypoints - eye
+    distance = np.linalg.norm(rays, axis=-1, keepdims=True)
+    along = (rays / distance) @ (points - eye).T  # (21, P) m
+    off = np.sqrt(np.maximum(((points - eye) ** 2).sum(axis=-1) - along**2, 0.0))
+    return float(((along < distance) & (off < _HIDING_RADIUS_M)).any(axis=-1).mean())
+
+
+def draw_quickly(model: mujoco.MjModel) -> None:
+    """Halves the time of pictures that renderers made from now on draw, by coarser shadows, edges and spheres."""
+    quality: Any = model.vis.quality
+    quality.shadowsize, quality.offsamples = _SHADOW_PX, 0
+    quality.numslices, quality.numstacks = 16, 10
 
 
 def _scene(interaction: Interaction, env: DexVidEnv) -> mujoco.MjSpec:

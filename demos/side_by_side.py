@@ -20,7 +20,7 @@ from demos.align import find_carry
 from demos.captions import BACKGROUND_RGB, Caption, draw_captions, draw_frame
 from demos.demonstration import Demonstration
 from demos.files import atomic_path
-from demos.human_scene import HumanScene
+from demos.human_scene import HumanScene, clearest_camera, draw_quickly
 from demos.interaction import Interaction
 from demos.replay import ClosedLoopPolicy, Player
 from demos.video import probe_video, read_frames
@@ -33,7 +33,6 @@ Picture = NDArray[np.uint8]  # (height, width, 3) RGB
 FPS = 20  # the control rate
 CAMERA = "overview"
 FOOTER_PX = 32
-_SHADOW_PX = 1024  # a smaller shadow map than the models' own renders faster, and nobody sees it at these sizes
 _END_PAUSE_STEPS = 10
 _GOOD_RGB, _BAD_RGB = (46, 160, 87), (209, 73, 62)
 
@@ -46,7 +45,7 @@ def render_side_by_side(
     source_video: Path | None = None,
     width: int = 640,
     height: int = 480,
-    camera: str = CAMERA,
+    camera: str | None = None,
     stride: int = 1,
 ) -> Path:
     """Writes an MP4 with the human's key points and the object on the left, the robot of a demonstration on the right.
@@ -60,7 +59,7 @@ def render_side_by_side(
         path: of the .mp4 file.
         source_video: the film behind the interaction, shown small in the left picture.
         width, height: of each of the two pictures in px, divisible by 16; a line of text is added below.
-        camera: name of one of the scene's cameras.
+        camera: name of one of the scene's cameras; by default one from which the object hides little of the hand.
         stride: every how many control steps a picture is drawn; the video keeps its duration.
 
     Raises:
@@ -73,6 +72,7 @@ def render_side_by_side(
     shown = _shown_steps(demonstration.num_steps, stride)
     inset = {} if source_video is None else _thumbnails(source_video, interaction.frame_index[frames[shown]], width // 3)
     phases = _phase_names(interaction, demonstration)
+    camera = camera or clearest_camera(interaction)
     with (
         _Robot(demonstration, width, height, camera) as robot,
         HumanScene(interaction, robot.env, width, height, camera) as human,
@@ -205,8 +205,7 @@ class _Robot:
     def __init__(self, demonstration: Demonstration, width: int, height: int, camera: str) -> None:
         self.player = Player(demonstration.env_id, demonstration.env_options, demonstration.control_mode)
         self.env, self.camera = self.player.env, camera
-        quality: Any = self.env.model.vis.quality
-        quality.shadowsize = _SHADOW_PX
+        draw_quickly(self.env.model)
         self.renderer = make_renderer(self.env.model, height, width)
 
     def picture(self, demonstration: Demonstration, step: int) -> Picture:

@@ -19,6 +19,7 @@ from baselines.evaluate import Episode, EvaluationResult
 from baselines.report import QuickstartReport, further_commands, report_json, write_report
 from baselines.report_words import duration, millimetres, percent
 from demos.demonstration import Demonstration
+from demos.human_scene import clearest_camera
 from demos.interaction import Interaction
 from demos.multiply import MultiplyReport
 from demos.pseudo_demonstration import OpenLoopOutcome, PseudoDemonstration
@@ -228,6 +229,15 @@ def test_human_keeps_to_the_source_frames(interaction: Interaction, demonstratio
     frames, live = human_frames(interaction, demonstration)
     assert frames.tolist() == [40, 40, *range(40, 49), 48, 48]
     assert live.tolist() == [False] * 2 + [True] * 9 + [False] * 2
+
+
+def test_camera_from_which_the_object_hides_least(interaction: Interaction) -> None:
+    assert clearest_camera(interaction) == "overview"
+    behind = np.tile(np.array([0.3, 0.3, 0.1]), (interaction.num_frames, 21, 1))  # seen from `overview`, the object is in front
+    way = np.array([1.20, -0.82, 0.74]) - behind[0, 0]
+    wall = behind[:, :1] + 0.2 * way + np.zeros((1, interaction.object_points_world.shape[1], 1))
+    moved = dataclasses.replace(interaction, hand_keypoints_world=behind, object_points_world=wall)
+    assert clearest_camera(moved) != "overview"
 
 
 def test_foreign_interaction_is_refused(interaction: Interaction, demonstration: Demonstration, tmp_path: Path) -> None:
