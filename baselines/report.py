@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,18 @@ def machine() -> dict[str, str]:
     """The kind of computer, for published figures."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": _processor(), "cores": str(cores)}
+
+
+def source_commit() -> str | None:
+    """Short commit of the checkout that this package runs from, with "+" where tracked files were changed; None elsewhere."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "--short", "HEAD")
+        return commit + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +73,7 @@ class QuickstartReport:
         seeds: by name.
         versions: of packages and Python.
         machine: kind of computer.
-        commit: of the source code, where known.
+        commit: of the source code, where known; by default that of the checkout.
         date: day and time of the report.
         quick: a shortened run, whose figures are no measure of the method.
     """
@@ -88,7 +101,7 @@ class QuickstartReport:
     seeds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=versions)
     machine: Mapping[str, str] = dataclasses.field(default_factory=machine)
-    commit: str | None = None
+    commit: str | None = dataclasses.field(default_factory=source_commit)
     date: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
     quick: bool = False
 
@@ -220,6 +233,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
     return [_finite(part) for part in value] if isinstance(value, list) else value
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def _processor() -> str:

@@ -67,7 +67,7 @@ def _cards(data: QuickstartReport) -> str:
 
 def _demonstration_cards(data: QuickstartReport) -> list[str]:
     if data.pseudo is None:
-        reason = data.skipped.get("refine", "not run")
+        reason = data.skipped.get("refine", "no result of this stage")
         return [
             card("1 · Replayed as filmed", "not run", reason, "idle"),
             card("2 · Refined in physics", "not run", reason, "idle"),
@@ -89,14 +89,14 @@ def _demonstration_cards(data: QuickstartReport) -> list[str]:
 def _copies_card(data: QuickstartReport) -> str:
     report = data.multiplication
     if report is None:
-        return card("3 · Multiplied", "not run", data.skipped.get("multiply", "not run"), "idle")
+        return card("3 · Multiplied", "not run", data.skipped.get("multiply", "no result of this stage"), "idle")
     text = f"kept; {percent(report.acceptance)} of {report.attempts} attempts succeed in physics, the others are thrown away"
     return card("3 · Multiplied", f"{data.kept_copies} copies", text)
 
 
 def _policy_card(step: str, result: EvaluationResult | None, skipped: str | None) -> str:
     if result is None:
-        return card(step, "not run", skipped or "not evaluated", "idle")
+        return card(step, "not run", skipped or "no result of this stage", "idle")
     return card(step, percent(result.success.rate), _interval(result.success))
 
 

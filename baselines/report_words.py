@@ -74,6 +74,8 @@ def differences(data: QuickstartReport) -> list[str]:
     items = [
         "No real robot: every success here is one in the MuJoCo simulator, with its contact model and without sensor noise."
     ]
+    if "synthetic" in data.source_kind:
+        items.append("The recording is synthetic: a scripted hand in a made-up film, cleaner than any real video.")
     items += _object_difference(data)
     if data.pseudo is not None:
         placed, demonstration = data.pseudo.placed, data.pseudo.demonstration
@@ -117,14 +119,14 @@ def _object_difference(data: QuickstartReport) -> Sequence[str]:
         f"{1000 * shape.height_m:.0f} mm, {shape.mass_kg:.2f} kg and rigid"
     )
     if data.pseudo is None:
-        return (f"Another object: {simulated}; mass and friction of the filmed one are not known.",)
+        return (f"Another object: {simulated}; a recording says nothing of mass and friction.",)
     from demos.human_scene import object_points
 
     points = object_points(data.pseudo.placed.interaction)
     if len(points) < 4:
-        return (f"Another object: {simulated}; size, mass and friction of the filmed one are not known.",)
+        return (f"Another object: {simulated}; the recording gives neither size nor mass nor friction.",)
     across, along, high = 1000 * np.ptp(points, axis=0)
     return (
         f"Another object: the points recorded on the filmed one span {across:.0f} x {along:.0f} x {high:.0f} mm; {simulated}. "
-        "Mass and friction of the filmed one are not known.",
+        "A recording says nothing of mass and friction.",
     )
