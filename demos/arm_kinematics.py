@@ -72,8 +72,12 @@ def solve_palm_pose(
         error = _pose_error(T_world_palm, pose, rotation_weight_m)
         linear = np.cross(axes, pose[:, None, :3, 3] - origins)
         jacobian = np.concatenate([linear, rotation_weight_m * axes], axis=-1)  # (B, 7, 6), transposed
+        gradient = np.einsum("bji,bi->bj", jacobian, error)
+        pressed = ((angles <= _LOWER) & (gradient < 0)) | ((angles >= _UPPER) & (gradient > 0))
+        jacobian[pressed] = 0.0  # the other joints do the work of one that is held by its limit
+        gradient[pressed] = 0.0
         normal = jacobian @ jacobian.transpose(0, 2, 1) + regulariser
-        step = np.linalg.solve(normal, np.einsum("bji,bi->bj", jacobian, error)[..., None])[..., 0]
+        step = np.linalg.solve(normal, gradient[..., None])[..., 0]
         angles = np.clip(angles + np.clip(step, -0.3, 0.3), _LOWER, _UPPER)
     residual = _pose_error(T_world_palm, _chain(angles)[0], rotation_weight_m)
     return angles, np.linalg.norm(residual, axis=-1)

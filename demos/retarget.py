@@ -33,6 +33,7 @@ class RetargetConfig:
         previous_weight: lambda of the previous-pose term, m^2/rad^2.
         wrist_weight: weight of the palm's mount against the person's wrist, relative to one fingertip.
         wrist_offset_m: the robot's wrist is kept this far behind the person's, away from the fingertips (its hand is larger).
+        arm_posture_weight: pull of the arm's joints towards home, which settles its redundancy, m^2/rad^2.
         posture_weight: pull of the finger joints towards a half-closed posture, m^2/rad^2.
         clearance_m: distance kept between the table and the hand's links.
         clearance_weight: weight of the clearance, relative to one fingertip.
@@ -44,6 +45,7 @@ class RetargetConfig:
     previous_weight: float = 2e-5
     wrist_weight: float = 0.03
     wrist_offset_m: float = 0.04
+    arm_posture_weight: float = 1e-5
     posture_weight: float = 1e-5
     clearance_m: float = 0.02
     clearance_weight: float = 4.0
@@ -117,8 +119,8 @@ class Retargeter:
             if self.model.body_rootid[body] and body >= self.model.body("arm_7_link").id
         ]
         arm = np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints
-        self._posture_weight = np.where(arm, 0.0, self.config.posture_weight)
-        self._posture = np.where(arm, 0.0, (ARM_HAND.lower_rad + ARM_HAND.upper_rad) / 3)
+        self._posture_weight = np.where(arm, self.config.arm_posture_weight, self.config.posture_weight)
+        self._posture = np.where(arm, ARM_HAND.home_rad, (ARM_HAND.lower_rad + ARM_HAND.upper_rad) / 3)
         self._jacobian = np.zeros((3, self.model.nv))
         self.reset(ARM_HAND.home_rad)
 

@@ -165,12 +165,17 @@ def test_bad_action_is_refused_and_nothing_moves(bad: np.ndarray) -> None:
 )
 def test_unknown_option_is_named(options: dict, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        gymnasium.make("DexVid-BottlePickPlace-v0", **options).unwrapped
+        gymnasium.make("DexVid-BottlePickPlace-v0", **options)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"wind": 3}, {"target_position": (0.4,)}, {"target_position": (0.4, float("nan"))}, {"state": {"simulation": np.zeros(3)}}],
+    [
+        {"wind": 3},
+        {"target_position": (0.4,)},
+        {"target_position": (0.4, float("nan"))},
+        {"state": {"simulation": np.zeros(3)}},
+    ],
 )
 def test_bad_reset_option_is_refused(options: dict) -> None:
     env = gymnasium.make("DexVid-BottlePickPlace-v0")
@@ -180,7 +185,7 @@ def test_bad_reset_option_is_refused(options: dict) -> None:
 
 def test_unknown_object_is_named() -> None:
     with pytest.raises(OptionError, match="'anvil' is not among them"):
-        gymnasium.make("DexVid-GraspLift-v0", objects=("anvil",)).unwrapped
+        gymnasium.make("DexVid-GraspLift-v0", objects=("anvil",))
 
 
 def test_tolerance_equals_dm_control() -> None:
