@@ -49,7 +49,8 @@ class FineTuneConfig:
         warmup_epochs: passes over each rollout of the warm-up.
         pull_weight: initial weight of KL(clone || actor); falls linearly to 0 at `pull_until`.
         pull_until: part of the budget after which the clone pulls no more.
-        target_kl: the epochs of an update end where the mean KL to the rollout's policy exceeds 1.5 times this.
+        target_kl: for the rest of an update only the critic learns once the actor's KL to the rollout's policy, on a minibatch,
+            has exceeded 1.5 times this.
         max_grad_norm: of actor and critic, each for itself.
         critic_hidden: widths of the critic's hidden layers.
         reward_scale: rewards are multiplied by this for the learner; None takes 1 - gamma, which makes the value a weighted
@@ -215,46 +216,50 @@ class FineTunePPO(PPO):
             policy.optimizer.param_groups, (config.actor_learning_rate, config.critic_learning_rate), strict=True
         ):
             group["lr"] = learning_rate * rate
-        for parameter in policy.actor_parameters():
-            parameter.requires_grad_(not warming)  # Adam leaves parameters without gradient as they are, bit for bit
         policy.set_training_mode(True)
         figures: list[dict[str, float]] = []
         with torch_threads(self.update_threads):
+            far = warming
             for _ in range(epochs):
-                epoch = [self._train_batch(batch, warming) for batch in self.rollout_buffer.get(config.minibatch_size)]
-                figures += epoch
-                if np.mean([one["kl"] for one in epoch]) > 1.5 * config.target_kl:
-                    break
+                for batch in self.rollout_buffer.get(config.minibatch_size):
+                    figures.append(self._train_batch(batch, learn_actor=not far))
+                    far = far or figures[-1].get("kl", 0.0) > 1.5 * config.target_kl
         self.iteration += 1
-        for name in figures[0]:
-            self.logger.record(f"train/{name}", float(np.mean([one[name] for one in figures])))
+        for name in dict.fromkeys(name for one in figures for name in one):
+            self.logger.record(f"train/{name}", float(np.mean([one[name] for one in figures if name in one])))
         values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
         self.logger.record("train/explained_variance", 1.0 - float(np.var(returns - values) / max(np.var(returns), 1e-12)))
         self.logger.record("train/action_std", float(policy.log_std.detach().exp().mean()))
-        self.logger.record("train/epochs", len(figures) * config.minibatch_size / self.rollout_buffer.returns.size)
+        actor_steps = sum("clip_fraction" in one for one in figures)
+        self.logger.record("train/actor_epochs", actor_steps * config.minibatch_size / self.rollout_buffer.returns.size)
         self.logger.record("train/warmup", float(warming))
 
-    def _train_batch(self, batch: Any, warming: bool) -> dict[str, float]:
-        """One gradient step on a minibatch."""
+    def _train_batch(self, batch: Any, learn_actor: bool) -> dict[str, float]:
+        """One gradient step on a minibatch; the critic's alone while the actor is frozen, or where it has moved too far.
+
+        Adam leaves parameters without a gradient as they are, bit for bit.
+        """
         config, policy = self.config, self.networks
         value_loss = nn.functional.mse_loss(policy.predict_values(batch.observations).flatten(), batch.returns)
-        figures = {"value_loss": float(value_loss.detach()), "kl": 0.0, "clip_fraction": 0.0, "clone_divergence": 0.0}
+        figures = {"value_loss": float(value_loss.detach())}
         loss = value_loss
-        if not warming:
+        if learn_actor:
             log_prob = policy.get_distribution(batch.observations).log_prob(batch.actions)
             log_ratio = log_prob - batch.old_log_prob
             ratio = log_ratio.exp()
             advantages = batch.advantages - batch.advantages.mean()
             advantages = advantages / (advantages.std() + 1e-8)
             clipped = ratio.clamp(1.0 - config.clip_range, 1.0 + config.clip_range)
-            pull = self._clone_divergence(batch.observations)
-            loss = loss - torch.min(advantages * ratio, advantages * clipped).mean() + self.pull_weight * pull
+            loss = loss - torch.min(advantages * ratio, advantages * clipped).mean()
             figures["kl"] = float((ratio - 1.0 - log_ratio).detach().mean())  # Schulman's low-variance estimate
             figures["clip_fraction"] = float(((ratio - 1.0).abs() > config.clip_range).float().mean())
-            figures["clone_divergence"] = float(pull.detach())
+            if self.pull_weight > 0.0:
+                pull = self._clone_divergence(batch.observations)
+                loss = loss + self.pull_weight * pull
+                figures["clone_divergence"] = float(pull.detach())
         policy.optimizer.zero_grad()
         loss.backward()
-        if not warming:
+        if learn_actor:
             nn.utils.clip_grad_norm_(policy.actor_parameters(), config.max_grad_norm)
         nn.utils.clip_grad_norm_(policy.critic.parameters(), config.max_grad_norm)
         policy.optimizer.step()
@@ -269,8 +274,6 @@ class FineTunePPO(PPO):
 
     def _clone_divergence(self, observations: Tensor) -> Tensor:
         """Mean over the batch of |mean - clone's mean|^2 / (2 std^2), the KL of two Gaussians of the same (held) std."""
-        if self.pull_weight == 0.0:
-            return torch.zeros(())
         with torch.no_grad():
             target, variance = self.clone(observations), (2.0 * self.networks.log_std).exp()
         return ((self.networks.actor(observations) - target).square() / (2.0 * variance)).sum(dim=-1).mean()
