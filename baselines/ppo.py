@@ -71,13 +71,13 @@ class FineTuneConfig:
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip_range: float = 0.2
-    actor_learning_rate: float = 5e-5
+    actor_learning_rate: float = 3e-5
     critic_learning_rate: float = 1e-3
-    action_std: float = 0.08
+    action_std: float = 0.05
     action_std_bounds: tuple[float, float] = (0.01, 0.2)
     warmup_iterations: int = 6
     warmup_epochs: int = 6
-    pull_weight: float = 0.01
+    pull_weight: float = 0.001
     pull_until: float = 1.0
     target_kl: float = 0.03
     max_grad_norm: float = 1.0

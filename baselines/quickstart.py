@@ -55,7 +55,7 @@ class QuickstartArguments:
         """The arguments of the quick form, where it was asked for."""
         if not self.quick:
             return self
-        return dataclasses.replace(self, count=24, episodes=8, clone_s=8.0, fine_tune_s=4.0 if self.fine_tune_s else 0.0)
+        return dataclasses.replace(self, count=12, episodes=8, clone_s=4.0, fine_tune_s=3.0 if self.fine_tune_s else 0.0)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -32,6 +32,7 @@ from demos.pseudo_demonstration import (
     closest_bottle,
     place_and_retarget,
     refine_interaction,
+    task_settings,
 )
 from demos.refine import RefineConfig, RefineResult
 from demos.side_by_side import policy_episodes, render_episode, render_grid, render_side_by_side
@@ -53,6 +54,7 @@ class QuickstartRun:
         self.source = arguments.source or shipped_sample()
         self.interaction = load_interaction(self.source)  # a wrong source is refused before anything is written
         given = parse_env_options(arguments.env_option)
+        task_settings(arguments.env, given)
         self.env_options = given if "bottle" in given else {"bottle": closest_bottle(self.interaction), **given}
         self._prepare_folder()
         self.store = StageStore(self.out / "stages", arguments.resume)
@@ -99,7 +101,7 @@ class QuickstartRun:
     def _refine(self, placed: PlacedMotion) -> PseudoDemonstration:
         config = RefineConfig(seed=self.arguments.seed, max_seconds=self.arguments.refine_s)
         if self.arguments.quick:
-            config = dataclasses.replace(config, spline_rounds=1)
+            config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=2, replicates=3)
 
         def make(report: Report) -> dict[str, Any]:
             result = refine_interaction(placed, self.arguments.env, self.env_options, config, progress=report)
@@ -114,12 +116,14 @@ class QuickstartRun:
             placed=placed,
             open_loop=OpenLoopOutcome(**stored["open_loop"]),
             open_loop_demonstration=read_dataset(self.out / "open-loop")[0],
-            refinement=RefineResult(**refinement | {"bend": np.array(refinement["bend"])}),
+            refinement=RefineResult(**refinement | {name: np.array(refinement[name]) for name in ("bend", "aim_xy_m")}),
             demonstration=read_dataset(self.out / "refined")[0],
         )
 
     def _multiply(self) -> MultiplyReport:
         config = MultiplyConfig(count=self.arguments.count, seed=self.arguments.seed)
+        if self.arguments.quick:
+            config = dataclasses.replace(config, batch=24, max_attempts_factor=50.0)
 
         def make(bar: Report) -> dict[str, Any]:
             report = MultiplyReport()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from dexvid_envs.threads import single_threaded_blas
 from robots.allegro import MOUNT_TO_PALM_M
 from robots.arm import ARM_LINKS
 
@@ -77,7 +78,8 @@ def solve_palm_pose(
         jacobian[pressed] = 0.0  # the other joints do the work of one that is held by its limit
         gradient[pressed] = 0.0
         normal = jacobian @ jacobian.transpose(0, 2, 1) + regulariser
-        step = np.linalg.solve(normal, gradient[..., None])[..., 0]
+        with single_threaded_blas():
+            step = np.linalg.solve(normal, gradient[..., None])[..., 0]
         angles = np.clip(angles + np.clip(step, -0.3, 0.3), _LOWER, _UPPER)
     residual = _pose_error(T_world_palm, _chain(angles)[0], rotation_weight_m)
     return angles, np.linalg.norm(residual, axis=-1)

@@ -19,7 +19,7 @@ from demos.arm_kinematics import palm_pose
 from demos.demonstration import Demonstration
 from demos.plan import Plan, PlanConfig, plan_targets
 from demos.provenance import model_hash, to_json, versions
-from demos.refine import servo_noise
+from demos.refine import end_miss, servo_noise, typical_miss
 from demos.replay import demonstrations_from_batch
 from demos.rollout import RolloutRunner
 from dexvid_envs.errors import DexVidError
@@ -75,7 +75,7 @@ class MultiplyReport:
         return self.accepted / max(self.attempts, 1)
 
 
-def plan_from_demonstration(demonstration: Demonstration, config: PlanConfig | None = None) -> Plan:
+def plan_from_demonstration(demonstration: Demonstration) -> Plan:
     """The plan behind any successful demonstration, read from its servo targets and the object's path.
 
     Raises:
@@ -89,8 +89,7 @@ def plan_from_demonstration(demonstration: Demonstration, config: PlanConfig | N
     targets = _servo_targets(runner, demonstration)
     path = demonstration.object_pos_world
     phases = find_carry(path)
-    sourced = np.flatnonzero(demonstration.source_frame[1:] >= 0)
-    approach = int(sourced[0]) if len(sourced) else (config or PlanConfig()).approach_steps
+    timing = demonstration.provenance.get("plan", {})
     arm = targets[:, : ARM_HAND.arm_joints]
     return Plan(
         palm=palm_pose(arm),
@@ -101,8 +100,10 @@ def plan_from_demonstration(demonstration: Demonstration, config: PlanConfig | N
         object_pos_world=path[1:],
         source_frame=demonstration.source_frame[1:],
         start_xy=path[0, :2],
-        target_xy=np.asarray(demonstration.memory["target"][0], dtype=np.float64),
-        approach_steps=approach,
+        target_xy=path[-1, :2],  # where the bottle really ended, a little off its target
+        approach_steps=int(timing.get("approach_steps", PlanConfig().approach_steps)),
+        return_steps=int(timing.get("return_steps", 0)),
+        rest_steps=int(timing.get("rest_steps", 0)),
         lift=phases.lift,
         place=min(phases.place, len(targets) - 1),
         release=min(phases.place, len(targets) - 1),
@@ -148,6 +149,7 @@ def multiply(
     settings = runner.task.settings
     facts = _provenance(demonstration, runner, config)
     made, batch_index = first_index, first_index
+    aim = np.zeros(2)  # where the bottles end off their targets on average, the next ones are aimed the other way
     while made < config.count:
         if report.attempts > config.max_attempts_factor * config.count:
             raise DexVidError(
@@ -160,9 +162,10 @@ def multiply(
         targets_xy = _drawn(rng, settings.target_centre_m, settings.target_half_extent_m, config.batch)
         noise = servo_noise(rng, config.batch, plan.num_steps, config.noise_rad)
         noise[rng.random(config.batch) < config.noise_free_fraction] = 0.0
-        servo, _ = plan_targets(plan, np.zeros((config.batch, *plan.bend_shape())), starts, targets_xy)
+        servo, _ = plan_targets(plan, np.zeros((config.batch, *plan.bend_shape())), starts, targets_xy + aim)
         seeds = rng.integers(2**31, size=config.batch).tolist()
         rollouts = runner.run(servo, starts, targets_xy, seeds, target_noise=noise, keep=True)
+        aim = aim - 0.5 * typical_miss(end_miss(rollouts, targets_xy))
         kept = np.flatnonzero(rollouts.success)[: config.count - made]
         report.attempts += config.batch
         report.accepted += int(rollouts.success.sum())

@@ -57,7 +57,8 @@ class PlanConfig:
         settle_steps: pause with closed fingers after the placing.
         release_steps: over which the fingers open.
         retreat_steps, retreat_m: backward motion of the hand where the recording ends before one.
-        home_steps: pause at the end.
+        return_steps: from the end of the recording back to home, where a policy can rest without drifting into the bottle.
+        rest_steps: pause at home.
         knots: number of spline knots of a bend.
     """
 
@@ -69,7 +70,8 @@ class PlanConfig:
     release_steps: int = 8
     retreat_steps: int = 14
     retreat_m: float = 0.10
-    home_steps: int = 4
+    return_steps: int = 20
+    rest_steps: int = 6
     knots: int = 8
 
 
@@ -86,7 +88,8 @@ class Plan:
         object_pos_world: (T, 3) m recorded path of the object's centre.
         source_frame: (T,) int; -1 where the recording has none.
         start_xy, target_xy: (2,) m the object's recorded start and end.
-        approach_steps: number of steps before the first used frame.
+        approach_steps: number of steps before the first used frame, from home.
+        return_steps, rest_steps: number of steps back to home and at home, at the end.
         lift, place, release: step in which the object leaves, arrives and is let go.
         knots: number of spline knots of a bend.
     """
@@ -101,6 +104,8 @@ class Plan:
     start_xy: FloatArray
     target_xy: FloatArray
     approach_steps: int
+    return_steps: int
+    rest_steps: int
     lift: int
     place: int
     release: int
@@ -114,6 +119,12 @@ class Plan:
     def bend_shape(self) -> tuple[int, int]:
         """Shape (K, B) of a bend."""
         return self.knots, len(BEND_NAMES)
+
+
+def _blended(start: FloatArray, end: FloatArray, count: int) -> FloatArray:
+    """`count` configurations on the minimum-jerk way from `start` to `end`, both left out."""
+    share = minimum_jerk((np.arange(count) + 1) / (count + 1))[:, None]
+    return start + share * (end - start)
 
 
 def crop(interaction: Interaction, first: int) -> Interaction:
@@ -236,6 +247,8 @@ def make_plan(
         start_xy=np.asarray(start_xy, dtype=np.float64),
         target_xy=np.asarray(target_xy, dtype=np.float64),
         approach_steps=approach,
+        return_steps=config.return_steps,
+        rest_steps=config.rest_steps,
         lift=int(positions.max()),
         place=int(np.flatnonzero(order == phases.place).min()),
         release=release,
@@ -255,12 +268,12 @@ def _timeline(placed: Interaction, lift: int, place: int, config: PlanConfig) ->
             np.arange(lift, place),
             np.full(config.settle_steps + 1, place, dtype=np.int64),
             np.arange(place + 1, last + 1),
-            np.full(config.home_steps, last, dtype=np.int64),
         ]
     )
+    extra = config.return_steps + config.rest_steps
     if not _recorded_release(placed):
-        extra = max(config.release_steps + config.retreat_steps - (last - place), 0)
-        order = np.concatenate([order, np.full(extra, last, dtype=np.int64)])
+        extra += max(config.release_steps + config.retreat_steps - (last - place), 0)
+    order = np.concatenate([order, np.full(extra, last, dtype=np.int64)])
     steps = np.arange(len(order))
     lift_step = config.approach_steps + lift + config.squeeze_steps
     release_step = int(np.flatnonzero(order == place).max())
@@ -306,7 +319,7 @@ def minimum_jerk(t: FloatArray) -> FloatArray:
 def spline_basis(plan: Plan) -> FloatArray:
     """(T, K) values of the natural cubic splines through the knots, which lie evenly after the approach."""
     steps = np.arange(plan.num_steps)
-    knots = np.linspace(plan.approach_steps, plan.num_steps - 1, plan.knots)
+    knots = np.linspace(plan.approach_steps, plan.num_steps - 1 - plan.return_steps - plan.rest_steps, plan.knots)
     clipped = np.clip(steps, knots[0], knots[-1])
     return CubicSpline(knots, np.eye(plan.knots), axis=0, bc_type="natural")(clipped)
 
@@ -342,6 +355,9 @@ def plan_targets(
     fingers = plan.fingers + held * (curve[..., 6:12] @ _CLOSURE) + (1 - held) * curve[..., 12:13] * _OPENING
     targets = np.concatenate([arm.reshape(count, steps, -1), fingers], axis=-1)
     first, approach = targets[:, plan.approach_steps, None], plan.approach_steps
-    blend = minimum_jerk((np.arange(approach) + 1) / (approach + 1))[None, :, None]
-    targets[:, :approach] = ARM_HAND.home_rad + blend * (first - ARM_HAND.home_rad)
+    targets[:, :approach] = _blended(ARM_HAND.home_rad, first, approach)
+    back = steps - plan.return_steps - plan.rest_steps
+    if plan.return_steps:
+        targets[:, back : back + plan.return_steps] = _blended(targets[:, back - 1, None], ARM_HAND.home_rad, plan.return_steps)
+        targets[:, back + plan.return_steps :] = ARM_HAND.home_rad
     return np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), error.reshape(count, steps).max(axis=-1)

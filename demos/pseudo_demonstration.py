@@ -18,7 +18,8 @@ from demos.refine import RefineConfig, Refiner, RefineResult, tracking_error
 from demos.replay import demonstrations_from_batch
 from demos.retarget import RetargetConfig, RobotMotion, resample
 from demos.rollout import RolloutRunner, Rollouts
-from dexvid_envs.errors import DexVidError
+from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.registration import REGISTRATIONS
 from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
 from robots.objects import BOTTLES
 
@@ -142,11 +143,12 @@ def refine_interaction(
     runner = RolloutRunner(env_id, env_options, 1)
     before = _record(runner, placed.plan, still, config.seed)
     result = refiner.run(progress)
-    after = _record(runner, placed.plan, result.bend, config.seed)
+    after = _record(runner, placed.plan, result.bend, config.seed, result.aim_xy_m)
     facts = {
         "source_sha256": placed.interaction.source_sha256,
         "retarget": to_json(retarget_config or RetargetConfig())
         | {"yaw_rad": placed.yaw_rad, "mean_fingertip_error_m": float(placed.motion.error_m.mean())},
+        "plan": {name: getattr(placed.plan, name) for name in ("approach_steps", "return_steps", "rest_steps")},
         "refine": to_json(config) | {"history": result.history, "acceptance": result.acceptance},
         "model_sha256": model_hash(runner.core.simulation.model),
         "versions": versions(),
@@ -177,9 +179,14 @@ def task_settings(env_id: str, env_options: dict[str, Any]) -> BottlePickPlaceCo
     """The task's config behind an environment.
 
     Raises:
+        OptionError: there is no such environment, or it has no such option.
         DexVidError: the environment is not a pick-and-place one.
     """
-    env = gymnasium.make(env_id, **env_options)
+    try:
+        env = gymnasium.make(env_id, **env_options)
+    except gymnasium.error.Error as error:
+        known = ", ".join(entry.id for entry in REGISTRATIONS)
+        raise OptionError(f"cannot make {env_id!r} ({error}): expected one of {known}") from error
     config = env.unwrapped.task.config  # type: ignore[attr-defined]
     env.close()
     if not isinstance(config, BottlePickPlaceConfig):
@@ -187,10 +194,10 @@ def task_settings(env_id: str, env_options: dict[str, Any]) -> BottlePickPlaceCo
     return config
 
 
-def _record(runner: RolloutRunner, plan: Plan, bend: FloatArray, seed: int) -> Rollouts:
+def _record(runner: RolloutRunner, plan: Plan, bend: FloatArray, seed: int, aim_xy_m: FloatArray | float = 0.0) -> Rollouts:
     """One rollout at the plan's own start and target, with everything kept."""
     start, target = plan.start_xy[None], plan.target_xy[None]
-    servo, _ = plan_targets(plan, bend[None], start, target)
+    servo, _ = plan_targets(plan, bend[None], start, target + aim_xy_m)
     return runner.run(servo, start, target, [seed], keep=True)
 
 

@@ -70,6 +70,7 @@ class RefineResult:
 
     Attributes:
         bend: (K, B) the chosen bend.
+        aim_xy_m: (2,) m by which the plan has to aim elsewhere than the target, for the bottle to end on it.
         succeeded: whether the nominal rollout (the video's own start and target, no noise) succeeds.
         tracking_error_m: mean distance of the object from the video's path in the nominal rollout.
         end_error_m: horizontal distance from the target at the end of it.
@@ -79,6 +80,7 @@ class RefineResult:
     """
 
     bend: FloatArray
+    aim_xy_m: FloatArray
     succeeded: bool
     tracking_error_m: float
     end_error_m: float
@@ -131,6 +133,7 @@ class Refiner:
         self.runner = RolloutRunner(env_id, env_options, self.config.candidates)
         self.rng = np.random.default_rng(self.config.seed)
         self.history: list[dict[str, Any]] = []
+        self.aim_xy = np.zeros(2)  # correction of the aim, learnt from where the bottles end
 
     def run(self, progress: Progress | None = None) -> RefineResult:
         """Both searches, then a test of the result with fresh draws.
@@ -147,6 +150,7 @@ class Refiner:
         error = tracking_error(self.plan, nominal, self.plan.start_xy[None], self.plan.target_xy[None])
         return RefineResult(
             bend=best,
+            aim_xy_m=self.aim_xy.copy(),
             succeeded=bool(nominal.success[0]),
             tracking_error_m=float(error[self.plan.lift : self.plan.place + 1].mean()),
             end_error_m=float(nominal.target_distance[0]),
@@ -228,15 +232,19 @@ class Refiner:
         noise[0] = 0.0
         owner = np.repeat(np.arange(count), config.replicates)
         condition = np.tile(np.arange(config.replicates), count)
-        costs, successes = np.empty(len(owner)), np.empty(len(owner))
+        costs, successes, misses = np.empty(len(owner)), np.empty(len(owner)), np.empty((len(owner), 2))
         for first in range(0, len(owner), config.candidates):
             rows = slice(first, first + config.candidates)
             which = condition[rows]
             rollouts = self._play(candidates[owner[rows]], starts[which], targets[which], noise[which])
             costs[rows] = rollout_cost(self.plan, rollouts, starts[which], targets[which])
             successes[rows] = rollouts.success
+            misses[rows] = end_miss(rollouts, targets[which])
         shape = (count, config.replicates)
-        return costs.reshape(shape).mean(axis=1), successes.reshape(shape).mean(axis=1)
+        mean_cost = costs.reshape(shape).mean(axis=1)
+        leading = misses.reshape(*shape, 2)[np.argsort(mean_cost)[: config.elites]].reshape(-1, 2)
+        self.aim_xy = self.aim_xy - 0.7 * typical_miss(leading)
+        return mean_cost, successes.reshape(shape).mean(axis=1)
 
     def _acceptance(self, bend: FloatArray) -> float:
         """Share of `candidates` moved, noisy copies of one bend that succeed."""
@@ -262,7 +270,7 @@ class Refiner:
         return self._play(bends, *self._nominal_places(len(bends)), None)
 
     def _play(self, bends: FloatArray, starts: FloatArray, targets: FloatArray, noise: FloatArray | None) -> Rollouts:
-        servo, _ = plan_targets(self.plan, bends, starts, targets)
+        servo, _ = plan_targets(self.plan, bends, starts, targets + self.aim_xy)
         return self.runner.run(servo, starts, targets, [self.config.seed] * len(bends), target_noise=noise)
 
     def _out_of_time(self, share: float) -> bool:
@@ -285,6 +293,19 @@ class Refiner:
         )
         share = done / (config.offset_rounds + config.spline_rounds)
         self._progress(min(share, 1.0), f"{search} search, round {index + 1}: cost {cost:.2f}, success {best_success:.0%}")
+
+
+def end_miss(rollouts: Rollouts, targets_xy: FloatArray) -> FloatArray:
+    """(N, 2) m from the target to where the bottle ends; NaN where it does not stand or is nowhere near."""
+    miss = rollouts.object_pos_world[-1, :, :2] - targets_xy
+    usable = (rollouts.object_axis_world[-1, :, 2] > 0.98) & (np.linalg.norm(miss, axis=-1) < 0.1)
+    return np.where(usable[:, None], miss, np.nan)
+
+
+def typical_miss(misses: FloatArray) -> FloatArray:
+    """(2,) median of misses (N, 2), or 0 where too few are known."""
+    known = misses[np.isfinite(misses).all(axis=-1)]
+    return np.median(known, axis=0) if len(known) >= 4 else np.zeros(2)
 
 
 def servo_noise(rng: np.random.Generator, count: int, steps: int, noise_rad: float) -> FloatArray:

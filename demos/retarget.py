@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from demos.interaction import Interaction
+from dexvid_envs.threads import single_threaded_blas
 from robots.arm_hand import ARM_HAND, make_arm_hand_spec
 
 FloatArray = NDArray[np.float64]
 #: Human key points of the robot's fingertips (index, middle, ring, thumb) in the 21-point order.
 FINGERTIP_KEYPOINTS = (8, 12, 16, 4)
 _WRIST = 0
+#: Gauss-Newton steps at most for the first frame, which starts far away; they end where the motion ends.
+_FIRST_ITERATIONS = 200
+_CONVERGED_RAD = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ class RetargetConfig:
         posture_weight: pull of the finger joints towards a half-closed posture, m^2/rad^2.
         clearance_m: distance kept between the table and the hand's links.
         clearance_weight: weight of the clearance, relative to one fingertip.
-        iterations: Gauss-Newton steps of a frame (more for the first one).
+        iterations: Gauss-Newton steps of a frame at most (more for the first one).
     """
 
     control_hz: float = 20.0
@@ -143,7 +147,11 @@ class Retargeter:
             normal = np.diag(np.full(ARM_HAND.num_joints, 2 * weight) + self._posture_weight + 1e-8)
             gradient = 2 * weight * (self.previous - qpos) + self._posture_weight * (self._posture - qpos)
             self._add_point_terms(qpos, tips, wrist, normal, gradient)
-            qpos = self._bounded_step(qpos, normal, gradient)
+            following = self._bounded_step(qpos, normal, gradient)
+            moved = np.abs(following - qpos).max()
+            qpos = following
+            if moved < _CONVERGED_RAD:
+                break
         self.previous = qpos
         return qpos
 
@@ -215,8 +223,9 @@ def retarget(interaction: Interaction, config: RetargetConfig | None = None, ini
     if initial is not None:
         retargeter.reset(initial)
     keypoints = interaction.hand_keypoints_world
-    retargeter.solve(keypoints[0], iterations=200, previous_weight=0.0)
-    qpos = np.stack([retargeter.solve(frame) for frame in keypoints])
+    with single_threaded_blas():
+        retargeter.solve(keypoints[0], iterations=_FIRST_ITERATIONS, previous_weight=0.0)
+        qpos = np.stack([retargeter.solve(frame) for frame in keypoints])
     reached = np.stack([retargeter.fingertips(row) for row in qpos])
     error = np.linalg.norm(reached - keypoints[:, list(FINGERTIP_KEYPOINTS)], axis=-1)
     return RobotMotion(qpos, qpos.copy(), error, interaction.frame_index.copy(), interaction.object_pose_world[:, :3, 3].copy())

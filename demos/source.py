@@ -30,3 +30,8 @@ def load_interaction(path: Path, importer: str | None = None) -> Interaction:
     if path.suffix.lower() in _VIDEO_SUFFIXES:
         raise InputFileError(f"{path} is a video; extract it first: dexvid extract {path} --out extraction")
     return find_importer(importer or guess_importer(path))(path)
+
+
+def shipped_demonstration() -> Path:
+    """Folder of the dataset with the shipped sample's refined demonstration (successful, DexVid-BottlePickPlace-v0)."""
+    return Path(str(files("demos") / "data" / "refined_pick_place"))
