@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -17,6 +18,12 @@ from dexvid_envs.errors import ActionError, DexVidError, OptionError
 from dexvid_envs.registration import REGISTRATIONS
 from dexvid_envs.rewards import tolerance
 
+
+def make(env_id: Any, **options: Any) -> Any:
+    """`gymnasium.make`, whose result's own attributes the type checker need not know."""
+    return gymnasium.make(env_id, **options)
+
+
 IDS = [entry.id for entry in REGISTRATIONS]
 MODES = ("joint_delta", "joint_target")
 
@@ -28,7 +35,7 @@ def actions(count: int, size: int = 23, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("control_mode", MODES)
 @pytest.mark.parametrize("env_id", IDS)
 def test_gymnasium_checker_finds_nothing(env_id: str, control_mode: str) -> None:
-    env = gymnasium.make(env_id, control_mode=control_mode)
+    env = make(env_id, control_mode=control_mode)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env.unwrapped, skip_render_check=True)
@@ -38,7 +45,7 @@ def test_gymnasium_checker_finds_nothing(env_id: str, control_mode: str) -> None
 def test_two_seeded_runs_are_identical(env_id: str) -> None:
     traces = []
     for _ in range(2):
-        env = gymnasium.make(env_id)
+        env = make(env_id)
         trace = [env.reset(seed=7)[0]]
         for action in actions(60):
             observation, reward, _, _, _ = env.step(action)
@@ -51,7 +58,7 @@ def test_two_seeded_runs_are_identical(env_id: str) -> None:
 def test_vector_equals_single_bit_for_bit_over_whole_episodes(env_id: str) -> None:
     count, steps = 3, 210  # beyond the time limit of 200
     vector = gymnasium.make_vec(env_id, num_envs=count)
-    singles = [gymnasium.make(env_id) for _ in range(count)]
+    singles = [make(env_id) for _ in range(count)]
     observations, _ = vector.reset(seed=11)
     for row, env in enumerate(singles):
         assert np.array_equal(env.reset(seed=11 + row)[0], observations[row])
@@ -70,7 +77,7 @@ def test_vector_equals_single_bit_for_bit_over_whole_episodes(env_id: str) -> No
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_saved_state_continues_exactly_in_another_environment(env_id: str) -> None:
-    env, other = gymnasium.make(env_id).unwrapped, gymnasium.make(env_id).unwrapped
+    env, other = make(env_id).unwrapped, make(env_id).unwrapped
     env.reset(seed=3)
     other.reset(seed=4)
     for action in actions(25):
@@ -86,14 +93,14 @@ def test_saved_state_continues_exactly_in_another_environment(env_id: str) -> No
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_observation_matches_its_fields_and_shares_no_memory(env_id: str) -> None:
-    env = gymnasium.make(env_id)
+    env = make(env_id)
     observation, _ = env.reset(seed=0)
-    fields = env.unwrapped.core.fields  # type: ignore[attr-defined]
+    fields = env.unwrapped.core.fields
     assert observation.shape == (sum(field.size for field in fields),)
     assert observation.dtype == np.float32
     following = env.step(actions(1)[0])[0]
     assert not np.shares_memory(observation, following)
-    env.unwrapped.data.qpos[:] = 0  # type: ignore[attr-defined]
+    env.unwrapped.data.qpos[:] = 0
     assert not np.array_equal(following, np.zeros_like(following))
 
 
@@ -101,22 +108,22 @@ def test_observation_matches_its_fields_and_shares_no_memory(env_id: str) -> Non
 def test_observation_describes_the_state_after_the_last_substep(env_id: str) -> None:
     import mujoco
 
-    env = gymnasium.make(env_id).unwrapped
+    env = make(env_id).unwrapped
     env.reset(seed=0)
     observation = env.step(actions(1)[0])[0]
-    names = [field.name for field in env.core.fields for _ in range(field.size)]  # type: ignore[attr-defined]
+    names = [field.name for field in env.core.fields for _ in range(field.size)]
     seen = observation[[name == "fingertip_position" for name in names]].reshape(4, 3)
-    model, fresh = env.model, mujoco.MjData(env.model)  # type: ignore[attr-defined]
-    fresh.qpos[:] = env.data.qpos  # type: ignore[attr-defined]
+    model, fresh = env.model, mujoco.MjData(env.model)
+    fresh.qpos[:] = env.data.qpos
     mujoco.mj_kinematics(model, fresh)
-    tips = np.stack([fresh.site(name).xpos for name in env.task.robot.fingertip_sites])  # type: ignore[attr-defined]
+    tips = np.stack([fresh.site(name).xpos for name in env.task.robot.fingertip_sites])
     assert np.allclose(seen, tips, atol=1e-6)
 
 
 @pytest.mark.parametrize("reward_mode", ["dense", "sparse"])
 @pytest.mark.parametrize("env_id", IDS)
 def test_reward_terms_sum_to_the_reward(env_id: str, reward_mode: str) -> None:
-    env = gymnasium.make(env_id, reward_mode=reward_mode)
+    env = make(env_id, reward_mode=reward_mode)
     env.reset(seed=0)
     for action in actions(30):
         _, reward, _, _, info = env.step(action)
@@ -127,14 +134,14 @@ def test_reward_terms_sum_to_the_reward(env_id: str, reward_mode: str) -> None:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_spec_survives_json_and_pickling(env_id: str) -> None:
-    env = gymnasium.make(env_id, control_mode="joint_target")
-    for spec in (EnvSpec.from_json(env.spec.to_json()), pickle.loads(pickle.dumps(env.spec))):  # type: ignore[union-attr]
-        again = gymnasium.make(spec)
+    env = make(env_id, control_mode="joint_target")
+    for spec in (EnvSpec.from_json(env.spec.to_json()), pickle.loads(pickle.dumps(env.spec))):
+        again = make(spec)
         assert np.array_equal(again.reset(seed=1)[0], env.reset(seed=1)[0])
 
 
 def test_time_limit_truncates_and_does_not_terminate() -> None:
-    env = gymnasium.make("DexVid-BottlePickPlace-v0")
+    env = make("DexVid-BottlePickPlace-v0")
     env.reset(seed=0)
     hold = np.zeros(23, dtype=np.float32)
     outcomes = [env.step(hold)[2:4] for _ in range(200)]
@@ -144,12 +151,12 @@ def test_time_limit_truncates_and_does_not_terminate() -> None:
 
 @pytest.mark.parametrize("bad", [np.full(23, np.nan), np.full(23, np.inf), np.zeros(22), np.zeros((1, 23))])
 def test_bad_action_is_refused_and_nothing_moves(bad: np.ndarray) -> None:
-    env = gymnasium.make("DexVid-GraspLift-v0", disable_env_checker=True).unwrapped
+    env = make("DexVid-GraspLift-v0", disable_env_checker=True).unwrapped
     env.reset(seed=0)
-    before = env.state()["simulation"]  # type: ignore[attr-defined]
+    before = env.state()["simulation"]
     with pytest.raises(ActionError, match="expected"):
         env.step(bad)
-    assert np.array_equal(env.state()["simulation"], before)  # type: ignore[attr-defined]
+    assert np.array_equal(env.state()["simulation"], before)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_bad_action_is_refused_and_nothing_moves(bad: np.ndarray) -> None:
 )
 def test_unknown_option_is_named(options: dict, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        gymnasium.make("DexVid-BottlePickPlace-v0", **options)
+        make("DexVid-BottlePickPlace-v0", **options)
 
 
 @pytest.mark.parametrize(
@@ -178,14 +185,14 @@ def test_unknown_option_is_named(options: dict, message: str) -> None:
     ],
 )
 def test_bad_reset_option_is_refused(options: dict) -> None:
-    env = gymnasium.make("DexVid-BottlePickPlace-v0")
+    env = make("DexVid-BottlePickPlace-v0")
     with pytest.raises(DexVidError):
         env.reset(seed=0, options=options)
 
 
 def test_unknown_object_is_named() -> None:
     with pytest.raises(OptionError, match="'anvil' is not among them"):
-        gymnasium.make("DexVid-GraspLift-v0", objects=("anvil",))
+        make("DexVid-GraspLift-v0", objects=("anvil",))
 
 
 def test_tolerance_equals_dm_control() -> None:

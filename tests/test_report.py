@@ -104,7 +104,7 @@ def full(interaction: Interaction, demonstration: Demonstration) -> QuickstartRe
         placed=cast(Any, placed),
         open_loop=OpenLoopOutcome(False, 0.0081, 0.163, 0.171, True),
         open_loop_demonstration=demonstration,
-        refinement=RefineResult(np.zeros((2, 13)), True, 0.0187, 0.0112, 0.906, rows, 123.0),
+        refinement=RefineResult(np.zeros((2, 13)), np.zeros(2), True, 0.0187, 0.0112, 0.906, rows, 123.0),
         demonstration=demonstration,
     )
     history = [{"step": 100.0 * i, "loss": 1.0 / i, "held_out_loss": float("nan"), "elapsed_s": float(i)} for i in (1, 2, 3)]

@@ -116,7 +116,7 @@ def reachable_fingertips(seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(5))
 def test_retargeting_recovers_reachable_fingertips(seed: int) -> None:
     _, keypoints = reachable_fingertips(seed)
-    retargeter = Retargeter(RetargetConfig(wrist_weight=0.0, posture_weight=0.0))
+    retargeter = Retargeter(RetargetConfig(wrist_weight=0.0, posture_weight=0.0, arm_posture_weight=0.0))
     solved = retargeter.solve(keypoints, iterations=200, previous_weight=0.0)
     error = np.linalg.norm(retargeter.fingertips(solved) - keypoints[list(FINGERTIP_KEYPOINTS)], axis=-1)
     assert error.max() < 1e-3
@@ -163,7 +163,7 @@ def test_plan_targets_reach_the_moved_grasp(sample: Interaction) -> None:
     """Moving start and target by up to 8 cm moves the palm with them."""
     yaw = displacement_yaw(sample, START, TARGET)
     plan, _, _ = make_plan(resample(sample, 20.0, 6.0), yaw, START, TARGET)
-    shift = np.array([[0.08, -0.08], [-0.08, 0.08], [0.0, 0.0]])
+    shift = np.array([[0.08, -0.08], [-0.08, 0.08], [0.0, 0.0]], dtype=np.float64)
     bends = np.zeros((3, *plan.bend_shape()))
     targets, error = plan_targets(plan, bends, START + shift, TARGET - shift)
     assert error.max() < 0.02  # far from the bottle, folded against the base, the palm may lag by centimetres

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -10,14 +12,20 @@ import dexvid_envs  # noqa: F401 (registers)
 from dexvid_envs.control import ControlConfig, make_control_mode
 from robots.arm_hand import ARM_HAND
 
+
+def make(env_id: Any, **options: Any) -> Any:
+    """`gymnasium.make`, whose result's own attributes the type checker need not know."""
+    return gymnasium.make(env_id, **options)
+
+
 HOLD = np.zeros(23, dtype=np.float32)
 
 
-def bottle_env(**options):
-    return gymnasium.make("DexVid-BottlePickPlace-v0", **options)
+def bottle_env(**options: Any) -> Any:
+    return make("DexVid-BottlePickPlace-v0", **options)
 
 
-def settle(env, steps: int):
+def settle(env: Any, steps: int) -> Any:
     outcome = None
     for _ in range(steps):
         outcome = env.step(HOLD)
@@ -71,7 +79,7 @@ def test_success_is_worth_more_than_anything_before_it() -> None:
     env = bottle_env()
     env.reset(seed=0, options={"bottle_position": (0.5, 0.12), "target_position": (0.5, 0.12)})
     placed = settle(env, 15)[1]
-    weights = env.unwrapped.task.settings.weights  # type: ignore[attr-defined]
+    weights = env.unwrapped.task.settings.weights
     assert placed == pytest.approx(sum(weights.values()), rel=0.02)
 
 
@@ -103,7 +111,7 @@ def test_starts_and_targets_fill_their_boxes() -> None:
 def test_grasp_lift_changes_objects_and_their_physics() -> None:
     from robots.objects import PRIMITIVE_OBJECTS
 
-    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    env = make("DexVid-GraspLift-v0").unwrapped
     seen = set()
     for seed in range(40):
         env.reset(seed=seed)
@@ -119,7 +127,7 @@ def test_grasp_lift_changes_objects_and_their_physics() -> None:
 
 
 def test_grasp_lift_success_needs_one_second_at_the_goal() -> None:
-    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    env = make("DexVid-GraspLift-v0").unwrapped
     env.reset(seed=0, options={"object": "mug", "object_position": (0.5, 0.2), "goal_position": (0.5, 0.2, 0.06)})
     history = [env.step(HOLD)[4]["success"] for _ in range(22)]
     assert history[:19] == [False] * 19
@@ -127,7 +135,7 @@ def test_grasp_lift_success_needs_one_second_at_the_goal() -> None:
 
 
 def test_grasp_lift_reports_hops_criterion_beside_ours() -> None:
-    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    env = make("DexVid-GraspLift-v0").unwrapped
     env.reset(seed=0, options={"object": "mug", "object_position": (0.5, 0.2), "goal_position": (0.5, 0.2, 0.14)})
     info = settle(env, 55)[4]
     assert not info["success"]
@@ -135,7 +143,7 @@ def test_grasp_lift_reports_hops_criterion_beside_ours() -> None:
 
 
 def test_goals_are_at_least_15_cm_above_the_table() -> None:
-    env = gymnasium.make("DexVid-GraspLift-v0").unwrapped
+    env = make("DexVid-GraspLift-v0").unwrapped
     for seed in range(60):
         env.reset(seed=seed)
         assert env.task.memory["goal"][0, 2] >= 0.15
