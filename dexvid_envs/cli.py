@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.errors import DexVidError, OptionError, RenderingUnavailableError
 
 ConfigT = TypeVar("ConfigT")
 
@@ -79,6 +79,24 @@ def overview(commands: dict[str, Command]) -> str:
     return "\n".join([*title, *lines, "", "Start with:  dexvid quickstart", "Help of one:  dexvid COMMAND --help"])
 
 
+def _check_graphics_setting() -> None:
+    """Explains a `MUJOCO_GL` with which mujoco itself cannot even be imported.
+
+    Raises:
+        RenderingUnavailableError: its value is unknown, or the library that it names does not load.
+    """
+    setting = os.environ.get("MUJOCO_GL")
+    if not setting:
+        return
+    try:
+        importlib.import_module("mujoco")
+    except Exception as error:  # whatever the OpenGL binding raises
+        raise RenderingUnavailableError(
+            f"mujoco cannot be loaded with MUJOCO_GL={setting!r} ({type(error).__name__}); expected egl or osmesa with its library "
+            "installed; unset it to have the renderer chosen"
+        ) from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand; returns 0 on success, 2 for a mistake of the user's, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -97,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     module_name, function_name = command.target.split(":")
     try:
+        _check_graphics_setting()
         run = getattr(importlib.import_module(module_name), function_name)
         return run(arguments[1:]) or 0
     except DexVidError as error:

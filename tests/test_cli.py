@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -119,3 +120,19 @@ def test_doctor_names_what_is_missing_and_how_to_get_it(
     assert "[video]" in video[1]
     assert after["rendering"][0].startswith("absent")
     assert "libegl1" in after["rendering"][1]
+
+
+@pytest.mark.parametrize("setting", ["banana", "osmesa-of-old"])
+def test_impossible_graphics_setting_is_explained(setting: str) -> None:
+    """mujoco raises at import with such a value; the command says what to do instead of a traceback."""
+    environment = os.environ | {"MUJOCO_GL": setting}
+    done = subprocess.run(
+        [sys.executable, "-m", "dexvid_envs.cli", "multiply", "nothing", "--out", "nowhere"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "unset it" in done.stderr
+    assert "Traceback" not in done.stderr
