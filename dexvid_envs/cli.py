@@ -92,8 +92,8 @@ def _check_graphics_setting() -> None:
         importlib.import_module("mujoco")
     except Exception as error:  # whatever the OpenGL binding raises
         raise RenderingUnavailableError(
-            f"mujoco cannot be loaded with MUJOCO_GL={setting!r} ({type(error).__name__}); expected egl or osmesa with its library "
-            "installed; unset it to have the renderer chosen"
+            f"mujoco cannot be loaded with MUJOCO_GL={setting!r} ({type(error).__name__}); expected egl or osmesa with its "
+            "library installed; unset it to have the renderer chosen"
         ) from error
 
 
