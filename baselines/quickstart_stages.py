@@ -41,6 +41,9 @@ from dexvid_envs.cli import parse_env_options
 from dexvid_envs.errors import DexVidError, RenderingUnavailableError
 from dexvid_envs.progress import Report, progress_bar
 
+#: First seed of the starts by which the final policy is chosen; apart from the published ones (10000 on) and from training.
+VALIDATION_SEED = 20_000
+VALIDATION_EPISODES = 100
 _CLONE_FIGURES = ("history", "seconds", "steps", "transitions", "held_out_loss")
 _FINE_TUNE_FIGURES = ("history", "steps", "seconds")
 
@@ -71,19 +74,22 @@ class QuickstartRun:
         data = dataclasses.replace(data, multiplication=self._multiply(), copies=self.arguments.count, clone=self._clone())
         before = self._evaluate("evaluate-clone", self.out / "clone")
         data = dataclasses.replace(data, clone_evaluation=before, final_evaluation=before, final_policy="clone")
+        after = None
         if self.arguments.fine_tune_s > 0:
             tuned = self._fine_tune()
             after = self._evaluate("evaluate-final", self.out / "finetuned")
             tuned = dataclasses.replace(tuned, evaluations=[(0, before), (tuned.steps, after)])
-            data = dataclasses.replace(data, fine_tuning=tuned, final_evaluation=after, final_policy="fine-tuned")
+            data = dataclasses.replace(data, fine_tuning=tuned)
+            data = self._keep_the_better(data, before, after)
         else:
             data = dataclasses.replace(data, skipped={"fine-tune": "--fine-tune-s 0"})
         data = dataclasses.replace(data, random_evaluation=self._evaluate_random())
         self._finish(data)
         final = data.final_evaluation
         assert final is not None
-        print(f"clone:         {before.success} placed, upright and released")
-        print(f"final policy:  {final.success}, on seeds {final.seed} to {final.seed + len(final.episodes) - 1}")
+        for name, result in {"clone": before, "fine-tuned": after, f"kept ({data.final_policy})": final}.items():
+            print(f"{name:<18} {result.success if result else 'not run'}")
+        print(f"placed upright and released at the end, seeds {final.seed} to {final.seed + len(final.episodes) - 1}")
         return 0
 
     # ---- the stages ------------------------------------------------------------------------------------------------
@@ -180,13 +186,32 @@ class QuickstartRun:
             figures = self.store.stage("fine-tune", lambda: make(bar))
         return FineTuneResult(checkpoint=load_checkpoint(self.out / "finetuned"), evaluations=[], **figures)
 
-    def _evaluate(self, stage: str, checkpoint_folder: Path) -> EvaluationResult:
+    def _evaluate(
+        self, stage: str, checkpoint_folder: Path, seed: int = EVALUATION_SEED, episodes: int | None = None
+    ) -> EvaluationResult:
         def make(bar: Report) -> dict[str, Any]:
             checkpoint = load_checkpoint(checkpoint_folder)
-            return self._evaluated(checkpoint.policy(), checkpoint.make_options(), bar).to_json()
+            return self._evaluated(checkpoint.policy(), checkpoint.make_options(), bar, seed, episodes).to_json()
 
-        with progress_bar("evaluate") as bar:
+        with progress_bar(stage.split("-")[0]) as bar:
             return EvaluationResult.from_json(self.store.stage(stage, lambda: make(bar)))
+
+    def _keep_the_better(self, data: QuickstartReport, before: EvaluationResult, after: EvaluationResult) -> QuickstartReport:
+        """Chooses between clone and fine-tuned policy by starts of their own, not by the published ones."""
+        options = {"seed": VALIDATION_SEED, "episodes": min(self.arguments.episodes, VALIDATION_EPISODES)}
+        rates = {
+            "clone": self._evaluate("validate-clone", self.out / "clone", **options).success,
+            "fine-tuned": self._evaluate("validate-final", self.out / "finetuned", **options).success,
+        }
+        kept = "fine-tuned" if rates["fine-tuned"].rate > rates["clone"].rate else "clone"
+        seeds = f"{VALIDATION_SEED} to {VALIDATION_SEED + options['episodes'] - 1}"
+        note = (
+            f"Kept as the final policy: {kept}, by success on starts that serve for nothing else (seeds {seeds}): "
+            f"clone {rates['clone'].rate:.1%}, fine-tuned {rates['fine-tuned'].rate:.1%}."
+        )
+        return dataclasses.replace(
+            data, final_policy=kept, final_evaluation=after if kept == "fine-tuned" else before, notes=(note,)
+        )
 
     def _evaluate_random(self) -> EvaluationResult:
         def make(bar: Report) -> dict[str, Any]:
@@ -197,12 +222,15 @@ class QuickstartRun:
         with progress_bar("random") as bar:
             return EvaluationResult.from_json(self.store.stage("evaluate-random", lambda: make(bar)))
 
-    def _evaluated(self, policy: Any, options: dict[str, Any], bar: Report) -> EvaluationResult:
-        episodes = self.arguments.episodes
+    def _evaluated(
+        self, policy: Any, options: dict[str, Any], bar: Report, seed: int = EVALUATION_SEED, count: int | None = None
+    ) -> EvaluationResult:
+        episodes = count or self.arguments.episodes
         return evaluate(
             policy,
             self.arguments.env,
             episodes=episodes,
+            seed=seed,
             env_options=options,
             progress=lambda finished: bar(finished / episodes, f"{finished} episodes"),
         )
@@ -218,9 +246,6 @@ class QuickstartRun:
             env_options=self.env_options,
             source_kind="a synthetic recording made by this project" if own else "a human demonstration",
             pseudo=pseudo,
-            commands=further_commands(
-                str(self.out), self.arguments.env, dataset="demonstrations", clone="clone", policy="finetuned"
-            ),
             seeds={"run": self.arguments.seed, "evaluation (first)": EVALUATION_SEED},
             quick=self.arguments.quick,
         )
@@ -236,9 +261,18 @@ class QuickstartRun:
                 except RenderingUnavailableError as error:
                     reason = str(error)
                 self.store.seconds["videos"] = time.monotonic() - begin
-        data = dataclasses.replace(data, videos=videos, no_videos_because=reason, stage_seconds=self.store.seconds)
+        commands = further_commands(
+            str(self.out), self.arguments.env, dataset="demonstrations", clone="clone", policy=self._kept_folder(data)
+        )
+        data = dataclasses.replace(
+            data, videos=videos, no_videos_because=reason, stage_seconds=self.store.seconds, commands=commands
+        )
         write_report(data, self.out / "report.html")
         print(f"report: {self.out / 'report.html'}")
+
+    @staticmethod
+    def _kept_folder(data: QuickstartReport) -> str:
+        return "finetuned" if data.final_policy == "fine-tuned" else "clone"
 
     def _videos(self, data: QuickstartReport, bar: Report) -> dict[str, Path]:
         pseudo, folder = data.pseudo, self.out / "videos"
@@ -262,7 +296,7 @@ class QuickstartRun:
         videos["The retargeted motion before the search, played open loop"] = folder / "open-loop.mp4"
         bar(0.6, "policy")
         if data.final_evaluation is not None:
-            checkpoint = load_checkpoint(self.out / ("finetuned" if data.fine_tuning else "clone"))
+            checkpoint = load_checkpoint(self.out / self._kept_folder(data))
             seeds = range(data.final_evaluation.seed, data.final_evaluation.seed + 6)
             episodes = policy_episodes(
                 checkpoint.policy(), self.arguments.env, self.env_options, checkpoint.control_mode, list(seeds)

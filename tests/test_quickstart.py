@@ -26,7 +26,8 @@ def test_every_stage_leaves_its_result(run: Path) -> None:
     figures = json.loads((run / "report.json").read_text())
     assert figures["quick"] is True
     text = (run / "report.html").read_text()
-    assert "open loop" in text.lower()
+    assert "replayed" in text.lower()
+    assert "bottle" in text
 
 
 def test_resuming_a_finished_run_repeats_nothing(run: Path) -> None:
