@@ -43,7 +43,8 @@ class FineTuneConfig:
         gamma, gae_lambda: discount, and lambda of the generalised advantage.
         clip_range: of the probability ratio.
         actor_learning_rate, critic_learning_rate: of Adam at the start; both fall linearly to a tenth with the budget.
-        action_std: initial standard deviation of the actions, in units of the action range [-1, 1].
+        action_std: initial standard deviation of the actions, in units of the action range [-1, 1]. Noise costs a precise task
+            its success, and the update improves the noisy policy: with 0.15 the noise-free actor of bottle placing got worse.
         action_std_bounds: it learns within these.
         warmup_iterations: first updates in which only the critic learns and nothing of the actor changes.
         warmup_epochs: passes over each rollout of the warm-up.
@@ -65,19 +66,19 @@ class FineTuneConfig:
     total_steps: int = 160_000
     max_seconds: float | None = None
     num_envs: int = 64
-    rollout_steps: int = 50
+    rollout_steps: int = 100
     epochs: int = 3
-    minibatch_size: int = 800
+    minibatch_size: int = 1600
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip_range: float = 0.2
-    actor_learning_rate: float = 3e-5
+    actor_learning_rate: float = 1e-5
     critic_learning_rate: float = 1e-3
     action_std: float = 0.05
     action_std_bounds: tuple[float, float] = (0.01, 0.2)
-    warmup_iterations: int = 6
-    warmup_epochs: int = 6
-    pull_weight: float = 0.001
+    warmup_iterations: int = 4
+    warmup_epochs: int = 4
+    pull_weight: float = 0.01
     pull_until: float = 1.0
     target_kl: float = 0.03
     max_grad_norm: float = 1.0
