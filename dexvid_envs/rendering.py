@@ -135,14 +135,12 @@ def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640) ->
     Raises:
         RenderingUnavailableError: there is no backend, or the one asked for by `MUJOCO_GL` fails.
     """
-    import mujoco
-
     backend = choose_backend()
     if backend is None:
         raise RenderingUnavailableError(_why_unavailable())
     try:
         with _mujoco_context(backend), _buffer_size(model, height, width):
-            renderer = mujoco.Renderer(model, height, width)
+            renderer = _renderer_class()(model, height, width)
     except Exception as error:  # PyOpenGL and the drivers raise nearly anything, AttributeError among it
         raise RenderingUnavailableError(
             f"the off-screen renderer {backend!r} failed ({type(error).__name__}: {_first_line(error)}); "
@@ -151,6 +149,23 @@ def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640) ->
         ) from error
     _close_at_exit(renderer)
     return renderer
+
+
+@functools.cache
+def _renderer_class() -> type[Any]:
+    """mujoco's renderer, but one that frees its textures in its own context.
+
+    mujoco's frees them in whichever context is current, so that closing one renderer turned the pictures of another to garbage.
+    """
+    import mujoco
+
+    class Renderer(mujoco.Renderer):
+        def close(self) -> None:
+            if self._mjr_context and self._gl_context:
+                self._gl_context.make_current()
+            super().close()
+
+    return Renderer
 
 
 class OffscreenRenderer:

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 
+import gymnasium
 import mujoco
 import numpy as np
 import pytest
 
+import dexvid_envs  # noqa: F401 (registers)
 from dexvid_envs import rendering
 from dexvid_envs.errors import RenderingUnavailableError
 
@@ -52,6 +54,7 @@ def without_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_rendering
 def test_renders_with_mujoco_imported_first_and_nothing_set() -> None:
     code = f"""
+import gymnasium
 import mujoco
 from dexvid_envs.rendering import OffscreenRenderer
 model = mujoco.MjModel.from_xml_string('''{SCENE}''')
@@ -174,3 +177,18 @@ print(picture.shape[-1], picture.dtype, picture.max() > 0)
 """
     done = run_python(code, MUJOCO_GL=None, PYOPENGL_PLATFORM=None)
     assert done.stdout.split() == ["3", "uint8", "True"], done.stderr
+
+
+@needs_rendering
+def test_dropping_one_environment_leaves_the_pictures_of_another_alone() -> None:
+    """mujoco frees a renderer's textures in whichever context is current; once that was another environment's."""
+    import gc
+
+    first, second = (gymnasium.make("DexVid-BottlePickPlace-v0", render_mode="rgb_array") for _ in range(2))
+    for env in (first, second):
+        env.reset(seed=0)
+    pictures = [env.render() for env in (first, second)]
+    assert np.array_equal(*pictures)
+    del env, first
+    gc.collect()
+    assert np.array_equal(second.render(), pictures[1])
