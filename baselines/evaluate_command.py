@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ import tyro
 from baselines.commands import EVALUATE
 from baselines.evaluate import EVALUATION_SEED, evaluate, make_vector_env
 from baselines.policy import load_policy
-from dexvid_envs.cli import parse_config
+from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 
 
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _environment(config: EvaluateArguments) -> tuple[str, dict[str, Any]]:
     """Environment id and options: the checkpoint's own, overridden by those given."""
-    given = parse_options(config.env_option)
+    given = parse_env_options(config.env_option)
     if ":" in config.policy or not Path(config.policy).exists():
         if config.env is None:
             raise OptionError(f"policy {config.policy!r} names no environment of its own; add --env ID")
@@ -76,21 +75,3 @@ def _environment(config: EvaluateArguments) -> tuple[str, dict[str, Any]]:
 
     checkpoint = load_checkpoint(Path(config.policy))
     return config.env or checkpoint.env_id, {**checkpoint.make_options(), **given}
-
-
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Environment options from NAME=VALUE; values are read as JSON where they are JSON, as text otherwise.
-
-    Raises:
-        OptionError: an entry has no "=".
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, separator, text = pair.partition("=")
-        if not (name and separator):
-            raise OptionError(f"environment option {pair!r}: expected NAME=VALUE, such as bottle=mustard")
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options

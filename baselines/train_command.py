@@ -14,11 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from baselines.bc import CloneConfig, train_clone
 from baselines.checkpoint import STATE_NAME, load_checkpoint
 from baselines.commands import TRAIN
-from baselines.evaluate_command import parse_options
 from baselines.fine_tune import fine_tune
 from baselines.ppo import FineTuneConfig
 from baselines.progress import ProgressCallback, TrainProgress
-from dexvid_envs.cli import parse_config
+from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 
 
@@ -97,7 +96,7 @@ def _fine_tune(arguments: FineTuneArguments) -> int:
     with progress_bar() as progress:
         result = fine_tune(
             arguments.env or clone.env_id,
-            {**clone.env_options, **parse_options(arguments.env_option)},
+            {**clone.env_options, **parse_env_options(arguments.env_option)},
             clone,
             arguments.config,
             seed=arguments.seed,

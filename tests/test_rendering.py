@@ -54,7 +54,6 @@ def without_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_rendering
 def test_renders_with_mujoco_imported_first_and_nothing_set() -> None:
     code = f"""
-import gymnasium
 import mujoco
 from dexvid_envs.rendering import OffscreenRenderer
 model = mujoco.MjModel.from_xml_string('''{SCENE}''')
