@@ -72,7 +72,7 @@ class FineTuneConfig:
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip_range: float = 0.2
-    actor_learning_rate: float = 1e-5
+    actor_learning_rate: float = 3e-6
     critic_learning_rate: float = 1e-3
     action_std: float = 0.05
     action_std_bounds: tuple[float, float] = (0.01, 0.2)
