@@ -308,17 +308,14 @@ class QuickstartRun:
     # ---- folder ----------------------------------------------------------------------------------------------------
 
     def _prepare_folder(self) -> None:
-        """Refuses to mix runs: a folder in use needs --resume with the same arguments, or another --out."""
+        """Refuses to mix runs or to overwrite another one: a folder in use takes the same arguments only."""
         marker = self.out / "arguments.json"
         wanted = to_json(dataclasses.replace(self.arguments, resume=False))
         if self.out.exists() and not self.out.is_dir():
             raise DexVidError(f"--out {self.out} is a file; expected a folder to write to")
         if marker.is_file():
-            same = json.loads(marker.read_text()) == wanted
-            if self.arguments.resume and not same:
-                raise DexVidError(
-                    f"--resume: {self.out} was made with other arguments ({marker}); give the same, or another --out"
-                )
+            if json.loads(marker.read_text()) != wanted:
+                raise DexVidError(f"{self.out} holds a run with other arguments ({marker}); give the same or a new --out")
             if not self.arguments.resume:
                 for name in ("stages", "refined", "open-loop", "demonstrations", "clone", "finetuned"):
                     shutil.rmtree(self.out / name, ignore_errors=True)

@@ -36,8 +36,10 @@ def test_resuming_a_finished_run_repeats_nothing(run: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in run.glob("stages/*.json")}
 
 
-def test_resuming_with_other_arguments_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["quickstart", "--quick", "--no-video", "--out", str(run), "--resume", "--seed", "5"]) == 2
+@pytest.mark.parametrize("more", [["--resume", "--seed", "5"], ["--seed", "5"]])
+def test_a_run_with_other_arguments_is_not_overwritten(more: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", "--quick", "--no-video", "--out", str(run), *more]) == 2
+    assert (run / "report.html").is_file()
     assert "other arguments" in capsys.readouterr().err
 
 
