@@ -314,7 +314,11 @@ class QuickstartRun:
         if self.out.exists() and not self.out.is_dir():
             raise DexVidError(f"--out {self.out} is a file; expected a folder to write to")
         if marker.is_file():
-            if json.loads(marker.read_text()) != wanted:
+            try:
+                same = json.loads(marker.read_text()) == wanted
+            except ValueError:
+                same = False
+            if not same:
                 raise DexVidError(f"{self.out} holds a run with other arguments ({marker}); give the same or a new --out")
             if not self.arguments.resume:
                 for name in ("stages", "refined", "open-loop", "demonstrations", "clone", "finetuned"):
