@@ -6,7 +6,6 @@ Tasks and controllers see arrays, never the engine. After `step` and `forward` e
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -203,8 +202,3 @@ def _state_fields(model: mujoco.MjModel) -> dict[str, int]:
     if sum(fields.values()) != mujoco.mj_stateSize(model, STATE_SPEC):
         raise NotImplementedError("the scene has state that BatchSimulation does not carry (equalities, user data or plugins)")
     return fields
-
-
-def disable_engine_warnings() -> None:
-    """MuJoCo's own log file is not wanted in the user's folder; instabilities are found and reported by the environments."""
-    mujoco.set_mju_user_warning(lambda message: warnings.warn(message, RuntimeWarning, stacklevel=2))
