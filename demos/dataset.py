@@ -175,7 +175,7 @@ def dataset_length(path: Path) -> int:
 def _new_dataset(path: Path, *, name: str) -> Iterator[h5py.File]:
     """Yields the HDF5 file to be filled with episodes; then adds Minari's metadata and renames the folder into place."""
     with atomic_folder(path) as temporary:
-        data = temporary / _DATA_FOLDER
+        data = (temporary / _DATA_FOLDER).absolute()  # Minari's storage counts a relative folder twice
         data.mkdir()
         with _new_file(data / _MAIN_NAME) as file:
             yield file

@@ -344,3 +344,16 @@ def test_a_dataset_that_lost_an_episode(dataset: Path) -> None:
     (dataset / "data/metadata.json").write_text(json.dumps(metadata | {"total_episodes": 4}))
     with pytest.raises(InputFileError, match="lacks 'episode_3'"):
         read_dataset(dataset)
+
+
+def test_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minari's storage once looked for its file below the relative folder twice."""
+    from demos.source import shipped_demonstration
+
+    shipped = read_dataset(shipped_demonstration())
+    monkeypatch.chdir(tmp_path)
+    write_dataset(Path("runs/relative"), shipped)
+    assert dataset_length(Path("runs/relative")) == 1
+    with DatasetWriter(Path("other/relative")) as writer:
+        writer.add(shipped[0])
+    assert np.array_equal(read_dataset(Path("other/relative"))[0].states, shipped[0].states)

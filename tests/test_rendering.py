@@ -186,8 +186,8 @@ def test_dropping_one_environment_leaves_the_pictures_of_another_alone() -> None
     first, second = (gymnasium.make("DexVid-BottlePickPlace-v0", render_mode="rgb_array") for _ in range(2))
     for env in (first, second):
         env.reset(seed=0)
-    pictures = [env.render() for env in (first, second)]
-    assert np.array_equal(*pictures)
+    before = [np.asarray(env.render()) for env in (first, second)]
+    assert np.array_equal(before[0], before[1])
     del env, first
     gc.collect()
-    assert np.array_equal(second.render(), pictures[1])
+    assert np.array_equal(np.asarray(second.render()), before[1])
