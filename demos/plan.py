@@ -127,21 +127,14 @@ def _blended(start: FloatArray, end: FloatArray, count: int) -> FloatArray:
     return start + share * (end - start)
 
 
-def crop(interaction: Interaction, first: int) -> Interaction:
-    """The interaction from frame `first` on."""
-    per_frame = (
-        "hand_keypoints_world",
-        "hand_confidence",
-        "object_points_world",
-        "object_visible",
-        "object_pose_world",
-        "keypoints_world",
-        "keypoint_visible",
-        "contact",
-        "flagged",
-        "frame_index",
-    )
-    return dataclasses.replace(interaction, **{name: getattr(interaction, name)[first:] for name in per_frame})
+def select_frames(interaction: Interaction, frames: slice) -> Interaction:
+    """The interaction's frames `first::stride`, at the frame rate that follows."""
+    per_frame = {
+        field.name: getattr(interaction, field.name)[frames]
+        for field in dataclasses.fields(interaction)
+        if isinstance(getattr(interaction, field.name), np.ndarray) and field.name not in ("K", "T_world_camera")
+    }
+    return dataclasses.replace(interaction, fps=interaction.fps / (frames.step or 1), **per_frame)
 
 
 def approach_frame(interaction: Interaction, distance_m: float) -> int:
@@ -176,8 +169,7 @@ def choose_yaw(
         errors = []
         for start, target in zip(starts, targets, strict=True):
             placed = aim(turned, start, target)
-            used = crop(placed, approach_frame(placed, 0.2))
-            coarse = crop_every(used, 4)
+            coarse = select_frames(placed, slice(approach_frame(placed, PlanConfig().approach_distance_m), None, 4))
             errors.append(retarget(coarse, config).error_m.mean(axis=-1))
         error = np.concatenate(errors)
         away = min(turn_rad, 2 * np.pi - turn_rad)
@@ -195,16 +187,6 @@ def choose_yaw(
     return best["yaw_rad"], rows
 
 
-def crop_every(interaction: Interaction, stride: int) -> Interaction:
-    """Every `stride`-th frame."""
-    per_frame = {
-        field.name: getattr(interaction, field.name)[::stride]
-        for field in dataclasses.fields(interaction)
-        if isinstance(getattr(interaction, field.name), np.ndarray) and field.name not in ("K", "T_world_camera")
-    }
-    return dataclasses.replace(interaction, fps=interaction.fps / stride, **per_frame)
-
-
 def make_plan(
     interaction: Interaction,
     yaw_rad: float,
@@ -220,7 +202,7 @@ def make_plan(
     """
     config = config or PlanConfig()
     placed = aim(turn(interaction, yaw_rad), start_xy, target_xy)
-    placed = crop(placed, approach_frame(placed, config.approach_distance_m))
+    placed = select_frames(placed, slice(approach_frame(placed, config.approach_distance_m), None))
     motion = retarget(placed, retarget_config)
     phases = find_carry(motion.object_pos_world)
     order, held = _timeline(placed, phases.lift, phases.place, config)

@@ -78,10 +78,9 @@ def test_aiming_moves_start_and_target_and_keeps_the_grasp(
     assert np.allclose(centre[0, :2], start, atol=2e-3)
     assert np.allclose(centre[-1, :2], target, atol=2e-3)
     assert np.allclose(centre[:, 2], before[:, 2], atol=1e-9)
-    for one, other in ((placed, sample),):
-        now = np.linalg.norm(one.hand_keypoints_world - one.object_pose_world[:, None, :3, 3], axis=-1)
-        then = np.linalg.norm(other.hand_keypoints_world - other.object_pose_world[:, None, :3, 3], axis=-1)
-        assert np.allclose(now, then, atol=1e-9)
+    now = np.linalg.norm(placed.hand_keypoints_world - centre[:, None], axis=-1)
+    then = np.linalg.norm(sample.hand_keypoints_world - before[:, None], axis=-1)
+    assert np.allclose(now, then, atol=1e-9)
 
 
 def test_displacement_yaw_points_from_start_to_target(sample: Interaction) -> None:

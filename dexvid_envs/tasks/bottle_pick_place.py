@@ -72,7 +72,6 @@ class BottlePickPlace(Task):
     """A bottle standing at a random place has to stand, released, upright and at rest, on a random target."""
 
     reset_options: ClassVar[tuple[str, ...]] = ("bottle_position", "bottle_yaw", "target_position")
-    max_episode_steps: ClassVar[int] = 200
 
     def __init__(self, config: BottlePickPlaceConfig | None = None) -> None:
         config = config or BottlePickPlaceConfig()

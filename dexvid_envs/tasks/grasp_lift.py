@@ -61,7 +61,6 @@ class GraspLift(Task):
     """An object on the table has to be lifted to a goal in the air and held there."""
 
     reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "goal_position")
-    max_episode_steps: ClassVar[int] = 200
     model_fields: ClassVar[tuple[str, ...]] = (
         "geom_type",
         "geom_size",

@@ -74,8 +74,6 @@ class Task(abc.ABC):
 
     model_fields: ClassVar[tuple[str, ...]] = ()
     reset_options: ClassVar[tuple[str, ...]] = ()
-    max_episode_steps: ClassVar[int] = 200
-    #: HOP and others score at the end of a lift; placing and holding are scored on the last step too.
     config: TaskConfig
 
     def __init__(self, config: TaskConfig) -> None:
