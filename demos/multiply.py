@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.align import find_carry
-from demos.arm_kinematics import palm_pose
 from demos.demonstration import Demonstration
 from demos.plan import Plan, PlanConfig, plan_targets
 from demos.provenance import model_hash, to_json, versions
@@ -25,6 +24,7 @@ from demos.rollout import RolloutRunner
 from dexvid_envs.errors import DexVidError
 from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
 from robots.arm_hand import ARM_HAND
+from robots.arm_kinematics import palm_pose
 
 FloatArray = NDArray[np.float64]
 CELL_M = 0.04

@@ -14,10 +14,10 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from demos.align import aim, displacement_yaw, find_carry, turn
-from demos.arm_kinematics import palm_pose, solve_palm_pose
 from demos.interaction import FINGERTIPS, Interaction
 from demos.retarget import RetargetConfig, RobotMotion, retarget
 from robots.arm_hand import ARM_HAND
+from robots.arm_kinematics import palm_pose, solve_palm_pose
 
 FloatArray = NDArray[np.float64]
 

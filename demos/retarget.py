@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from demos.interaction import Interaction
-from dexvid_envs.threads import single_threaded_blas
 from robots.arm_hand import ARM_HAND, make_arm_hand_spec
+from robots.threads import single_threaded_blas
 
 FloatArray = NDArray[np.float64]
 #: Human key points of the robot's fingertips (index, middle, ring, thumb) in the 21-point order.

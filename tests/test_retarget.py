@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demos.align import aim, displacement_yaw, find_carry, turn
-from demos.arm_kinematics import palm_pose, solve_palm_pose
 from demos.importers import find_importer
 from demos.interaction import Interaction
 from demos.plan import make_plan, plan_targets
@@ -22,6 +21,7 @@ from demos.source import load_interaction, shipped_sample
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError
 from robots.arm_hand import ARM_HAND, make_arm_hand_spec
+from robots.arm_kinematics import palm_pose, solve_palm_pose
 
 SHARED = Path(os.environ.get("DEXVID_SHARED", Path(__file__).parents[2] / "shared"))
 START, TARGET = np.array([0.46, -0.20]), np.array([0.46, 0.12])

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from dexvid_envs.threads import single_threaded_blas
 from robots.allegro import MOUNT_TO_PALM_M
 from robots.arm import ARM_LINKS
+from robots.threads import single_threaded_blas
 
 FloatArray = NDArray[np.float64]
 
