@@ -1,7 +1,7 @@
 """Reads `.npy` files from outside, also those that hold a pickled dict or list of arrays, without executing anything in them.
 
 `numpy.load(allow_pickle=True)` runs whatever a file asks for. Here the pickle's opcodes are checked first, and the few names
-that numpy writes (`_reconstruct`, `ndarray`, `dtype`, ...) are answered with inert records; the arrays are then built from
+that numpy and torch write (`_reconstruct`, `dtype`, ...) are answered with inert records; the arrays are then built from
 these by our own code, so that not even numpy's `__setstate__` sees a hostile state. What they mean is left to the importers.
 """
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
-import pickletools
 import re
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from demos.importers.inert_pickle import Record, Refused, load_inert
+from demos.importers.torch_files import rebuild_tensor, storage_from_bytes
 from dexvid_envs.errors import InputFileError
 
 #: A file above this is refused before it is read; poses and key points of a frame are a few kilobytes.
 MAX_BYTES = 64 * 2**20
-MAX_OPCODES = 200_000
 MAX_ITEMS = 1_000_000  # elements of one object array
 MAX_DEPTH = 32  # nesting of containers
 
@@ -37,57 +36,10 @@ _NUMPY_NAMES = frozenset(
         for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
     ]
 )
-#: Opcodes that can make or call anything but a builtin container or one of the names above.
-_FORBIDDEN_OPCODES = frozenset(
-    ["INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"]
+#: Names by which a tensor stands in an ordinary pickle; HOLD's `data.npy` holds one.
+_TORCH_NAMES = frozenset(
+    [("torch._utils", "_rebuild_tensor_v2"), ("torch.storage", "_load_from_bytes"), ("collections", "OrderedDict")]
 )
-
-
-class _Refused(Exception):
-    """The content asks for something that plain data never needs."""
-
-
-class _Record:
-    """What a numpy name was called with; `state` is set by the pickle's BUILD opcode."""
-
-    __slots__ = ("arguments", "name", "state")
-
-    def __init__(self, name: str, arguments: tuple[Any, ...]) -> None:
-        self.name = name
-        self.arguments = arguments
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Name:
-    """Stands for one of numpy's names; calling it only writes down the arguments."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, *arguments: Any) -> _Record:
-        return _Record(self.name, arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise _Refused(f"an attempt to change numpy's {self.name}")
-
-
-class _RecordingUnpickler(pickle.Unpickler):
-    """Knows numpy's names as inert stand-ins and nothing else."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """Returns the stand-in of an expected name and refuses every other."""
-        if (module_name, global_name) not in _NUMPY_NAMES:
-            raise _Refused(f"the name {module_name}.{global_name}")
-        return _Name(global_name)
-
-    def persistent_load(self, pid: Any, /) -> Any:
-        """Refuses references to objects outside the file."""
-        raise _Refused("a reference to an object outside the file")
 
 
 def read_npy(path: Path, max_bytes: int = MAX_BYTES) -> Any:
@@ -115,7 +67,7 @@ def read_npy_bytes(content: bytes, name: str = "the content") -> Any:
     """As `read_npy`, for the bytes of a file; `name` stands in the messages."""
     try:
         return _parse(content)
-    except _Refused as refusal:
+    except Refused as refusal:
         raise InputFileError(
             f"{name} was refused and nothing in it was run: it holds {refusal};"
             " expected plain numbers, containers and numpy arrays"
@@ -134,28 +86,18 @@ def _parse(content: bytes) -> Any:
     elif version == (2, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     else:
-        raise _Refused(f"an npy version {version}, where 1.0 and 2.0 are known")
+        raise Refused(f"an npy version {version}, where 1.0 and 2.0 are known")
     body = content[stream.tell() :]
     if not dtype.hasobject:
         return _array_from_bytes(body, dtype.str, shape, fortran)
-    _check_opcodes(body)
-    value = _Builder().build(_RecordingUnpickler(io.BytesIO(body)).load(), 0)
+    value = _Builder().build(load_inert(io.BytesIO(body), _expected), 0)
     if isinstance(value, np.ndarray) and value.dtype.hasobject and value.shape == ():
         return value.item()
     return value
 
 
-def _check_opcodes(body: bytes) -> None:
-    """Refuses a pickle with forbidden opcodes, too many opcodes, or sizes and memo places that the file cannot fill."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(body)):
-        if count > MAX_OPCODES:
-            raise _Refused(f"more than {MAX_OPCODES} pickle operations")
-        if opcode.name in _FORBIDDEN_OPCODES:
-            raise _Refused(f"the pickle operation {opcode.name}")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= MAX_OPCODES:
-            raise _Refused("a memo place far beyond its content")
-        if opcode.name == "GLOBAL" and tuple(str(argument).split(" ", 1)) not in _NUMPY_NAMES:
-            raise _Refused(f"the name {str(argument).replace(' ', '.')}")
+def _expected(module: str, name: str) -> bool:
+    return (module, name) in _NUMPY_NAMES or (module, name) in _TORCH_NAMES
 
 
 class _Builder:
@@ -173,7 +115,7 @@ class _Builder:
         if key in self._done:
             return self._done[key]
         if depth > MAX_DEPTH or key in self._open:
-            raise _Refused(f"containers nested deeper than {MAX_DEPTH} or in themselves")
+            raise Refused(f"containers nested deeper than {MAX_DEPTH} or in themselves")
         self._open.add(key)
         built = self._build_new(node, depth + 1)
         self._open.discard(key)
@@ -181,7 +123,7 @@ class _Builder:
         return built
 
     def _build_new(self, node: Any, depth: int) -> Any:
-        if isinstance(node, _Record):
+        if isinstance(node, Record):
             return self._build_record(node, depth)
         if type(node) is dict:
             return {self._build_key(key): self.build(value, depth) for key, value in node.items()}
@@ -191,14 +133,14 @@ class _Builder:
             return type(node)(self._build_key(value) for value in node)
         if type(node) is bytearray:
             return bytes(node)
-        raise _Refused(f"a {type(node).__name__}")
+        raise Refused(f"a {type(node).__name__}")
 
     def _build_key(self, node: Any) -> Any:
         if node is not None and not isinstance(node, bool | int | float | complex | str | bytes):
-            raise _Refused(f"a key of type {type(node).__name__}")
+            raise Refused(f"a key of type {type(node).__name__}")
         return node
 
-    def _build_record(self, record: _Record, depth: int) -> Any:
+    def _build_record(self, record: Record, depth: int) -> Any:
         if record.name == "_reconstruct":
             _, shape, dtype, fortran, data = record.state
             descriptor = _dtype_text(dtype)
@@ -206,7 +148,7 @@ class _Builder:
                 return _array_from_bytes(_as_bytes(data), descriptor, shape, bool(fortran))
             shape = _checked_shape(shape, MAX_ITEMS)
             if not isinstance(data, list) or len(data) != math.prod(shape):
-                raise _Refused("an object array whose shape and items disagree")
+                raise Refused("an object array whose shape and items disagree")
             items = np.empty(len(data), dtype=object)
             for i, item in enumerate(data):
                 items[i] = self.build(item, depth)
@@ -217,40 +159,44 @@ class _Builder:
         if record.name == "_frombuffer":
             data, dtype, shape, order = record.arguments
             return _array_from_bytes(_as_bytes(data), _dtype_text(dtype), shape, order == "F")
-        raise _Refused(f"a bare numpy {record.name}")
+        if record.name == "_load_from_bytes" and len(record.arguments) == 1:
+            return storage_from_bytes(_as_bytes(record.arguments[0]))
+        if record.name == "_rebuild_tensor_v2" and record.arguments:
+            return rebuild_tensor((self.build(record.arguments[0], depth), *record.arguments[1:])).array()
+        raise Refused(f"a bare {record.module}.{record.name}")
 
 
 def _dtype_text(record: Any) -> str:
     """Text such as `<f8` of a recorded dtype; the recorded state contributes its byte order only."""
-    if not isinstance(record, _Record) or record.name != "dtype" or not isinstance(record.arguments[0], str):
-        raise _Refused("an array without a dtype")
+    if not isinstance(record, Record) or record.name != "dtype" or not isinstance(record.arguments[0], str):
+        raise Refused("an array without a dtype")
     text = record.arguments[0].lstrip("<>|=")
     order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "="
     if order not in ("<", ">", "|", "="):
-        raise _Refused("a dtype without a byte order")
+        raise Refused("a dtype without a byte order")
     return order + text
 
 
 def _as_bytes(data: Any) -> bytes:
     if not isinstance(data, bytes | bytearray):
-        raise _Refused("an array without raw data")
+        raise Refused("an array without raw data")
     return bytes(data)
 
 
 def _checked_shape(shape: Any, max_items: int) -> tuple[int, ...]:
     if not isinstance(shape, tuple) or len(shape) > 16 or not all(type(n) is int and n >= 0 for n in shape):
-        raise _Refused("an array whose shape is not a short tuple of counts")
+        raise Refused("an array whose shape is not a short tuple of counts")
     if math.prod(shape) > max_items:
-        raise _Refused(f"an array of {math.prod(shape)} items")
+        raise Refused(f"an array of {math.prod(shape)} items")
     return shape
 
 
 def _array_from_bytes(data: bytes, dtype_text: str, shape: Any, fortran: bool) -> NDArray:
     """Array of plain numbers from raw bytes; the bytes have to fit the shape exactly, so a header cannot ask for memory."""
     if not _PLAIN_DTYPE.fullmatch(dtype_text):
-        raise _Refused(f"the dtype {dtype_text}")
+        raise Refused(f"the dtype {dtype_text}")
     dtype = np.dtype(dtype_text)
     shape = _checked_shape(shape, max(len(data), 1))
     if math.prod(shape) * dtype.itemsize != len(data):
-        raise _Refused(f"{len(data)} bytes where shape {shape} of {dtype_text} needs {math.prod(shape) * dtype.itemsize}")
+        raise Refused(f"{len(data)} bytes where shape {shape} of {dtype_text} needs {math.prod(shape) * dtype.itemsize}")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").copy()
