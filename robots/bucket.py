@@ -50,13 +50,7 @@ def add_bucket(spec: mujoco.MjSpec, bucket: Bucket, position_m: Vector3 = (1.24,
     Objects and robot touch its geoms `bucket_floor` and `bucket_wall_<number>`; it does not touch the table.
     """
     body = spec.worldbody.add_body(name="bucket", pos=position_m, mocap=True)
-    floor = body.add_geom(
-        name="bucket_floor",
-        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-        pos=(0, 0, bucket.floor_m / 2),
-        size=(bucket.floor_radius_m + bucket.wall_m / 2, bucket.floor_m / 2, 0),
-    )
-    TABLE_CONTACT.apply(floor)
+    _add_floor(spec, body, bucket)
     tilt = math.atan(bucket.slope)
     outward = bucket.wall_m / 2 * np.array([math.cos(tilt), -math.sin(tilt)])  # (radius, height) from inner face to middle
     middle = np.array([(bucket.rim_radius_m + bucket.floor_radius_m) / 2, bucket.height_m / 2]) + outward
@@ -73,6 +67,19 @@ def add_bucket(spec: mujoco.MjSpec, bucket: Bucket, position_m: Vector3 = (1.24,
         )
         TABLE_CONTACT.apply(wall)
     return body
+
+
+def _add_floor(spec: mujoco.MjSpec, body: mujoco.MjsBody, bucket: Bucket) -> None:
+    """Adds the floor as a prism under the walls.
+
+    A cylinder would be simpler, but MuJoCo 3.17 now and then finds a can 0.25 m deep in a flat cylinder and shoots it out.
+    """
+    angle = (np.arange(bucket.walls) + 0.5) * 2 * math.pi / bucket.walls
+    radius = (bucket.floor_radius_m + bucket.wall_m / 2) / math.cos(math.pi / bucket.walls)
+    outline = radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    rings = [np.column_stack([outline, np.full(bucket.walls, height)]) for height in (0.0, bucket.floor_m)]
+    spec.add_mesh(name="bucket_floor", uservert=np.concatenate(rings).ravel())
+    TABLE_CONTACT.apply(body.add_geom(name="bucket_floor", type=mujoco.mjtGeom.mjGEOM_MESH, meshname="bucket_floor"))
 
 
 def inside_bucket(bucket: Bucket, position_m: FloatArray, points_world: FloatArray) -> NDArray[np.bool_]:
