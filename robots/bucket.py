@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from robots.collision import TABLE_CONTACT
+from robots.visuals_bucket import add_bucket_visual
 
 Vector3 = tuple[float, float, float]
 FloatArray = NDArray[np.float64]
@@ -43,6 +44,10 @@ class Bucket:
         """How much the radius grows per height."""
         return (self.rim_radius_m - self.floor_radius_m) / self.height_m
 
+    def radius_m(self, height_m: float) -> float:
+        """Inner radius at a height."""
+        return self.floor_radius_m + self.slope * height_m
+
 
 def add_bucket(spec: mujoco.MjSpec, bucket: Bucket, position_m: Vector3 = (1.24, 0.0, 0.0)) -> mujoco.MjsBody:
     """Adds the bucket as the mocap body `bucket`, so that its pose is a part of the state.
@@ -66,6 +71,7 @@ def add_bucket(spec: mujoco.MjSpec, bucket: Bucket, position_m: Vector3 = (1.24,
             size=(bucket.wall_m / 2, half_width, bucket.height_m / 2 / math.cos(tilt)),
         )
         TABLE_CONTACT.apply(wall)
+    add_bucket_visual(spec, body, bucket)
     return body
 
 

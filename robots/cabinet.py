@@ -11,8 +11,11 @@ import dataclasses
 import mujoco
 
 from robots.collision import TABLE_CONTACT
+from robots.visuals_cabinet import add_cabinet_visual
 
 Vector3 = tuple[float, float, float]
+
+_HANDLE_MASS_SHARE = 0.04  # of the drawer's mass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +59,39 @@ class Cabinet:
         return (-(self.handle_clearance_m + self.handle_radius_m), 0.0, self.handle_height_m)
 
     @property
-    def drawer_half_width_m(self) -> float:
-        """Outer half width of the drawer's box, which leaves room for the runners."""
-        return self.width_m / 2 - self.board_m - 0.013
+    def lower_handle_height_m(self) -> float:
+        """Height of the same bar on the lower front, which does not move."""
+        return self.opening_bottom_m / 2 + 0.015
 
     @property
-    def drawer_bottom_m(self) -> float:
-        """Height of the drawer box's underside."""
-        return self.height_m - self.drawer_front_height_m + 0.015
+    def opening_bottom_m(self) -> float:
+        """Height at which the movable drawer's front begins."""
+        return self.height_m - self.drawer_front_height_m
 
-    @property
-    def drawer_box_top_m(self) -> float:
-        """Height of the drawer box's upper edges."""
-        return self.drawer_bottom_m + 0.12
+    def carcass_boxes(self) -> tuple[tuple[str, Vector3, Vector3], ...]:
+        """Name, low and high corner of each box of the standing part, in its frame; nothing reaches the back, left out."""
+        half, board, depth, top = self.width_m / 2, self.board_m, self.depth_m, self.height_m
+        opening = self.opening_bottom_m
+        return (
+            ("base", (0.0, -half, 0.0), (depth, half, opening - 0.002)),
+            ("top", (board, -half, top - board), (depth, half, top)),
+            ("left", (board, half - board, opening), (depth, half, top - board)),
+            ("right", (board, -half, opening), (depth, board - half, top - board)),
+        )
 
-    @property
-    def drawer_depth_m(self) -> float:
-        """Depth of the drawer from its front's face to its back; a little of it stays inside when it is open."""
-        return self.travel_m + 0.05
+    def drawer_boxes(self) -> tuple[tuple[str, Vector3, Vector3, float], ...]:
+        """Name, low and high corner, and share of the mass of each box of the drawer, in its frame; the handle has the rest."""
+        half, board, opening = self.width_m / 2 - 0.0015, self.board_m, self.opening_bottom_m
+        inner = half - board - 0.013  # room for the runners
+        low, high, thick = opening + 0.015, opening + 0.135, 0.012
+        depth = self.travel_m + 0.05  # a little of it stays inside when it is open
+        return (
+            ("front", (0.0, -half, opening + 0.0015), (board, half, self.height_m), 0.46),
+            ("bottom", (board, -inner, low), (depth, inner, low + thick), 0.22),
+            ("left", (board, inner - thick, low + thick), (depth, inner, high), 0.10),
+            ("right", (board, -inner, low + thick), (depth, thick - inner, high), 0.10),
+            ("back", (depth - thick, thick - inner, low + thick), (depth, inner - thick, high), 0.08),
+        )
 
 
 def add_cabinet(spec: mujoco.MjSpec, cabinet: Cabinet, position_m: Vector3 = (0.80, 0.0, 0.0)) -> mujoco.MjsBody:
@@ -84,7 +102,7 @@ def add_cabinet(spec: mujoco.MjSpec, cabinet: Cabinet, position_m: Vector3 = (0.
     neither itself nor the table.
     """
     body = spec.worldbody.add_body(name="cabinet", pos=position_m, mocap=True)
-    for name, low, high in carcass_boxes(cabinet):
+    for name, low, high in cabinet.carcass_boxes():
         _add_box(body, f"cabinet_{name}", low, high)
     drawer = body.add_body(name="drawer")
     drawer.add_joint(
@@ -96,60 +114,41 @@ def add_cabinet(spec: mujoco.MjSpec, cabinet: Cabinet, position_m: Vector3 = (0.
         frictionloss=cabinet.friction_n,
         damping=(cabinet.damping_ns_per_m, 0, 0),
     )
-    for name, low, high, share in drawer_boxes(cabinet):
+    for name, low, high, share in cabinet.drawer_boxes():
         _add_box(drawer, f"drawer_{name}", low, high).mass = share * cabinet.drawer_mass_kg
-    _add_handle(drawer, cabinet)
+    _add_handle(body, "cabinet", cabinet, cabinet.lower_handle_height_m)
+    for geom in _add_handle(drawer, "drawer", cabinet, cabinet.handle_height_m):
+        geom.mass = _HANDLE_MASS_SHARE / 3 * cabinet.drawer_mass_kg
+    x, y, z = cabinet.handle_position_m
+    half = cabinet.handle_width_m / 2
+    for name, offset in (("drawer_handle", 0.0), ("drawer_handle_left", half), ("drawer_handle_right", -half)):
+        drawer.add_site(name=name, pos=(x, y + offset, z), size=(0.004, 0, 0), group=4)
+    add_cabinet_visual(spec, body, drawer, cabinet)
     return body
 
 
-def carcass_boxes(cabinet: Cabinet) -> tuple[tuple[str, Vector3, Vector3], ...]:
-    """Name, low and high corner of each box of the standing part, in its frame; nothing reaches the back, left out."""
-    half, board, depth, top = cabinet.width_m / 2, cabinet.board_m, cabinet.depth_m, cabinet.height_m
-    opening = cabinet.height_m - cabinet.drawer_front_height_m
-    return (
-        ("base", (0.0, -half, 0.0), (depth, half, opening - 0.002)),
-        ("top", (board, -half, top - board), (depth, half, top)),
-        ("left", (board, half - board, opening), (depth, half, top - board)),
-        ("right", (board, -half, opening), (depth, board - half, top - board)),
-    )
-
-
-def drawer_boxes(cabinet: Cabinet) -> tuple[tuple[str, Vector3, Vector3, float], ...]:
-    """Name, low and high corner, and share of the mass of each box of the drawer, in its frame when closed."""
-    half, board, depth = cabinet.width_m / 2 - 0.0015, cabinet.board_m, cabinet.drawer_depth_m
-    inner, low, high = cabinet.drawer_half_width_m, cabinet.drawer_bottom_m, cabinet.drawer_box_top_m
-    opening, thick = cabinet.height_m - cabinet.drawer_front_height_m, 0.012
-    return (
-        ("front", (0.0, -half, opening + 0.0015), (board, half, cabinet.height_m), 0.46),
-        ("bottom", (board, -inner, low), (depth, inner, low + thick), 0.22),
-        ("left", (board, inner - thick, low + thick), (depth, inner, high), 0.10),
-        ("right", (board, -inner, low + thick), (depth, thick - inner, high), 0.10),
-        ("back", (depth - thick, thick - inner, low + thick), (depth, inner - thick, high), 0.08),
-    )
-
-
-def _add_handle(drawer: mujoco.MjsBody, cabinet: Cabinet) -> None:
-    """The bar along y, its two posts and its sites."""
-    x, y, z = cabinet.handle_position_m
+def _add_handle(body: mujoco.MjsBody, prefix: str, cabinet: Cabinet, height_m: float) -> list[mujoco.MjsGeom]:
+    """Adds the collision capsules of a bar along y and its two posts."""
+    x = cabinet.handle_position_m[0]
     half, radius = cabinet.handle_width_m / 2, cabinet.handle_radius_m
     post = half - cabinet.post_inset_m
     rods = (
-        ("drawer_bar", (x, -half + radius, z), (x, half - radius, z)),
-        ("drawer_post_left", (x, post, z), (0.0, post, z)),
-        ("drawer_post_right", (x, -post, z), (0.0, -post, z)),
+        ("bar", (x, radius - half, height_m), (x, half - radius, height_m)),
+        ("post_left", (x, post, height_m), (0.0, post, height_m)),
+        ("post_right", (x, -post, height_m), (0.0, -post, height_m)),
     )
+    geoms = []
     for name, start, end in rods:
-        geom = drawer.add_geom(
-            name=name,
+        geom = body.add_geom(
+            name=f"{prefix}_{name}",
             type=mujoco.mjtGeom.mjGEOM_CAPSULE,
             fromto=(*start, *end),
             size=(radius, 0, 0),
-            mass=0.04 / len(rods) * cabinet.drawer_mass_kg,
             condim=4,
         )
         TABLE_CONTACT.apply(geom)
-    for name, offset in (("drawer_handle", 0.0), ("drawer_handle_left", half), ("drawer_handle_right", -half)):
-        drawer.add_site(name=name, pos=(x, y + offset, z), size=(0.004, 0, 0), group=4)
+        geoms.append(geom)
+    return geoms
 
 
 def _add_box(body: mujoco.MjsBody, name: str, low: Vector3, high: Vector3) -> mujoco.MjsGeom:

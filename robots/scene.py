@@ -8,6 +8,7 @@ much again by leaving edges unsmoothed.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
@@ -21,7 +22,6 @@ Vector3 = tuple[float, float, float]
 SCENE_CENTRE_M: Vector3 = (0.33, 0.0, 0.18)
 SCENE_EXTENT_M = 1.0
 
-_TABLE_CENTRE_M, _TABLE_HALF_M = (0.34, 0.0), (0.56, 0.66)
 _TABLE_THICKNESS_M = 0.032
 _TABLE_SURFACE_M = -0.001  # a hair below z = 0, where things stand, so that thin marks on the table stay visible
 _FLOOR_M = -0.74
@@ -54,13 +54,24 @@ CAMERAS: tuple[ScenicCamera, ...] = (
 )
 
 
-def add_scenery(spec: mujoco.MjSpec) -> None:
-    """Adds lights, sky, floor, a visual table and the cameras `overview`, `front` and `side`."""
+@dataclasses.dataclass(frozen=True)
+class TableTop:
+    """Where the visual table lies: middle and half lengths of its top along x and y."""
+
+    centre_m: tuple[float, float]
+    half_m: tuple[float, float]
+
+
+TABLE_TOP = TableTop((0.34, 0.0), (0.56, 0.66))
+
+
+def add_scenery(spec: mujoco.MjSpec, cameras: Sequence[ScenicCamera] = CAMERAS, table: TableTop = TABLE_TOP) -> None:
+    """Adds lights, sky, floor, a visual table and the cameras, which are `overview`, `front` and `side` unless given."""
     _set_quality(spec)
     _add_lights(spec)
     _add_floor_and_sky(spec)
-    _add_table(spec)
-    for camera in CAMERAS:
+    _add_table(spec, table)
+    for camera in cameras:
         spec.worldbody.add_camera(name=camera.name, pos=camera.eye_m, xyaxes=camera.xyaxes(), fovy=camera.fovy_deg)
 
 
@@ -126,7 +137,7 @@ def _add_floor_and_sky(spec: mujoco.MjSpec) -> None:
     make_visual(floor)
 
 
-def _add_table(spec: mujoco.MjSpec) -> None:
+def _add_table(spec: mujoco.MjSpec, table: TableTop) -> None:
     """A wooden top with a dark edge on four metal legs."""
     texture = spec.add_texture(
         name="wood",
@@ -137,7 +148,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
     )
     texture.data = wood_texture(_TEXTURE_PIXELS).tobytes()
     _add_textured_material(spec, "wood", uniform=False)
-    (x, y), (half_x, half_y) = _TABLE_CENTRE_M, _TABLE_HALF_M
+    (x, y), (half_x, half_y) = table.centre_m, table.half_m
     board_bottom, apron_bottom = _TABLE_SURFACE_M - 0.008, _TABLE_SURFACE_M - _TABLE_THICKNESS_M
     board = _add_slab(spec, "table_top", (x, y), (half_x, half_y), (board_bottom, _TABLE_SURFACE_M))
     board.material, board.rgba = "wood", (1.0, 1.0, 1.0, 1.0)  # a geom's colour multiplies the texture
