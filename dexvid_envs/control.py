@@ -8,8 +8,11 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from scipy.spatial.transform import Rotation
+
 from dexvid_envs.errors import ActionError, OptionError
 from robots.arm_hand import RobotModel
+from robots.arm_kinematics import palm_pose, solve_palm_pose
 
 FloatArray = NDArray[np.float64]
 
@@ -24,12 +27,16 @@ class ControlConfig:
         hand_delta_rad: the same for the hand.
         arm_range_rad: `joint_target` reaches this far from home on each side, within the joint's limits; the full +-2 pi of
             some arm joints would make small actions large motions.
+        wrist_delta_m: largest shift of the palm's target along each world axis in one step of `wrist_delta`.
+        wrist_delta_rad: the same for turning about each world axis.
     """
 
     control_hz: float = 20.0
     arm_delta_rad: float = 0.10
     hand_delta_rad: float = 0.20
     arm_range_rad: float = 2.2
+    wrist_delta_m: float = 0.03
+    wrist_delta_rad: float = 0.15
 
 
 class ControlMode(abc.ABC):
@@ -42,9 +49,14 @@ class ControlMode(abc.ABC):
         self.max_step_rad = robot.speed_limit_rad_per_s / config.control_hz  # (J,)
 
     @property
+    def action_names(self) -> tuple[str, ...]:
+        """What each number of an action moves: joints by name, or ways of the wrist."""
+        return self.robot.joint_names
+
+    @property
     def action_size(self) -> int:
         """Length of one action."""
-        return self.robot.num_joints
+        return len(self.action_names)
 
     @abc.abstractmethod
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
@@ -55,8 +67,11 @@ class ControlMode(abc.ABC):
         """The action (N, A), clipped to [-1, 1], that leads from `target` as near as possible to `next_target`."""
 
     def _limit(self, wanted: FloatArray, target: FloatArray) -> FloatArray:
-        step = np.clip(wanted - target, -self.max_step_rad, self.max_step_rad)
-        return np.clip(target + step, self.robot.lower_rad, self.robot.upper_rad)
+        step = np.minimum(wanted - target, self.max_step_rad)  # np.clip costs a few microseconds more
+        np.maximum(step, -self.max_step_rad, out=step)
+        step += target
+        np.minimum(step, self.robot.upper_rad, out=step)
+        return np.maximum(step, self.robot.lower_rad, out=step)
 
 
 class JointDelta(ControlMode):
@@ -101,7 +116,52 @@ class JointTarget(ControlMode):
         return np.clip((next_target - self.centre_rad) / self.half_range_rad, -1.0, 1.0)
 
 
-CONTROL_MODES: dict[str, type[ControlMode]] = {mode.name: mode for mode in (JointDelta, JointTarget)}
+class WristDelta(ControlMode):
+    """Moves the palm's target by a small twist and the hand's targets as `joint_delta` does.
+
+    T[t] = (shift_m * action[0:3] + position(T[t-1]), exp(turn_rad * action[3:6]) rotation(T[t-1])), both along the world's axes,
+    where T[t-1] is the palm pose of the previous arm targets. The arm's next targets come from damped least squares, started at
+    the previous ones, so that an unreachable pose leaves the palm where it can be and nothing winds up.
+    """
+
+    name = "wrist_delta"
+    _WRIST_NAMES = ("shift_x", "shift_y", "shift_z", "turn_x", "turn_y", "turn_z")
+    _IK_ITERATIONS = 4
+
+    def __init__(self, robot: RobotModel, config: ControlConfig) -> None:
+        super().__init__(robot, config)
+        self.hand_scale_rad = config.hand_delta_rad
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """See `ControlMode`."""
+        return self._WRIST_NAMES + self.robot.joint_names[self.robot.arm_joints :]
+
+    def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
+        """See `ControlMode`."""
+        arm = self.robot.arm_joints
+        pose = palm_pose(target[:, :arm])
+        pose[:, :3, 3] += self.config.wrist_delta_m * action[:, :3]
+        turn = Rotation.from_rotvec(self.config.wrist_delta_rad * action[:, 3:6]).as_matrix()
+        pose[:, :3, :3] = turn @ pose[:, :3, :3]
+        angles, _ = solve_palm_pose(pose, target[:, :arm], iterations=self._IK_ITERATIONS)
+        still = ~action[:, :6].any(axis=-1)
+        angles[still] = target[still, :arm]  # no creeping by the solver's last digits
+        hand = target[:, arm:] + self.hand_scale_rad * action[:, 6:]
+        return self._limit(np.concatenate([angles, hand], axis=-1), target)
+
+    def action_for(self, next_target: FloatArray, target: FloatArray) -> FloatArray:
+        """See `ControlMode`; exact for the hand, and for the palm's pose where it is reachable, not for the elbow's place."""
+        arm = self.robot.arm_joints
+        now, wanted = palm_pose(target[:, :arm]), palm_pose(next_target[:, :arm])
+        shift = (wanted[:, :3, 3] - now[:, :3, 3]) / self.config.wrist_delta_m
+        rotation = wanted[:, :3, :3] @ now[:, :3, :3].transpose(0, 2, 1)
+        turn = Rotation.from_matrix(rotation).as_rotvec() / self.config.wrist_delta_rad
+        hand = (next_target[:, arm:] - target[:, arm:]) / self.hand_scale_rad
+        return np.clip(np.concatenate([shift, turn, hand], axis=-1), -1.0, 1.0)
+
+
+CONTROL_MODES: dict[str, type[ControlMode]] = {mode.name: mode for mode in (JointDelta, JointTarget, WristDelta)}
 
 
 def make_control_mode(name: str, robot: RobotModel, config: ControlConfig) -> ControlMode:
@@ -124,11 +184,10 @@ def check_actions(actions: object, shape: tuple[int, ...]) -> FloatArray:
     array = np.asarray(actions, dtype=np.float64)
     if array.shape != shape:
         raise ActionError(f"the action has shape {array.shape}, expected {shape}; see env.action_space")
-    finite = np.isfinite(array)
-    if not finite.all():
-        place = tuple(int(index) for index in np.argwhere(~finite)[0])
+    if not np.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():  # the first is the quick test
+        place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise ActionError(
             f"the action holds {array[place]} at index {place}, expected finite numbers in [-1, 1]; "
             "check the policy's output and its observation normalisation"
         )
-    return np.clip(array, -1.0, 1.0)
+    return np.maximum(np.minimum(array, 1.0), -1.0)

@@ -5,9 +5,8 @@ The single and the vector environment are thin covers of this class; what an epi
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -15,53 +14,70 @@ from numpy.typing import NDArray
 
 from dexvid_envs.control import ControlConfig, check_actions, make_control_mode
 from dexvid_envs.errors import OptionError
+from dexvid_envs.nan_guard import NanGuard
+from dexvid_envs.observations import Observation, ObservationField
+from dexvid_envs.observer import Observer
+from dexvid_envs.options import EnvironmentOptions
+from dexvid_envs.randomization import Randomizer, make_randomization
 from dexvid_envs.simulation import BatchSimulation, Rows, SingleSimulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task
+from robots.collision import ROBOT
 
-REWARD_MODES = ("dense", "sparse")
-OBSERVATION_MODES = ("state",)
+_NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
-@dataclasses.dataclass(frozen=True)
-class StepResult:
-    """What a control step gives: (N, D) float32 observations, (N,) rewards and flags, and (N,) arrays of figures by name."""
+class StepResult(NamedTuple):
+    """What a control step gives, with leading axis N: observations, rewards and flags, and (N,) arrays of figures by name."""
 
-    observations: NDArray[np.float32]
+    observations: Observation
     rewards: FloatArray
     terminated: BoolArray
     infos: dict[str, NDArray[Any]]
 
 
 class EnvironmentCore:
-    """N environments of one task, stepped together."""
+    """N environments of one task, stepped together.
+
+    Attributes:
+        task, simulation, control, randomizer: the parts, live.
+        substeps: physics steps in a control step.
+        nominal: model fields that episodes change, as they are without it.
+        single_observation_space, single_action_space: of one environment.
+    """
 
     def __init__(
         self,
         task: Task,
         simulation: SingleSimulation | BatchSimulation,
-        *,
-        control_mode: str,
-        reward_mode: str,
-        observation_mode: str,
+        options: EnvironmentOptions | None = None,
         control: ControlConfig | None = None,
     ) -> None:
-        _expect_option("reward_mode", reward_mode, REWARD_MODES)
-        _expect_option("observation_mode", observation_mode, OBSERVATION_MODES)
-        self.task, self.simulation, self.reward_mode = task, simulation, reward_mode
+        options = options or EnvironmentOptions()
+        self.task, self.simulation, self.options = task, simulation, options
+        self.reward_mode = options.reward_mode
         self.control_config = control or ControlConfig()
-        self.control = make_control_mode(control_mode, task.robot, self.control_config)
-        substeps = 1.0 / (self.control_config.control_hz * simulation.model.opt.timestep)
+        self.control = make_control_mode(options.control_mode, task.robot, self.control_config)
+        model = simulation.model
+        substeps = 1.0 / (self.control_config.control_hz * model.opt.timestep)
         self.substeps = round(substeps)
         if abs(substeps - self.substeps) > 1e-6:
             raise OptionError(
                 f"control_hz={self.control_config.control_hz} does not divide the physics rate "
-                f"{1 / simulation.model.opt.timestep:g} Hz; choose a divisor of it"
+                f"{1 / model.opt.timestep:g} Hz; choose a divisor of it"
             )
         task.bind(simulation)
-        self.fields = task.observation_fields()
-        self._low = np.concatenate([np.full(field.size, field.low, dtype=np.float32) for field in self.fields])
-        self._high = np.concatenate([np.full(field.size, field.high, dtype=np.float32) for field in self.fields])
-        self.single_observation_space = spaces.Box(self._low, self._high, dtype=np.float32)
+        self.randomizer = make_randomizer(task, model, options)
+        self.observer = Observer(task, simulation, self.randomizer, options)
+        self.randomizer.bind(simulation.num_envs, self.observer.delayed_size)
+        self._model_fields = (*task.model_fields, *self.randomizer.model_fields)
+        self.nominal = {name: np.array(getattr(model, name)) for name in self._model_fields}
+        self._guard = NanGuard(type(task).__name__, options.nan_folder)
+        self._steps = np.zeros(simulation.num_envs, dtype=np.int64)
+        self._before: tuple[FloatArray, dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]] | None = None
+        self._no_row = np.zeros(simulation.num_envs, dtype=bool)
+        self._no_row.flags.writeable = False
+        self._all_rows = np.arange(simulation.num_envs)
+        self.single_observation_space = self.observer.space
         self.single_action_space = spaces.Box(-1.0, 1.0, (self.control.action_size,), dtype=np.float32)
 
     @property
@@ -69,20 +85,56 @@ class EnvironmentCore:
         """N."""
         return self.simulation.num_envs
 
-    def reset(self, rows: Rows, rngs: Sequence[np.random.Generator], options: Mapping[str, Any]) -> None:
-        """Starts new episodes in the rows; `options={"state": state}` continues from a saved state instead.
+    @property
+    def fields(self) -> tuple[ObservationField, ...]:
+        """The named parts of observations, in the order of the `state` observation."""
+        return self.observer.fields
+
+    # ---- reset ------------------------------------------------------------------------------------------------------
+
+    def reset(
+        self, rows: Rows, rngs: Sequence[np.random.Generator], options: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Starts new episodes in the rows, each drawn from its own generator.
+
+        Args:
+            rows: which.
+            rngs: one for each of them.
+            options: the reset options of all of them, or one mapping for each; `{"state": state}` continues from a saved state.
 
         Raises:
             OptionError: an option is unknown or has a wrong value.
         """
-        if "state" in options:
-            if set(options) != {"state"}:
-                raise OptionError(f"reset option 'state' holds the whole state; got also {sorted(set(options) - {'state'})}")
-            for row in rows:
-                self.set_state(int(row), options["state"])
-        else:
-            self.task.reset(rows, rngs, options)
-        self.task.update(count=False)
+        each = [options] * len(rows) if isinstance(options, Mapping) else list(options)
+        if len(each) != len(rows):
+            raise OptionError(f"got reset options for {len(each)} environments, expected {len(rows)}")
+        drawn = [index for index, one in enumerate(each) if "state" not in one]
+        fresh = rows[drawn]
+        if len(fresh):
+            self.simulation.reset(fresh)
+            for index in drawn:
+                self.task.reset_row(int(rows[index]), rngs[index], each[index])
+                self.randomizer.draw(int(rows[index]), rngs[index])
+                self._write_model(int(rows[index]))
+            self.simulation.forward(fresh)
+        for row, one in zip(rows, each, strict=True):
+            if "state" in one:
+                if set(one) != {"state"}:
+                    raise OptionError(f"reset option 'state' holds the whole state; got also {sorted(set(one) - {'state'})}")
+                self._restore(int(row), one["state"])
+        self.task.update(_NO_ROWS)
+        self.observer.see(fresh)
+
+    def _write_model(self, row: int) -> None:
+        """Gives a row's simulation the model of its episode."""
+        if not self._model_fields:
+            return
+        fields = {name: values.copy() for name, values in self.nominal.items()}
+        self.task.write_episode_model(row, fields)
+        self.randomizer.apply(row, fields)
+        self.simulation.write_model(row, fields)
+
+    # ---- step -------------------------------------------------------------------------------------------------------
 
     def step(self, actions: object) -> StepResult:
         """Advances every environment by one control step.
@@ -93,37 +145,70 @@ class EnvironmentCore:
         self.advance(actions)
         return self.result()
 
-    def advance(self, actions: object) -> None:
-        """`step` without computing observation and reward."""
-        checked = check_actions(actions, (self.num_envs, self.control.action_size))
-        self.simulation.ctrl[:] = self.control.next_target(checked, self.simulation.ctrl)
-        self.simulation.step(self.substeps)
-        self.task.update(count=True)
+    def advance(self, actions: object, rows: Rows | None = None) -> None:
+        """`step` of `rows` (None: all) without computing observation and reward; actions (N, A) count for those rows only."""
+        simulation = self.simulation
+        checked = check_actions(actions, (simulation.num_envs, self.control.action_size))
+        # The task replaces entries of its memory in a step, the randomizer writes into its own.
+        drawn = {name: values.copy() for name, values in self.randomizer.memory.items()}
+        self._before = simulation.get_states(), dict(self.task.memory), drawn, checked
+        targets = self.control.next_target(checked, simulation.ctrl)
+        if rows is None:
+            simulation.ctrl[:] = targets
+        else:
+            simulation.ctrl[rows] = targets[rows]
+        if drawn:
+            moving = self._all_rows if rows is None else rows
+            self.randomizer.disturb(simulation, moving)
+            self.randomizer.advance(moving)
+        simulation.step(self.substeps, rows)
+        self._steps[slice(None) if rows is None else rows] += 1
+        self.task.update(rows)
+        self.observer.see(rows)
 
-    def result(self) -> StepResult:
-        """Observation, reward and success of the present state."""
+    def result(self, rows: Rows | None = None) -> StepResult:
+        """Observation, reward and success of the present state; of `rows` only where only theirs is wanted."""
         task = self.task
-        unstable = ~(np.isfinite(self.simulation.qpos).all(axis=-1) & np.isfinite(self.simulation.qvel).all(axis=-1))
         success = task.success()
         terms = task.reward_terms() if self.reward_mode == "dense" else {"success": success.astype(np.float64)}
-        rewards = np.zeros(self.num_envs)
-        for term in terms.values():
-            rewards = rewards + term
+        rewards, terminated, unstable = sum_terms(terms), task.failed(), self._no_row
+        observations = self.observer.observe(rows)
+        if not self.observer.all_stable():
+            unstable = ~self.observer.stable()
+            self._report(np.flatnonzero(unstable))
+            rewards, terminated = np.where(unstable, 0.0, rewards), terminated | unstable
+            terms = {name: np.where(unstable, 0.0, term) for name, term in terms.items()}
+            observations = _finite(observations)
         infos: dict[str, NDArray[Any]] = {"success": success, "is_success": success, "unstable": unstable}
-        infos |= task.metrics()
-        infos |= {f"reward/{name}": term for name, term in terms.items()}
-        return StepResult(self.observe(), np.where(unstable, 0.0, rewards), task.failed() | unstable, infos)
+        infos.update(task.metrics())
+        for name, term in terms.items():
+            infos["reward/" + name] = term
+        if rows is None:
+            return StepResult(observations, rewards, terminated, infos)
+        return StepResult(observations, rewards[rows], terminated[rows], {name: value[rows] for name, value in infos.items()})
 
-    def observe(self) -> NDArray[np.float32]:
-        """(N, D) the state observation, clipped to its bounds."""
-        values = self.task.observe()
-        flat = np.concatenate([values[field.name] for field in self.fields], axis=-1).astype(np.float32)
-        return np.clip(np.nan_to_num(flat), self._low, self._high)
+    def _report(self, rows: Rows) -> None:
+        if self._before is None:
+            return
+        states, memory, drawn, actions = self._before
+        for row in rows:
+            state: dict[str, Any] = {"simulation": states[row]}
+            for part, entries in (("memory", memory), ("randomization", drawn)):
+                state[part] = {name: values[row] for name, values in entries.items()}
+            self._guard.report(int(row), int(self._steps[row]), state, actions[row])
+        self._before = None  # one report for one step
+
+    # ---- state ------------------------------------------------------------------------------------------------------
 
     def state(self, row: int) -> dict[str, Any]:
-        """Everything the future of one environment depends on: the simulation's state and the task's memory."""
-        memory = {name: np.array(values[row]) for name, values in self.task.memory.items()}
-        return {"simulation": self.simulation.get_state(row), "memory": memory}
+        """Everything the future of one environment depends on: simulation, task's memory, and what was randomised."""
+        state: dict[str, Any] = {
+            "simulation": self.simulation.get_state(row),
+            "memory": {name: np.array(values[row]) for name, values in self.task.memory.items()},
+        }
+        if self.randomizer.active:
+            state["randomization"] = {name: np.array(values[row]) for name, values in self.randomizer.memory.items()}
+        return state
 
     def set_state(self, row: int, state: Mapping[str, Any]) -> None:
         """Restores what `state` returned, also into another environment of the same task.
@@ -131,15 +216,57 @@ class EnvironmentCore:
         Raises:
             OptionError: the state does not belong to this task.
         """
+        self._restore(row, state)
+        self.task.update(_NO_ROWS)
+        self.observer.see(_NO_ROWS)
+
+    def _restore(self, row: int, state: Mapping[str, Any]) -> None:
         size = len(self.simulation.get_state(row))
-        if not isinstance(state, Mapping) or set(state) != {"simulation", "memory"} or np.shape(state["simulation"]) != (size,):
+        parts = {"simulation", "memory"}
+        given = set(state) - {"randomization"} if isinstance(state, Mapping) else set()
+        if given != parts or np.shape(state["simulation"]) != (size,):
             raise OptionError(f"this is no state of {type(self.task).__name__}: expected what env.unwrapped.state() returned")
-        if set(state["memory"]) != set(self.task.memory):
-            raise OptionError(f"the state's memory holds {sorted(state['memory'])}; expected {sorted(self.task.memory)}")
+        for part, memory in (("memory", self.task.memory), ("randomization", self.randomizer.memory)):
+            if part == "randomization" and part not in state:
+                continue  # a state from an environment without randomisation: the episode goes on as it was drawn
+            values = state[part]
+            if not isinstance(values, Mapping) or set(values) != set(memory):
+                raise OptionError(
+                    f"the state's {part} holds {sorted(values)}; expected {sorted(memory)}: was it saved with other options?"
+                )
+            for name, value in values.items():
+                if np.shape(value) != memory[name].shape[1:]:
+                    raise OptionError(
+                        f"the state's {part} {name!r} has shape {np.shape(value)}; expected {memory[name].shape[1:]}"
+                    )
         self.task.restore(row, state["memory"])
+        for name, value in state.get("randomization", {}).items():
+            self.randomizer.memory[name][row] = value
+        self._write_model(row)
         self.simulation.set_state(row, np.asarray(state["simulation"], dtype=np.float64))
 
+    def close(self) -> None:
+        """Frees what rendering holds."""
+        self.observer.close()
 
-def _expect_option(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise OptionError(f"unknown {name} {value!r}: expected one of {', '.join(allowed)}")
+
+def make_randomizer(task: Task, model: Any, options: EnvironmentOptions) -> Randomizer:
+    """The randomizer of a task; `task` need not be bound yet."""
+    robot_geoms = np.flatnonzero(model.geom_contype & ROBOT)
+    return Randomizer(make_randomization(options.randomization), model, task.moved_body, robot_geoms)
+
+
+def sum_terms(terms: Mapping[str, FloatArray]) -> FloatArray:
+    """(N,) sum of reward terms, in their order."""
+    first, *others = terms.values()
+    total = first.copy()
+    for term in others:
+        total += term
+    return total
+
+
+def _finite(observations: Observation) -> Observation:
+    """Zeros in place of what is not finite, so that a learner survives an instability."""
+    if isinstance(observations, dict):
+        return {name: np.nan_to_num(part) for name, part in observations.items()}
+    return np.nan_to_num(observations)

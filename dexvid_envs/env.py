@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import copy
 from typing import Any
 
 import gymnasium
@@ -12,46 +12,30 @@ from numpy.typing import NDArray
 
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import OptionError
+from dexvid_envs.observations import Observation
+from dexvid_envs.options import expect_one_of, parse_options
 from dexvid_envs.simulation import SingleSimulation
-from dexvid_envs.tasks.task import Task
 
 _ROW = np.zeros(1, dtype=np.int64)
-RENDER_MODES = ("rgb_array",)
+RENDER_MODES = ("human", "rgb_array")
 
 
-def make_task(task: str, options: dict[str, Any]) -> Task:
-    """The task named `"module:Class"`, with `options` as fields of its config.
-
-    Raises:
-        OptionError: the config has no such field.
-    """
-    module_name, class_name = task.split(":")
-    module = importlib.import_module(module_name)
-    task_type, config_type = getattr(module, class_name), getattr(module, f"{class_name}Config")
-    known = [name for name in config_type.__dataclass_fields__]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        general = "control_mode, reward_mode, observation_mode, render_mode, camera, width, height"
-        raise OptionError(f"unknown environment option {unknown[0]!r}: expected one of {', '.join(known)}; or {general}")
-    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    return task_type(config_type(**frozen))
-
-
-class DexVidEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
     """A dexterous hand on a 7-DoF arm, with one task.
 
-    Actions are in [-1, 1] (23 joints: 7 arm, then index, middle, ring, thumb); see `dexvid_envs.control` for the modes.
-    Observations are flat float32 vectors; `env.unwrapped.core.fields` describes their parts.
+    Actions are in [-1, 1]; see `dexvid_envs.control` for the modes. Observations are a flat float32 vector (`state`), whose
+    parts `env.unwrapped.core.fields` describes, or a Dict; see `dexvid_envs.options.EnvironmentOptions`.
 
     Args:
         task: `"module:Class"` of the task.
-        control_mode: `"joint_delta"` or `"joint_target"`.
-        reward_mode: `"dense"` or `"sparse"` (1 while the task's success holds).
-        observation_mode: `"state"`.
-        render_mode: None or `"rgb_array"`.
-        camera: `"overview"`, `"front"` or `"side"`.
+        render_mode: None, `"human"` (a window) or `"rgb_array"`.
+        camera: of `render`: `"overview"`, `"front"` or `"side"`.
         width, height: size of rendered pictures, px.
-        options: fields of the task's config, such as `bottle="mustard"` or `objects=("mug",)`.
+        options: fields of `EnvironmentOptions`, such as `observation_mode="pointcloud"`, and of the task's config, such as
+            `bottle="mustard"` or `objects=("mug",)`.
+
+    Raises:
+        OptionError: an option is unknown or has a wrong value; the message lists what is right.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's own annotation)
@@ -63,30 +47,29 @@ class DexVidEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self,
         task: str,
         *,
-        control_mode: str = "joint_delta",
-        reward_mode: str = "dense",
-        observation_mode: str = "state",
         render_mode: str | None = None,
         camera: str = "overview",
         width: int = 640,
         height: int = 480,
         **options: Any,
     ) -> None:
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise OptionError(f"unknown render_mode {render_mode!r}: expected None or one of {', '.join(RENDER_MODES)}")
+        if render_mode is not None:
+            expect_one_of("render_mode", render_mode, RENDER_MODES)
         self.render_mode, self.camera, self.width, self.height = render_mode, camera, width, height
-        self.task = make_task(task, options)
-        self.simulation = SingleSimulation(self.task.make_model())
-        self.core = EnvironmentCore(
-            self.task,
-            self.simulation,
-            control_mode=control_mode,
-            reward_mode=reward_mode,
-            observation_mode=observation_mode,
-        )
+        self._arguments = {"task": task, "camera": camera, "width": width, "height": height} | options
+        parsed, chosen = parse_options(task, options)
+        self._build(parsed.make_model(), parsed, chosen)
+        cameras = [self.model.camera(index).name for index in range(self.model.ncam)]
+        expect_one_of("camera", camera, cameras)
+
+    def _build(self, model: mujoco.MjModel, task: Any, chosen: Any) -> None:
+        self.task = task
+        self.simulation = SingleSimulation(model)
+        self.core = EnvironmentCore(task, self.simulation, chosen)
         self.observation_space = self.core.single_observation_space
         self.action_space = self.core.single_action_space
         self._renderer: Any = None
+        self._viewer: Any = None
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -98,28 +81,38 @@ class DexVidEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         """The live MuJoCo data."""
         return self.simulation.data
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode; `options` sets what is otherwise drawn, or restores a `state()`."""
         super().reset(seed=seed)
         self.core.reset(_ROW, [self.np_random], options or {})
         result = self.core.result()
-        return result.observations[0], _first(result.infos)
+        if self.render_mode == "human":
+            self.render()
+        return _first_observation(result.observations), _first(result.infos)
 
-    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step of 50 ms; raises ActionError for an action that is not finite or has a wrong shape."""
         result = self.core.step(np.asarray(action)[None])
-        return result.observations[0], float(result.rewards[0]), bool(result.terminated[0]), False, _first(result.infos)
+        if self.render_mode == "human":
+            self.render()
+        reward, terminated = float(result.rewards[0]), bool(result.terminated[0])
+        return _first_observation(result.observations), reward, terminated, False, _first(result.infos)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
-        """An (height, width, 3) picture of the present state.
+        """An (height, width, 3) picture of the present state, or None where a window shows it.
 
         Raises:
-            RenderingUnavailableError: no off-screen OpenGL library was found.
+            RenderingUnavailableError: no off-screen OpenGL library or no display was found.
         """
         if self.render_mode is None:
-            raise OptionError("render() needs a render mode; make the environment with render_mode='rgb_array'")
+            raise OptionError("render() needs a render mode; make the environment with render_mode='rgb_array' or 'human'")
+        if self.render_mode == "human":
+            if self._viewer is None:
+                from dexvid_envs.viewer import HumanViewer
+
+                self._viewer = HumanViewer(self.model, self.metadata["render_fps"])
+            self._viewer.show(self.data)
+            return None
         if self._renderer is None:
             from dexvid_envs.rendering import make_renderer
 
@@ -132,11 +125,41 @@ class DexVidEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self.core.state(0)
 
     def close(self) -> None:
-        """Frees the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Frees renderers and closes the window."""
+        for shown in (self._renderer, self._viewer):
+            if shown is not None:
+                shown.close()
+        self._renderer = self._viewer = None
+        self.core.close()
+
+    # ---- copies -----------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What `copy.deepcopy` and pickling carry: arguments, model (with the user's changes), state, generator; no windows."""
+        others = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("task", "simulation", "core", "_renderer", "_viewer")
+        }
+        nominal = {name: values.copy() for name, values in self.core.nominal.items()}
+        return {"others": others, "model": copy.copy(self.model), "nominal": nominal, "state": self.state()}
+
+    def __setstate__(self, carried: dict[str, Any]) -> None:
+        self.__dict__.update(carried["others"])
+        task = self._arguments["task"]
+        options = {name: value for name, value in self._arguments.items() if name not in ("task", "camera", "width", "height")}
+        parsed, chosen = parse_options(task, options)
+        parsed.prepare(carried["model"])
+        self._build(carried["model"], parsed, chosen)
+        self.core.nominal.update(carried["nominal"])
+        self.core.set_state(0, carried["state"])
+
+
+def _first_observation(observations: Observation) -> Observation:
+    if isinstance(observations, dict):
+        return {name: part[0] for name, part in observations.items()}
+    return observations[0]
 
 
 def _first(infos: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    return {name: values[0].item() for name, values in infos.items()}
+    return {name: values.item() for name, values in infos.items()}

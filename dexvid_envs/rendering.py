@@ -122,7 +122,7 @@ def choose_backend() -> str | None:
     return next((backend for backend in HEADLESS_BACKENDS if probe_backend(backend).usable), None)
 
 
-def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640) -> mujoco.Renderer:
+def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640, *, fast: bool = False) -> Any:
     """Makes a renderer on the chosen backend; it is closed in good order at exit, also when nobody closes it.
 
     The image may be larger than the model's own off-screen buffer (`<global offwidth=... offheight=...>`).
@@ -131,6 +131,10 @@ def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640) ->
         model: the model to draw.
         height: of the image [px].
         width: of the image [px].
+        fast: without shadows and smoothed edges, which cost most of the time in software.
+
+    Returns:
+        A `mujoco.Renderer` that has also `render_rgbd`.
 
     Raises:
         RenderingUnavailableError: there is no backend, or the one asked for by `MUJOCO_GL` fails.
@@ -139,7 +143,7 @@ def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640) ->
     if backend is None:
         raise RenderingUnavailableError(_why_unavailable())
     try:
-        with _mujoco_context(backend), _buffer_size(model, height, width):
+        with _mujoco_context(backend), _buffer_size(model, height, width, smooth=not fast):
             renderer = _renderer_class()(model, height, width)
     except Exception as error:  # PyOpenGL and the drivers raise nearly anything, AttributeError among it
         raise RenderingUnavailableError(
@@ -147,19 +151,43 @@ def make_renderer(model: mujoco.MjModel, height: int = 480, width: int = 640) ->
             + ("unset MUJOCO_GL to have one chosen, or " if os.environ.get("MUJOCO_GL") else "")
             + INSTALL_HINT
         ) from error
+    if fast:
+        import mujoco
+
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
     _close_at_exit(renderer)
     return renderer
 
 
 @functools.cache
 def _renderer_class() -> type[Any]:
-    """mujoco's renderer, but one that frees its textures in its own context.
+    """mujoco's renderer, but one that frees its textures in its own context, and gives colour and depth of one drawing.
 
     mujoco's frees them in whichever context is current, so that closing one renderer turned the pictures of another to garbage.
     """
     import mujoco
 
     class Renderer(mujoco.Renderer):
+        def show(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> None:
+            """`update_scene` for a variant of the model with the same meshes, such as one row of a batch."""
+            shown = mujoco.MjvCamera()
+            shown.type, shown.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(camera).id
+            category = mujoco.mjtCatBit.mjCAT_ALL
+            mujoco.mjv_updateScene(model, data, self._scene_option, None, shown, category, self._scene)
+
+        def render_rgbd(self) -> tuple[np.ndarray, np.ndarray]:
+            """(H, W, 3) uint8 colours and (H, W, 1) float32 m depth along the optical axis, from one drawing."""
+            if self._gl_context:
+                self._gl_context.make_current()
+            colours = np.empty((self._height, self._width, 3), dtype=np.uint8)
+            reading = np.empty((self._height, self._width), dtype=np.float32)  # 1 at the near plane, 0 at the far one
+            mujoco.mjr_render(self._rect, self._scene, self._mjr_context)
+            mujoco.mjr_readPixels(colours, reading, self._rect, self._mjr_context)
+            near, far = (plane * self._model.stat.extent for plane in (self._model.vis.map.znear, self._model.vis.map.zfar))
+            depth = near * far / (near + reading.astype(np.float64) * (far - near))
+            flip = slice(None, None, -1) if self._gl_context else slice(None)
+            return np.ascontiguousarray(colours[flip]), depth[flip, :, None].astype(np.float32)
+
         def close(self) -> None:
             if self._mjr_context and self._gl_context:
                 self._gl_context.make_current()
@@ -273,15 +301,17 @@ def _context_class(backend: str) -> type:
 
 
 @contextlib.contextmanager
-def _buffer_size(model: mujoco.MjModel, height: int, width: int) -> Iterator[None]:
+def _buffer_size(model: mujoco.MjModel, height: int, width: int, *, smooth: bool) -> Iterator[None]:
     """Makes the off-screen buffer of a renderer made inside large enough, and leaves the model as it was."""
     size: Any = model.vis.global_
-    before = (size.offheight, size.offwidth)
+    quality: Any = model.vis.quality
+    before = (size.offheight, size.offwidth, quality.offsamples)
     size.offheight, size.offwidth = max(before[0], height), max(before[1], width)
+    quality.offsamples = before[2] if smooth else 0
     try:
         yield
     finally:
-        size.offheight, size.offwidth = before
+        size.offheight, size.offwidth, quality.offsamples = before
 
 
 _open_renderers: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -33,8 +33,10 @@ def tolerance(x: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 0.0), 
         raise ValueError(f"tolerance: the lower bound {lower} is above the upper bound {upper}; swap them")
     if margin < 0:
         raise ValueError(f"tolerance: the margin must be 0 or more, got {margin}")
-    inside = (lower <= x) & (x <= upper)
+    outside = np.maximum(np.maximum(lower - x, x - upper), 0.0)
     if margin == 0:
-        return np.where(inside, 1.0, 0.0)
-    distance = np.where(x < lower, lower - x, x - upper) / margin
-    return np.where(inside, 1.0, np.exp(-0.5 * (distance * _GAUSSIAN_SCALE) ** 2))
+        return np.where(outside > 0.0, 0.0, 1.0)
+    outside *= _GAUSSIAN_SCALE / margin
+    outside *= outside
+    outside *= -0.5
+    return np.exp(outside, out=outside)

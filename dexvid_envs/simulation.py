@@ -27,10 +27,10 @@ class Simulation(Protocol):
         model: the nominal model (of simulation 0 where models differ).
         num_envs: N.
         qpos, qvel, ctrl: (N, nq), (N, nv), (N, nu) live arrays; writes take effect at the next call.
-        time: (N,) s.
         xpos, xmat: (N, nbody, 3) m, (N, nbody, 9) body frames in the world.
         site_xpos: (N, nsite, 3) m.
-        mocap_pos: (N, nmocap, 3) m; bodies that only show something, such as a target.
+        mocap_pos, mocap_quat: (N, nmocap, 3) m, (N, nmocap, 4) wxyz; bodies that are placed rather than moved.
+        xfrc_applied: (N, nbody, 6) N, N m forces on bodies from outside.
     """
 
     model: mujoco.MjModel
@@ -42,6 +42,8 @@ class Simulation(Protocol):
     xmat: FloatArray
     site_xpos: FloatArray
     mocap_pos: FloatArray
+    mocap_quat: FloatArray
+    xfrc_applied: FloatArray
 
     def reset(self, rows: Rows) -> None:
         """Puts the rows into the model's default state; follow with writes and `forward`."""
@@ -51,12 +53,24 @@ class Simulation(Protocol):
         """Computes the derived arrays of the rows from their state."""
         ...
 
-    def step(self, substeps: int) -> None:
-        """Advances every simulation, then computes the derived arrays."""
+    def step(self, substeps: int, rows: Rows | None = None) -> None:
+        """Advances the rows (None: all of them), then computes their derived arrays."""
         ...
 
-    def write_model(self, rows: Rows, fields: Mapping[str, FloatArray]) -> None:
-        """Overwrites model fields, (len(rows), ...) each, for the rows only, and the constants derived from them."""
+    def write_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
+        """Overwrites whole model fields for one row only, and the constants derived from them."""
+        ...
+
+    def model_values(self, field: str, row: int) -> FloatArray:
+        """A model field as one row has it; a view, not to be written to."""
+        ...
+
+    def camera_positions(self) -> FloatArray:
+        """(N, ncam, 3) m cameras in the world."""
+        ...
+
+    def cast_rays(self, origin: FloatArray, directions: FloatArray) -> FloatArray:
+        """(N, R) m to the first collision geometry along unit directions (N, R, 3) from origins (N, 3); -1 where there is none."""
         ...
 
     def get_state(self, row: int) -> FloatArray:
@@ -71,6 +85,10 @@ class Simulation(Protocol):
         """Restores what `get_state` returned and computes the derived arrays."""
         ...
 
+    def get_data(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Model and data of one simulation, for rendering or any of the engine's functions; not to be written to."""
+        ...
+
 
 class SingleSimulation:
     """One simulation on MjModel and MjData, which stay live for the user."""
@@ -82,32 +100,71 @@ class SingleSimulation:
         data = self.data
         self.qpos, self.qvel, self.ctrl = data.qpos[None], data.qvel[None], data.ctrl[None]
         self.xpos, self.xmat, self.site_xpos = data.xpos[None], data.xmat[None], data.site_xpos[None]
-        self.mocap_pos = data.mocap_pos[None]
+        self.mocap_pos, self.mocap_quat = data.mocap_pos[None], data.mocap_quat[None]
+        self.xfrc_applied = data.xfrc_applied[None]
+        self._state_size = mujoco.mj_stateSize(model, STATE_SPEC)
+        self._computed_for = b""
 
     def reset(self, rows: Rows) -> None:
         """See `Simulation`."""
         mujoco.mj_resetData(self.model, self.data)
+        self._computed_for = b""
 
     def forward(self, rows: Rows) -> None:
         """See `Simulation`."""
         mujoco.mj_step1(self.model, self.data)
+        self._computed_for = self._fingerprint()
 
-    def step(self, substeps: int) -> None:
-        """See `Simulation`."""
-        mujoco.mj_step(self.model, self.data, substeps)
-        mujoco.mj_step1(self.model, self.data)
+    def step(self, substeps: int, rows: Rows | None = None) -> None:
+        """See `Simulation`.
 
-    def write_model(self, rows: Rows, fields: Mapping[str, FloatArray]) -> None:
+        The first half of a physics step has been computed already by the previous call, for the observation. It is used again
+        unless somebody has written to positions or velocities since.
+        """
+        model, data = self.model, self.data
+        if self._fingerprint() == self._computed_for:
+            mujoco.mj_step2(model, data)
+            substeps -= 1
+        if substeps:
+            mujoco.mj_step(model, data, substeps)
+        mujoco.mj_step1(model, data)
+        self._computed_for = self._fingerprint()
+
+    def _fingerprint(self) -> bytes:
+        """What the first half of a physics step depends on."""
+        data = self.data
+        return data.qpos.tobytes() + data.qvel.tobytes() + data.mocap_pos.tobytes() + data.mocap_quat.tobytes()
+
+    def write_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
         """See `Simulation`."""
         for name, values in fields.items():
-            getattr(self.model, name)[:] = values[0]
-        state = self.get_state(0)
-        mujoco.mj_setConst(self.model, self.data)
-        mujoco.mj_setState(self.model, self.data, state, STATE_SPEC)
+            getattr(self.model, name)[:] = values
+        self._computed_for = b""
+        if _CONSTANTS_FOLLOW.intersection(fields):
+            state = self.get_state(0)
+            mujoco.mj_setConst(self.model, self.data)
+            mujoco.mj_setState(self.model, self.data, state, STATE_SPEC)
+
+    def model_values(self, field: str, row: int) -> FloatArray:
+        """See `Simulation`."""
+        return getattr(self.model, field)
+
+    def camera_positions(self) -> FloatArray:
+        """See `Simulation`."""
+        return self.data.cam_xpos[None]
+
+    def cast_rays(self, origin: FloatArray, directions: FloatArray) -> FloatArray:
+        """See `Simulation`."""
+        count = directions.shape[1]
+        geom_ids, distances = np.empty(count, dtype=np.int32), np.empty(count)
+        mujoco.mj_multiRay(
+            self.model, self.data, origin[0], directions[0].ravel(), _RAY_GROUPS, 1, -1, geom_ids, distances, None, count, 10.0
+        )
+        return distances[None]
 
     def get_state(self, row: int) -> FloatArray:
         """See `Simulation`."""
-        state = np.empty(mujoco.mj_stateSize(self.model, STATE_SPEC))
+        state = np.empty(self._state_size)
         mujoco.mj_getState(self.model, self.data, state, STATE_SPEC)
         return state
 
@@ -119,6 +176,10 @@ class SingleSimulation:
         """See `Simulation`."""
         mujoco.mj_setState(self.model, self.data, state, STATE_SPEC)
         self.forward(np.zeros(1, dtype=np.int64))
+
+    def get_data(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """See `Simulation`."""
+        return self.model, self.data
 
 
 class BatchSimulation:
@@ -134,7 +195,10 @@ class BatchSimulation:
         self.qpos, self.qvel, self.ctrl = bind("qpos"), bind("qvel"), bind("ctrl")
         self.xpos, self.xmat, self.site_xpos = bind("xpos"), bind("xmat"), bind("site_xpos")
         self.mocap_pos = bind("mocap_pos").reshape(num_envs, model.nmocap, 3)
+        self.mocap_quat = bind("mocap_quat").reshape(num_envs, model.nmocap, 4)
+        self.xfrc_applied = bind("xfrc_applied").reshape(num_envs, model.nbody, 6)
         self._state_fields = _state_fields(model)
+        self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None  # made at the first picture
 
     def reset(self, rows: Rows) -> None:
         """See `Simulation`."""
@@ -144,19 +208,33 @@ class BatchSimulation:
         """See `Simulation`."""
         self._batch.forward(rows, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
 
-    def step(self, substeps: int) -> None:
+    def step(self, substeps: int, rows: Rows | None = None) -> None:
         """See `Simulation`."""
-        self._batch.step(nstep=substeps, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
+        self._batch.step(rows, nstep=substeps, stage=int(mujoco.mjtStage.mjSTAGE_VEL))
 
-    def write_model(self, rows: Rows, fields: Mapping[str, FloatArray]) -> None:
+    def write_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
         """See `Simulation`."""
         for name, values in fields.items():
-            self._expanded[name][rows] = values
-        self._batch.set_const(rows)
+            self._expanded[name][row] = values
+        if _CONSTANTS_FOLLOW.intersection(fields):
+            self._batch.set_const(np.array([row]))
+
+    def model_values(self, field: str, row: int) -> FloatArray:
+        """See `Simulation`."""
+        return self._expanded[field][row] if field in self._expanded else getattr(self.model, field)
+
+    def camera_positions(self) -> FloatArray:
+        """See `Simulation`."""
+        return self._batch.bind("cam_xpos").reshape(self.num_envs, -1, 3)
+
+    def cast_rays(self, origin: FloatArray, directions: FloatArray) -> FloatArray:
+        """See `Simulation`."""
+        distances, _ = self._batch.ray(origin[:, None], directions, geomgroup=_RAY_GROUPS)
+        return distances
 
     def get_state(self, row: int) -> FloatArray:
         """See `Simulation`."""
-        return self.get_states()[row]
+        return np.concatenate([self._batch.bind(name)[row].ravel() for name in self._state_fields])
 
     def get_states(self) -> FloatArray:
         """See `Simulation`."""
@@ -173,12 +251,17 @@ class BatchSimulation:
         self.forward(np.array([row]))
 
     def get_data(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """Model and data of one simulation, ready for rendering."""
-        model = self._batch.get_model(row)
-        data = self._batch.get_data(row)
-        mujoco.mj_forward(model, data)
-        return model, data
+        """See `Simulation`; the same two objects at every call."""
+        if self._shown is None:
+            self._shown = self._batch.get_model(row), self._batch.get_data(row)
+        model, data = self._shown
+        return self._batch.get_model(row, model), self._batch.get_data(row, data)
 
+
+#: Fields of which other constants of the model are derived.
+_CONSTANTS_FOLLOW = frozenset({"body_mass", "body_inertia", "body_pos", "body_quat", "body_ipos", "body_iquat"})
+#: Rays see collision geometry alone: it is convex and simple, and what they hit is what the hand would hit.
+_RAY_GROUPS = np.array([0, 0, 0, 1, 0, 0], dtype=np.uint8)
 
 #: The parts of the integration state in the engine's order, with the field that holds each.
 _STATE_PARTS = (

@@ -11,15 +11,21 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from dexvid_envs.core import EnvironmentCore
-from dexvid_envs.env import make_task
+from dexvid_envs.core import EnvironmentCore, make_randomizer
+from dexvid_envs.errors import OptionError
+from dexvid_envs.observations import Observation
+from dexvid_envs.options import parse_options
 from dexvid_envs.simulation import BatchSimulation
+
+StepTuple = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
 class DexVidVectorEnv(VectorEnv):
-    """The vector form of `DexVidEnv`; finished episodes start anew within the same step (`AutoresetMode.SAME_STEP`).
+    """The vector form of `DexVidEnv`.
 
-    A finished episode's last observation and figures are in `infos["final_obs"]` and `infos["final_info"]`, as Gymnasium does.
+    Finished episodes are treated as `autoreset_mode` says, in Gymnasium's words: `SAME_STEP` starts anew within the step (last
+    observation and figures in `infos["final_obs"]` and `infos["final_info"]`), `NEXT_STEP` starts anew instead of the next step
+    (whose action is ignored, reward 0), `DISABLED` waits for `reset(options={"reset_mask": mask})`.
     Environment i of `reset(seed=s)` equals a single environment after `reset(seed=s + i)`.
 
     Args:
@@ -27,7 +33,13 @@ class DexVidVectorEnv(VectorEnv):
         num_envs: N.
         max_episode_steps: the time limit, handled here; None for endless episodes.
         num_threads: physics threads; 0 takes all cores.
-        control_mode, reward_mode, observation_mode, options: as in `DexVidEnv`.
+        autoreset_mode: an `AutoresetMode` or its name.
+        render_mode: None or "rgb_array" (`render` gives one picture for each environment).
+        camera, width, height: of `render`.
+        options: as in `DexVidEnv`.
+
+    Raises:
+        OptionError: an option is unknown or has a wrong value; the message lists what is right.
     """
 
     def __init__(
@@ -37,62 +49,176 @@ class DexVidVectorEnv(VectorEnv):
         max_episode_steps: int | None = None,
         *,
         num_threads: int = 0,
-        control_mode: str = "joint_delta",
-        reward_mode: str = "dense",
-        observation_mode: str = "state",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
+        camera: str = "overview",
+        width: int = 320,
+        height: int = 240,
         **options: Any,
     ) -> None:
+        if num_envs < 1:
+            raise OptionError(f"num_envs={num_envs}: expected 1 or more")
+        if render_mode not in (None, "rgb_array"):
+            raise OptionError(f"unknown render_mode {render_mode!r} of a vector environment: expected None or rgb_array")
         self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
-        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": [], "render_fps": 20}
-        self.task = make_task(task, options)
-        self.simulation = BatchSimulation(self.task.make_model(), num_envs, num_threads, self.task.model_fields)
-        self.core = EnvironmentCore(
-            self.task, self.simulation, control_mode=control_mode, reward_mode=reward_mode, observation_mode=observation_mode
-        )
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 20}
+        self._picture = (camera, height, width)
+        self._renderer: Any = None
+        self.task, chosen = parse_options(task, options)
+        model = self.task.make_model()
+        fields = (*self.task.model_fields, *make_randomizer(self.task, model, chosen).model_fields)
+        self.simulation = BatchSimulation(model, num_envs, num_threads, tuple(dict.fromkeys(fields)))
+        self.core = EnvironmentCore(self.task, self.simulation, chosen)
         self.single_observation_space = self.core.single_observation_space
         self.single_action_space = self.core.single_action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.elapsed_steps = np.zeros(num_envs, dtype=np.int64)
+        self._done = np.zeros(num_envs, dtype=bool)  # (N,) ended, and not started anew yet
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Starts an episode in every environment; the same options hold for all."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
-        self._rngs = [
-            rng if one is None else seeding.np_random(int(one))[0] for rng, one in zip(self._rngs, seeds, strict=True)
-        ]
-        rows = np.arange(self.num_envs)
-        self.core.reset(rows, self._rngs, options or {})
-        self.elapsed_steps[:] = 0
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode in every environment, or in those of `options["reset_mask"]` (N,) bool.
+
+        The other options hold for all, unless `options["each"]` gives one mapping for each environment that is reset.
+
+        Raises:
+            OptionError: an option is unknown or has a wrong value, or the seeds are not N.
+        """
+        options = dict(options or {})
+        rows = self._rows_to_reset(options.pop("reset_mask", None))
+        each = options.pop("each", None)
+        if each is not None and options:
+            raise OptionError(f"reset option 'each' holds all options; got also {sorted(options)}")
+        self._seed(seed, rows)
+        self.core.reset(rows, [self._rngs[row] for row in rows], options if each is None else each)
+        self.elapsed_steps[rows], self._done[rows] = 0, False
         result = self.core.result()
         return result.observations, dict(result.infos)
 
-    def step(
-        self, actions: Any
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """One control step of every environment, with finished episodes reset."""
+    def step(self, actions: Any) -> StepTuple:
+        """One control step of every environment; finished episodes are treated as the autoreset mode says."""
+        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            return self._step_same(actions)
+        return self._step_later(actions)
+
+    def _step_same(self, actions: Any) -> StepTuple:
         result = self.core.step(actions)
         self.elapsed_steps += 1
-        limit = self.max_episode_steps
-        truncated = np.zeros(self.num_envs, dtype=bool) if limit is None else self.elapsed_steps >= limit
+        truncated = self._truncated()
         done = result.terminated | truncated
-        observations = result.observations
-        infos: dict[str, Any] = dict(result.infos)
+        observations, infos = result.observations, dict(result.infos)
         if done.any():
             rows = np.flatnonzero(done)
-            infos["final_obs"] = observations.copy()
-            infos["final_info"] = {name: values.copy() for name, values in result.infos.items()}
+            infos["final_obs"] = _copied(observations)
+            infos["final_info"] = dict(result.infos)
             infos["_final_obs"] = infos["_final_info"] = done
             self.core.reset(rows, [self._rngs[row] for row in rows], {})
             self.elapsed_steps[rows] = 0
-            fresh = self.core.result()
-            observations = fresh.observations
-            infos |= fresh.infos
+            fresh = self.core.result(rows)
+            _put(observations, rows, fresh.observations)
+            for name, values in fresh.infos.items():
+                infos[name] = infos[name].copy()
+                infos[name][rows] = values
         return observations, result.rewards, result.terminated, truncated, infos
 
+    def _step_later(self, actions: Any) -> StepTuple:
+        waiting = np.flatnonzero(self._done)
+        if len(waiting) and self.autoreset_mode == AutoresetMode.DISABLED:
+            raise OptionError(
+                f"environments {waiting.tolist()} have ended; start them anew with reset(options={{'reset_mask': mask}}) first"
+            )
+        moving = np.flatnonzero(~self._done)
+        self.core.advance(actions, moving if len(waiting) else None)
+        self.elapsed_steps[moving] += 1
+        if len(waiting):
+            self.core.reset(waiting, [self._rngs[row] for row in waiting], {})
+            self.elapsed_steps[waiting] = 0
+        result = self.core.result()
+        truncated = self._truncated()
+        rewards, terminated = result.rewards, result.terminated
+        if len(waiting):
+            rewards[waiting], terminated[waiting], truncated[waiting] = 0.0, False, False
+        self._done = terminated | truncated
+        return result.observations, rewards, terminated, truncated, dict(result.infos)
+
+    def render(self) -> tuple[NDArray[np.uint8], ...]:  # type: ignore[override]
+        """A (height, width, 3) picture of each environment.
+
+        Raises:
+            RenderingUnavailableError: no off-screen OpenGL library was found.
+        """
+        if self.render_mode is None:
+            raise OptionError("render() needs a render mode; make the environments with render_mode='rgb_array'")
+        camera, height, width = self._picture
+        if self._renderer is None:
+            from dexvid_envs.rendering import make_renderer
+
+            self._renderer = make_renderer(self.simulation.model, height, width)
+        pictures = []
+        for row in range(self.num_envs):
+            self._renderer.show(*self.simulation.get_data(row), camera)
+            pictures.append(self._renderer.render())
+        return tuple(pictures)
+
+    def state(self, row: int) -> dict[str, Any]:
+        """A copy of everything the future of one environment depends on, as `DexVidEnv.state`."""
+        return self.core.state(row)
+
     def close_extras(self, **kwargs: Any) -> None:
-        """Nothing is held open; the thread pool ends with the object."""
+        """Frees renderers; the thread pool ends with the object."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self.core.close()
+
+    def _truncated(self) -> NDArray[np.bool_]:
+        limit = self.max_episode_steps
+        return np.zeros(self.num_envs, dtype=bool) if limit is None else self.elapsed_steps >= limit
+
+    def _rows_to_reset(self, mask: Any) -> NDArray[np.int64]:
+        if mask is None:
+            return np.arange(self.num_envs)
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise OptionError(
+                f"reset option 'reset_mask' has shape {mask.shape} and type {mask.dtype}; expected {self.num_envs} booleans, at "
+                "least one of them true"
+            )
+        return np.flatnonzero(mask)
+
+    def _seed(self, seed: int | Sequence[int | None] | None, rows: NDArray[np.int64]) -> None:
+        if seed is None:
+            return
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise OptionError(f"got {len(seeds)} seeds; expected one for each of the {self.num_envs} environments")
+        for row in rows:
+            one = seeds[row]
+            if one is not None:
+                self._rngs[row] = seeding.np_random(int(one))[0]
+
+
+def _autoreset_mode(given: AutoresetMode | str) -> AutoresetMode:
+    for mode in AutoresetMode:
+        if given in (mode, mode.value, mode.name, mode.name.lower()):
+            return mode
+    raise OptionError(f"unknown autoreset_mode {given!r}: expected one of {', '.join(mode.name for mode in AutoresetMode)}")
+
+
+def _copied(observations: Observation) -> Observation:
+    if isinstance(observations, dict):
+        return {name: part.copy() for name, part in observations.items()}
+    return observations.copy()
+
+
+def _put(observations: Observation, rows: NDArray[np.int64], fresh: Observation) -> None:
+    """Overwrites some rows in place."""
+    if isinstance(observations, dict) and isinstance(fresh, dict):
+        for name, part in observations.items():
+            part[rows] = fresh[name]
+    elif not isinstance(observations, dict):
+        observations[rows] = fresh

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import mujoco
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.observations import ObservationField, Sources
+from dexvid_envs.randomization import Randomization
 from dexvid_envs.simulation import Rows, Simulation
 from robots.arm_hand import ARM_HAND, add_arm_hand
 from robots.collision import TABLE_CONTACT
@@ -26,42 +28,20 @@ BoolArray = NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
-class ObservationField:
-    """One named part of the state observation.
-
-    Attributes:
-        name: its key.
-        size: number of values.
-        low, high: bounds; values outside are clipped.
-        meaning: what it is, with unit and frame, for the documentation.
-    """
-
-    name: str
-    size: int
-    low: float
-    high: float
-    meaning: str
-
-
-@dataclasses.dataclass(frozen=True)
 class TaskConfig:
     """What every task has.
 
     Attributes:
         home_noise_rad: the robot starts within this distance of home, joint by joint.
+        hold_steps: consecutive control steps (20 a second) for which the criterion has to hold.
+        num_points: surface points of the object in the point-cloud observation.
+        weights: of the dense reward terms.
     """
 
     home_noise_rad: float = 0.02
-
-
-_PROPRIOCEPTION = (
-    ObservationField("joint_position", 23, -6.5, 6.5, "joint angles, rad"),
-    ObservationField("joint_velocity", 23, -20.0, 20.0, "joint velocities, rad/s"),
-    ObservationField("joint_error", 23, -6.5, 6.5, "servo target minus joint angle, rad; shows the grip"),
-    ObservationField("palm_position", 3, -2.0, 2.0, "palm in the world, m"),
-    ObservationField("palm_axes", 6, -1.0, 1.0, "palm's x and z axes in the world"),
-    ObservationField("fingertip_position", 12, -2.0, 2.0, "index, middle, ring, thumb tips in the world, m"),
-)
+    hold_steps: int = 10
+    num_points: int = 100
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Task(abc.ABC):
@@ -69,15 +49,23 @@ class Task(abc.ABC):
 
     Attributes:
         memory: per-episode quantities by name, (N, ...) each: goals and counters; saved and restored with the state.
-        model_fields: model fields that a reset may change per simulation.
+        model_fields: model fields that differ from episode to episode.
+        moved_body: name of the body that the task is about; its surface points are observed, disturbances push it.
+        summary, start, end, versions: for the documentation: what to do; where episodes start; when they fail; what changed.
     """
 
-    model_fields: ClassVar[tuple[str, ...]] = ()
     reset_options: ClassVar[tuple[str, ...]] = ()
+    moved_body: ClassVar[str]
+    summary: ClassVar[str] = ""
+    start: ClassVar[str] = ""
+    end: ClassVar[str] = ""
+    versions: ClassVar[tuple[str, ...]] = ("v0: first version.",)
+    model_fields: tuple[str, ...] = ()
     config: TaskConfig
 
-    def __init__(self, config: TaskConfig) -> None:
+    def __init__(self, config: TaskConfig, randomization: Randomization | None = None) -> None:
         self.config = config
+        self.randomization = randomization or Randomization()
         self.robot = ARM_HAND
         self.memory: dict[str, NDArray[Any]] = {}
 
@@ -98,9 +86,18 @@ class Task(abc.ABC):
         table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1), rgba=(0, 0, 0, 0))
         table.friction = (0.8, 0.005, 0.0005)
         TABLE_CONTACT.apply(table)
-        add_scenery(spec)
+        self.add_surroundings(spec)
         self.add_objects(spec)
-        return spec.compile()
+        model = spec.compile()
+        self.prepare(model)
+        return model
+
+    def prepare(self, model: mujoco.MjModel) -> None:
+        """Finds out what episodes change of a model that `make_model` made, before any simulation of it exists."""
+
+    def add_surroundings(self, spec: mujoco.MjSpec) -> None:
+        """Adds what is only seen: table top, floor, lights, cameras."""
+        add_scenery(spec)
 
     @abc.abstractmethod
     def add_objects(self, spec: mujoco.MjSpec) -> None:
@@ -112,82 +109,94 @@ class Task(abc.ABC):
         self.num_envs = simulation.num_envs
         model = simulation.model
         self.joint_qposadr = np.array([model.joint(name).qposadr[0] for name in self.robot.joint_names])
-        self.joint_dofadr = np.array([model.joint(name).dofadr[0] for name in self.robot.joint_names])
         self.fingertip_ids = np.array([model.site(name).id for name in self.robot.fingertip_sites])
         self.palm_site_id = model.site("palm").id
-        self.palm_body_id = model.body(self.robot.palm_body).id
+        self.memory = {"held_steps": np.zeros(self.num_envs, dtype=np.int64)}
 
     # ---- reset ------------------------------------------------------------------------------------------------------
 
-    def reset(self, rows: Rows, rngs: Sequence[np.random.Generator], options: Mapping[str, Any]) -> None:
-        """Puts the rows at the start of a new episode, each drawn from its own generator.
+    def reset_row(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
+        """Puts a row, whose simulation has its default state, at the start of a new episode.
 
         Raises:
             OptionError: an option is unknown or has a wrong value.
         """
-        unknown = sorted(set(options) - set(self.reset_options))
-        if unknown:
-            raise OptionError(
-                f"unknown reset option {unknown[0]!r}: expected one of {', '.join(self.reset_options)} or 'state'"
-            )
-        simulation = self.simulation
-        simulation.reset(rows)
-        for row, rng in zip(rows, rngs, strict=True):
-            noise = rng.uniform(-1.0, 1.0, self.robot.num_joints) * self.config.home_noise_rad
-            home = np.clip(self.robot.home_rad + noise, self.robot.lower_rad, self.robot.upper_rad)
-            simulation.qpos[row, self.joint_qposadr] = home
-            simulation.ctrl[row] = home
-            self.reset_row(int(row), rng, options)
-        simulation.forward(rows)
+        for name in options:
+            if name not in self.reset_options:
+                raise OptionError(f"unknown reset option {name!r}: expected one of {', '.join(self.reset_options)} or 'state'")
+        noise = rng.uniform(-1.0, 1.0, self.robot.num_joints) * self.config.home_noise_rad
+        home = np.clip(self.robot.home_rad + noise, self.robot.lower_rad, self.robot.upper_rad)
+        self.simulation.qpos[row, self.joint_qposadr] = home
+        self.simulation.ctrl[row] = home
+        self.memory["held_steps"][row] = 0
+        self.place(row, rng, options)
 
     @abc.abstractmethod
-    def reset_row(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
-        """Draws object poses and goals of one row."""
+    def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
+        """Draws object poses and goals of one row; everything is drawn, whether an option replaces it or not."""
+
+    def write_episode_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
+        """Writes what the row's episode changes of the nominal model into `fields` (whole arrays), in place."""
 
     def restore(self, row: int, memory: Mapping[str, Any]) -> None:
-        """Restores the memory of one row; tasks that change the model per episode do so here again."""
+        """Restores the memory of one row."""
         for name, value in memory.items():
             self.memory[name][row] = value
 
-    def update(self, *, count: bool) -> None:
-        """Computes what observation, reward and success share; `count` advances the hold counters by one step."""
+    def update(self, rows: Rows | None = None) -> None:
+        """Computes what observation, reward and success share; the hold counters of `rows` (None: all) advance by one step."""
         simulation = self.simulation
-        self.fingertip_pos_world = simulation.site_xpos[:, self.fingertip_ids]  # (N, 4, 3) m
+        self.fingertip_pos_world = simulation.site_xpos.take(self.fingertip_ids, axis=1)  # (N, 4, 3) m
         self.palm_pos_world = simulation.site_xpos[:, self.palm_site_id]  # (N, 3) m
-        self.refresh(count=count)
+        self.refresh()
+        if rows is None or len(rows):
+            self.count("held_steps", self.holds(), rows)
+            self.remember(rows)
+
+    def count(self, name: str, condition: BoolArray, rows: Rows | None) -> None:
+        """Advances a counter in the memory where the condition holds and zeroes it elsewhere."""
+        before = self.memory[name]
+        following = (before + 1) * condition
+        if rows is not None:
+            kept = before.copy()
+            kept[rows] = following[rows]
+            following = kept
+        self.memory[name] = following
 
     @abc.abstractmethod
-    def refresh(self, *, count: bool) -> None:
-        """The task's own part of `update`."""
+    def refresh(self) -> None:
+        """The task's own part of `update`: quantities of the present state."""
+
+    def remember(self, rows: Rows | None) -> None:
+        """Advances further memory of `rows` (None: all) by one step."""
 
     # ---- observation ------------------------------------------------------------------------------------------------
 
     def observation_fields(self) -> tuple[ObservationField, ...]:
-        """Layout of the state observation: proprioception, then the task's fields."""
-        return _PROPRIOCEPTION + self.task_fields()
+        """All named parts of observations: proprioception, then the task's own."""
+        find, robot = Sources(self.simulation.model), self.robot
+        joints, palm, tips = robot.joint_names, find.site_positions(["palm"]), find.site_positions(robot.fingertip_sites)
+        position = find.joint_positions(joints)
+        own = (
+            ("joint_position", -6.5, 6.5, "joint angles, rad", position, None),
+            ("joint_velocity", -20.0, 20.0, "joint velocities, rad/s", find.joint_velocities(joints), None),
+            ("joint_error", -6.5, 6.5, "servo target minus joint angle, rad; shows the grip", find.targets(joints), position),
+            ("palm_position", -2.0, 2.0, "palm in the world, m", palm, None),
+            ("palm_axes", -1.0, 1.0, "palm's x and z axes in the world", find.body_axes(robot.palm_body, "xz"), None),
+            ("fingertip_position", -2.0, 2.0, "index, middle, ring, thumb tips in the world, m", tips, None),
+        )
+        proprioception = tuple(
+            ObservationField(name, low, high, meaning, "proprioception", of, minus) for name, low, high, meaning, of, minus in own
+        )
+        return proprioception + self.task_fields(find)
 
     @abc.abstractmethod
-    def task_fields(self) -> tuple[ObservationField, ...]:
+    def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """The task's own observation fields."""
 
-    def observe(self) -> dict[str, FloatArray]:
-        """Every observation field, (N, size) each."""
-        simulation = self.simulation
-        joint_position = simulation.qpos[:, self.joint_qposadr]
-        palm_axes = simulation.xmat[:, self.palm_body_id].reshape(-1, 3, 3)[:, :, [0, 2]]
-        proprioception = {
-            "joint_position": joint_position,
-            "joint_velocity": simulation.qvel[:, self.joint_dofadr],
-            "joint_error": simulation.ctrl - joint_position,
-            "palm_position": self.palm_pos_world,
-            "palm_axes": palm_axes.transpose(0, 2, 1).reshape(-1, 6),
-            "fingertip_position": self.fingertip_pos_world.reshape(-1, 12),
-        }
-        return proprioception | self.observe_task()
-
     @abc.abstractmethod
-    def observe_task(self) -> dict[str, FloatArray]:
-        """The task's own observation values."""
+    def surface_points(self) -> FloatArray:
+        """(N, P, 3) m points on the surface of the moved body, in its frame."""
 
     # ---- reward, success, failure -----------------------------------------------------------------------------------
 
@@ -196,8 +205,12 @@ class Task(abc.ABC):
         """Weighted dense reward terms, (N,) each; they sum to the reward."""
 
     @abc.abstractmethod
+    def holds(self) -> BoolArray:
+        """(N,) whether the task's criterion holds in this very step."""
+
     def success(self) -> BoolArray:
-        """(N,) whether the task's criterion holds now, its holding time included."""
+        """(N,) whether the criterion has held for `hold_steps` steps."""
+        return self.memory["held_steps"] >= self.config.hold_steps
 
     @abc.abstractmethod
     def failed(self) -> BoolArray:
@@ -214,17 +227,39 @@ def set_free_pose(simulation: Simulation, row: int, qposadr: int, position: Floa
     simulation.qpos[row, qposadr + 3 : qposadr + 7] = (np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2))
 
 
-def planar_option(options: Mapping[str, Any], name: str) -> FloatArray | None:
-    """The (x, y) option of that name in metres, or None where it is not given.
+def vector_option(options: Mapping[str, Any], name: str, size: int) -> FloatArray | None:
+    """The option of that name, `size` finite numbers in metres, or None where it is not given.
 
     Raises:
-        OptionError: the value is not two finite numbers.
+        OptionError: the value is something else.
     """
     if name not in options:
         return None
-    value = np.asarray(options[name], dtype=np.float64)
-    if value.shape != (2,) or not np.isfinite(value).all():
-        raise OptionError(f"reset option {name!r} is {options[name]!r}; expected two finite numbers (x, y) in metres")
+    try:
+        value = np.asarray(options[name], dtype=np.float64)
+    except (TypeError, ValueError):
+        value = np.zeros(0)
+    if value.shape != (size,) or not np.isfinite(value).all():
+        raise OptionError(
+            f"reset option {name!r} is {options[name]!r}; expected {size} finite numbers ({', '.join('xyz'[:size])}) in metres"
+        )
+    return value
+
+
+def number_option(options: Mapping[str, Any], name: str, drawn: float) -> float:
+    """The option of that name, or the drawn value where it is not given.
+
+    Raises:
+        OptionError: the value is no finite number.
+    """
+    if name not in options:
+        return drawn
+    try:
+        value = float(options[name])
+    except (TypeError, ValueError):
+        value = np.nan
+    if not np.isfinite(value):
+        raise OptionError(f"reset option {name!r} is {options[name]!r}; expected a finite number")
     return value
 
 

@@ -1,0 +1,172 @@
+"""Puts an observation together: the mode's parts, seen through noise and delay, and the privileged vector beside them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from dexvid_envs.errors import OptionError
+from dexvid_envs.observations import (
+    Gather,
+    ObjectPoints,
+    Observation,
+    ObservationField,
+    PointVisibility,
+    SourceVector,
+    repeat_visible,
+)
+from dexvid_envs.options import EnvironmentOptions
+from dexvid_envs.randomization import Randomizer
+from dexvid_envs.simulation import Rows, Simulation
+from dexvid_envs.tasks.task import Task
+
+FloatArray = NDArray[np.float64]
+
+
+class Observer:
+    """Observations of N environments in one of the modes.
+
+    Attributes:
+        space: of one environment's observation.
+        fields: the named parts, in the order of the `state` observation.
+    """
+
+    def __init__(self, task: Task, simulation: Simulation, randomizer: Randomizer, options: EnvironmentOptions) -> None:
+        self._task, self._simulation, self._randomizer, self._options = task, simulation, randomizer, options
+        self.fields = task.observation_fields()
+        self.sources = SourceVector(simulation, task.memory, self.fields)
+        self._find_perceived_columns()
+        self._state = Gather(self.fields, self.sources)
+        self._proprioception = Gather(self._with_role("proprioception"), self.sources)
+        self._goal = Gather(self._with_role("goal"), self.sources)
+        parts: dict[str, spaces.Space[Any]] = {"proprioception": self._proprioception.space, "goal": self._goal.space}
+        if options.observation_mode == "state":
+            parts = {"state": self._state.space}
+        elif options.observation_mode == "pointcloud":
+            parts |= self._add_points()
+        else:
+            parts |= self._add_images()
+        if options.privileged:
+            extra = np.array([3.0, 3.0, 20.0, 20.0, 20.0, 1.0], dtype=np.float32)
+            low = np.concatenate([self._state.space.low, -extra])
+            high = np.concatenate([self._state.space.high, extra])
+            parts["privileged"] = spaces.Box(low, high, dtype=np.float32)
+        self.flat = list(parts) == ["state"]
+        self.space: spaces.Space[Any] = parts["state"] if self.flat else spaces.Dict(parts)
+        self._values = np.zeros((simulation.num_envs, self.sources.size))
+
+    @property
+    def delayed_size(self) -> int:
+        """Number of values that an observation delay holds back."""
+        return len(self._object_columns)
+
+    def see(self, rows: Rows | None = None) -> None:
+        """Reads the present state; the sensors of `rows` (None: all) take it in."""
+        self._values = self.sources.read()
+        if self._randomizer.delays:
+            rows = np.arange(len(self._values)) if rows is None else rows
+            self._randomizer.see(self._values, self._object_columns, rows)
+
+    def all_stable(self) -> bool:
+        """Whether the whole state that was read is finite; cheap."""
+        return math.isfinite(np.add.reduce(self._values, axis=None))
+
+    def stable(self) -> NDArray[np.bool_]:
+        """(N,) whether the state that was read holds finite numbers only."""
+        return np.isfinite(np.add.reduce(self._values, axis=-1))
+
+    def observe(self, rows: Rows | None = None) -> Observation:
+        """The observation of the state that was read, with leading axis N, or that of `rows` where only theirs is wanted."""
+        seen = values = self._values
+        if self._randomizer.perceives:
+            seen = self._randomizer.perceive(values, self._joint_columns, self._object_columns, self._place_columns)
+        if self.flat:
+            flat = self._state(seen)
+            return flat if rows is None else flat[rows]
+        parts: dict[str, NDArray[Any]]
+        if self._options.observation_mode == "state":
+            parts = {"state": self._state(seen)}
+        else:
+            parts = {"proprioception": self._proprioception(seen), "goal": self._goal(seen)}
+            if self._options.observation_mode == "pointcloud":
+                parts |= self._observe_points(seen)
+        if self._options.privileged:
+            parts["privileged"] = self._privileged(values)
+        if rows is not None:
+            parts = {name: part[rows] for name, part in parts.items()}
+        if self._options.observation_mode == "rgbd":
+            parts |= self._cameras.render(self._simulation, range(len(values)) if rows is None else rows)
+        return parts
+
+    def close(self) -> None:
+        """Frees the renderer."""
+        if self._options.observation_mode == "rgbd":
+            self._cameras.close()
+
+    # ---- parts ------------------------------------------------------------------------------------------------------
+
+    def _with_role(self, role: str) -> list[ObservationField]:
+        return [field for field in self.fields if field.role == role]
+
+    def _find_perceived_columns(self) -> None:
+        """Which columns noise and delay act on: everything that tells of the object and not of the robot or the goal."""
+
+        def columns(role: str) -> set[int]:
+            sources = [source for field in self._with_role(role) for source in (field.of, field.minus) if source is not None]
+            return {int(place) for source in sources for place in self.sources.places(source)}
+
+        body = self._simulation.model.body(self._task.moved_body).id
+        pose = {*range(*self.sources.columns("xpos", 3 * body, 3).indices(self.sources.size))}
+        pose |= {*range(*self.sources.columns("xmat", 9 * body, 9).indices(self.sources.size))}
+        about_object = (columns("object") | pose) - columns("proprioception") - columns("goal")
+        self._object_columns = np.array(sorted(about_object), dtype=np.int64)
+        places = [column for column in sorted(about_object) if self.sources.array_at(column) in ("xpos", "site_xpos")]
+        self._place_columns = np.array(places, dtype=np.int64)
+        position = next(field for field in self.fields if field.name == "joint_position")
+        self._joint_columns = self.sources.places(position.of)
+
+    def _add_points(self) -> dict[str, spaces.Space[Any]]:
+        task, count = self._task, self._task.config.num_points
+        body = self._simulation.model.body(task.moved_body).id
+        self._points = ObjectPoints(task.surface_points, body, self.sources, count)
+        parts: dict[str, spaces.Space[Any]] = {"points": self._points.space}
+        self._visibility = None
+        if self._options.points == "partial":
+            self._check_cameras((self._options.point_camera,))
+            self._visibility = PointVisibility(self._simulation, self._options.point_camera, count)
+            parts["visible"] = self._visibility.space
+        return parts
+
+    def _observe_points(self, seen: FloatArray) -> dict[str, NDArray[Any]]:
+        points = self._points(seen)
+        if self._visibility is None:
+            return {"points": self._points.clipped(points)}
+        visible = self._visibility(points)
+        return {"points": self._points.clipped(repeat_visible(points, visible)), "visible": visible}
+
+    def _add_images(self) -> dict[str, spaces.Space[Any]]:
+        from dexvid_envs.rgbd import RgbdCameras
+
+        options = self._options
+        self._check_cameras(options.cameras)
+        self._cameras = RgbdCameras(options.cameras, options.image_height, options.image_width)
+        return self._cameras.spaces()
+
+    def _check_cameras(self, names: tuple[str, ...]) -> None:
+        model = self._simulation.model
+        known = [model.camera(index).name for index in range(model.ncam)]
+        for name in names:
+            if name not in known:
+                raise OptionError(f"unknown camera {name!r}: expected one of {', '.join(known)}")
+
+    def _privileged(self, values: FloatArray) -> NDArray[np.float32]:
+        """The true state, then the object's mass (kg), the friction factor, the disturbance force (N), the share held."""
+        task, body = self._task, self._simulation.model.body(self._task.moved_body).id
+        held = np.minimum(task.memory["held_steps"] / task.config.hold_steps, 1.0)
+        force = np.clip(self._simulation.xfrc_applied[:, body, :3], -20.0, 20.0)
+        physics = [self._randomizer.mass_kg, self._randomizer.friction, *force.T, held]
+        return np.concatenate([self._state(values), np.stack(physics, axis=-1).astype(np.float32)], axis=-1)

@@ -1,0 +1,93 @@
+"""The options that every environment takes beside its task's own, checked, with the names of what is right in every error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from dexvid_envs.control import CONTROL_MODES
+from dexvid_envs.errors import OptionError
+from dexvid_envs.randomization import Randomization, make_randomization
+from dexvid_envs.tasks.task import Task
+
+REWARD_MODES = ("dense", "sparse")
+OBSERVATION_MODES = ("state", "pointcloud", "rgbd")
+POINT_MODES = ("full", "partial")
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvironmentOptions:
+    """What can be chosen for every task.
+
+    Attributes:
+        control_mode: "joint_delta", "joint_target" or "wrist_delta"; see `dexvid_envs.control`.
+        reward_mode: "dense", or "sparse" (1 while the task's success holds).
+        observation_mode: "state" (one vector), "pointcloud" (proprioception, goal, the object's surface points) or "rgbd"
+            (proprioception, goal, colour and depth pictures).
+        privileged: adds the true state and the drawn physics as `privileged`, for an asymmetric critic.
+        points: of the point cloud: "full" (fixed points at the object's pose) or "partial" (those that `point_camera` sees;
+            the others repeat seen ones, and `visible` tells them apart).
+        point_camera: the camera of a partial point cloud.
+        cameras: of the rgbd mode.
+        image_width, image_height: of the rgbd mode, px.
+        randomization: a preset ("none", "physics", "full", "disturbance"), a mapping of fields, or a `Randomization`.
+        nan_folder: where the state before an instability is saved; None for a folder of the system's temporary directory.
+    """
+
+    control_mode: str = "joint_delta"
+    reward_mode: str = "dense"
+    observation_mode: str = "state"
+    privileged: bool = False
+    points: str = "full"
+    point_camera: str = "front"
+    cameras: tuple[str, ...] = ("front", "side")
+    image_width: int = 96
+    image_height: int = 96
+    randomization: Randomization | Mapping[str, Any] | str | None = None
+    nan_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        expect_one_of("control_mode", self.control_mode, tuple(CONTROL_MODES))
+        expect_one_of("reward_mode", self.reward_mode, REWARD_MODES)
+        expect_one_of("observation_mode", self.observation_mode, OBSERVATION_MODES)
+        expect_one_of("points", self.points, POINT_MODES)
+        for name in ("image_width", "image_height"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and 1 <= value <= 4096):
+                raise OptionError(f"{name}={value!r}: expected a whole number of pixels, 1 to 4096")
+        if isinstance(self.cameras, str) or not self.cameras:
+            raise OptionError(f"cameras={self.cameras!r}: expected one or more camera names, such as ('front',)")
+        make_randomization(self.randomization)
+
+
+def expect_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Raises OptionError, listing what is allowed, unless the value is among it."""
+    if value not in allowed:
+        raise OptionError(f"unknown {name} {value!r}: expected one of {', '.join(allowed)}")
+
+
+def parse_options(task: str, options: Mapping[str, Any]) -> tuple[Task, EnvironmentOptions]:
+    """The task named `"module:Class"` with its fields among the options as its config, and the rest as environment options.
+
+    Raises:
+        OptionError: an option is unknown or has a wrong value.
+    """
+    module_name, class_name = task.split(":")
+    module = importlib.import_module(module_name)
+    config_type = getattr(module, f"{class_name}Config")
+    own = [field.name for field in dataclasses.fields(config_type)]
+    general = [field.name for field in dataclasses.fields(EnvironmentOptions)]
+    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    for name in frozen:
+        if name not in own and name not in general:
+            known = [*own, *general, "render_mode", "camera", "width", "height"]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise OptionError(f"unknown environment option {name!r}{hint}: expected one of {', '.join(known)}")
+    chosen = EnvironmentOptions(**{name: value for name, value in frozen.items() if name in general})
+    config = config_type(**{name: value for name, value in frozen.items() if name in own})
+    made = getattr(module, class_name)(config, make_randomization(chosen.randomization))
+    return cast(Task, made), chosen

@@ -1,0 +1,198 @@
+"""Lift an object and throw it into a bucket that the arm cannot reach."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from dexvid_envs.observations import ObservationField, Sources, memory_source
+from dexvid_envs.randomization import Randomization
+from dexvid_envs.rewards import tolerance
+from dexvid_envs.rows import lengths, means
+from dexvid_envs.simulation import Rows, Simulation
+from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
+from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
+from robots.bucket import Bucket, add_bucket, inside_bucket
+from robots.everyday import ALL_OBJECTS
+
+_GRAVITY_M_PER_S2 = 9.81
+_CONTROL_STEP_S = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class LiftThrowConfig(ObjectTaskConfig):
+    """Geometry, success and reward weights of the task.
+
+    Attributes:
+        objects: names from `robots.everyday.ALL_OBJECTS`; every episode draws one.
+        bucket_centre_m, bucket_half_extent_m: box of places of the bucket (x, y), out of the arm's reach.
+        lifted_m: the object counts as lifted with its underside this far above the table.
+        release_clearance_m: the hand has let go when fingertips and palm are this far from the object's bounding box.
+        reach_m: an object that lies on the table farther than this from the robot's base is lost.
+    """
+
+    weights: Mapping[str, float] = dataclasses.field(
+        default_factory=lambda: {"reach": 0.2, "lift": 0.4, "aim": 0.9, "success": 1.5}
+    )
+    start_yaw_rad: float = 0.8
+    objects: tuple[str, ...] = ("tennis_ball", "baseball", "foam_brick", "gelatin_box", "potted_meat_can", "tomato_soup_can")
+    bucket_centre_m: tuple[float, float] = (1.24, 0.0)
+    bucket_half_extent_m: tuple[float, float] = (0.03, 0.10)
+    lifted_m: float = 0.05
+    release_clearance_m: float = 0.02
+    reach_m: float = 0.95
+
+
+class LiftThrow(ObjectTask):
+    """An object on the table has to end in a bucket beyond the arm's reach."""
+
+    noun = "object"
+    moved_body: ClassVar[str] = "object"
+    reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "bucket_position")
+    summary: ClassVar[str] = "Lift an everyday object and throw it into a bucket that the arm cannot reach."
+    start: ClassVar[str] = (
+        "The robot starts at home, within `home_noise_rad`. One of `objects` rests on the table; its place and yaw and the "
+        "bucket's place are drawn uniformly."
+    )
+    end: ClassVar[str] = "The object lies out of reach beside the bucket, or has left the table."
+
+    def __init__(self, config: LiftThrowConfig | None = None, randomization: Randomization | None = None) -> None:
+        config = config or LiftThrowConfig()
+        check_names("objects", config.objects, ALL_OBJECTS)
+        super().__init__(config, [ALL_OBJECTS[name] for name in config.objects], randomization)
+        self.settings = config
+        self.bucket = Bucket()
+
+    def add_objects(self, spec: mujoco.MjSpec) -> None:
+        """The object and the bucket."""
+        super().add_objects(spec)
+        add_bucket(spec, self.bucket)
+
+    def bind(self, simulation: Simulation) -> None:
+        """See `Task`."""
+        super().bind(simulation)
+        self._bucket_mocap = int(simulation.model.body("bucket").mocapid[0])
+        count = self.num_envs
+        self.memory |= {
+            "bucket": np.zeros((count, 3)),
+            "step": np.zeros(count, dtype=np.int64),
+            "lifted": np.zeros(count, dtype=bool),
+            "release_time_s": np.full(count, np.nan),
+            "above_rim": np.zeros(count, dtype=bool),
+            "landing_error_m": np.full(count, np.nan),
+            "previous_position": np.zeros((count, 3)),
+        }
+
+    def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
+        """See `Task`."""
+        self.place_object(row, rng, options)
+        drawn = drawn_in_box(rng, self.settings.bucket_centre_m, self.settings.bucket_half_extent_m)
+        given = vector_option(options, "bucket_position", 2)
+        memory = self.memory
+        memory["bucket"][row, :2] = drawn if given is None else given
+        memory["bucket"][row, 2] = self.simulation.mocap_pos[row, self._bucket_mocap, 2]
+        self.simulation.mocap_pos[row, self._bucket_mocap] = memory["bucket"][row]
+        memory["step"][row], memory["lifted"][row], memory["above_rim"][row] = 0, False, False
+        memory["release_time_s"][row] = memory["landing_error_m"][row] = np.nan
+        adr = self.object_qposadr
+        memory["previous_position"][row] = self.simulation.qpos[row, adr : adr + 3]
+
+    def refresh(self) -> None:
+        """See `Task`."""
+        super().refresh()
+        self.inside = inside_bucket(self.bucket, self.memory["bucket"], self.object_pos_world)  # (N,)
+        hand = np.concatenate([self.fingertip_pos_world, self.palm_pos_world[:, None]], axis=1)
+        self.hand_gap = self.box_gap(hand)  # (N, 5) m
+        self.clear = self.hand_gap.min(axis=-1) > self.settings.release_clearance_m  # (N,) the hand does not touch the object
+        self.height = self.object_pos_world[:, 2] - self.memory["object_size"][:, 2] / 2  # (N,) m of the underside
+        self.raised = self.height > self.settings.lifted_m
+
+    def remember(self, rows: Rows | None) -> None:
+        """Follows the flight: lifted, then released, then above the rim, then down to the rim or the table."""
+        memory = self.memory
+        moving = np.ones(self.num_envs, dtype=bool)
+        if rows is not None:
+            moving[:] = False
+            moving[rows] = True
+        memory["step"] = memory["step"] + moving
+        position, before, bucket = self.object_pos_world, memory["previous_position"], memory["bucket"]
+        released_before = ~np.isnan(memory["release_time_s"])
+        releases = moving & ~released_before & memory["lifted"] & self.clear & self.raised
+        memory["release_time_s"] = np.where(releases, memory["step"] * _CONTROL_STEP_S, memory["release_time_s"])
+        memory["lifted"] = memory["lifted"] | (moving & self.raised)
+        rim = bucket[:, 2] + self.bucket.height_m
+        falling = moving & released_before & np.isnan(memory["landing_error_m"])
+        through_rim = falling & memory["above_rim"] & (position[:, 2] <= rim)
+        on_table = falling & (self.height < 0.01) & ~self.inside
+        lands = through_rim | on_table
+        if lands.any():
+            drop = np.maximum(before[:, 2] - position[:, 2], 1e-9)
+            share = np.where(through_rim, np.clip((before[:, 2] - rim) / drop, 0.0, 1.0), 1.0)[:, None]
+            offset = (before + share * (position - before) - bucket)[:, :2]
+            memory["landing_error_m"] = np.where(lands, lengths(offset), memory["landing_error_m"])
+        memory["above_rim"] = memory["above_rim"] | (moving & released_before & (position[:, 2] > rim))
+        memory["previous_position"] = np.where(moving[:, None], position, before)
+
+    def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
+        """See `Task`."""
+        bucket, place = memory_source("bucket", 3), find.body_position("object")
+        return (
+            *self.object_fields(find, "zx"),
+            ObservationField(
+                "object_to_bucket", -3.0, 3.0, "from its centre to the bucket's foot, world, m", "object", bucket, place
+            ),
+            ObservationField("bucket_position", -3.0, 3.0, "the bucket's foot in the world, m", "goal", bucket),
+        )
+
+    def expected_landing_error(self) -> FloatArray:
+        """(N,) m horizontal distance from the bucket at which the object, let go now, would fall to the height of the rim.
+
+        Objects that would not rise to the rim are taken at the top of their flight.
+        """
+        height = self.object_pos_world[:, 2] - (self.memory["bucket"][:, 2] + self.bucket.height_m)
+        upward = self.object_vel_world[:, 2]
+        reaches = np.maximum(upward * upward + 2 * _GRAVITY_M_PER_S2 * height, 0.0)
+        flight_s = np.maximum(upward + np.sqrt(reaches), 0.0) / _GRAVITY_M_PER_S2
+        landing = self.object_pos_world[:, :2] + self.object_vel_world[:, :2] * flight_s[:, None]
+        offset = landing - self.memory["bucket"][:, :2]
+        return lengths(offset)
+
+    def reward_terms(self) -> dict[str, FloatArray]:
+        """Reach, lift, aim; every term is largest with the object in the bucket.
+
+        reach: the gaps of fingertips and palm to the object's bounding box (1 within 2 cm, falling over 20 cm), the mean of them;
+            1 for an object in flight or in the bucket.
+        lift: reach x (the underside 10 cm above the table, falling over 10 cm), or 1 in the bucket.
+        aim: lift x (the expected landing place within 8 cm of the bucket's axis, falling over 80 cm), or 1 in the bucket.
+        success: 1 while the task's success holds.
+        """
+        weights, inside = self.settings.weights, self.inside
+        near = means(tolerance(self.hand_gap, (0.0, 0.02), margin=0.2))
+        reach = np.maximum(near, inside | (self.clear & self.raised & self.memory["lifted"]))
+        lift = np.maximum(reach * tolerance(self.height, (0.10, np.inf), margin=0.10), inside)
+        aim = np.maximum(lift * tolerance(self.expected_landing_error(), (0.0, 0.08), margin=0.8), inside)
+        terms = {"reach": reach, "lift": lift, "aim": aim, "success": self.success()}
+        return {name: weights[name] * value for name, value in terms.items()}
+
+    def holds(self) -> BoolArray:
+        """The object's centre is in the bucket, below its rim."""
+        return self.inside
+
+    def failed(self) -> BoolArray:
+        """The object lies out of reach beside the bucket, or has left the table."""
+        x, y, z = self.object_pos_world.T
+        out_of_reach = np.sqrt(x * x + y * y) > self.settings.reach_m
+        return (out_of_reach & (self.height < 0.02) & ~self.inside) | (z < -0.05) | (x > 2.0) | (np.abs(y) > 1.2)
+
+    def metrics(self) -> dict[str, NDArray[Any]]:
+        """Time of the release (s into the episode) and landing error (m from the bucket's axis), NaN before they are known."""
+        return {
+            "release_time_s": self.memory["release_time_s"],
+            "landing_error_m": self.memory["landing_error_m"],
+            "in_bucket": self.inside,
+        }

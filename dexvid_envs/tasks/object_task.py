@@ -1,0 +1,166 @@
+"""What the tasks share that handle one free object: its shapes, its pose, its part of the observation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from dexvid_envs.errors import OptionError
+from dexvid_envs.observations import ObservationField, Sources, memory_source
+from dexvid_envs.randomization import Randomization
+from dexvid_envs.rows import lengths
+from dexvid_envs.simulation import Rows, Simulation
+from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, set_free_pose, vector_option
+from robots.everyday_parts import EverydayObject
+from robots.object_switch import OBJECT_FIELDS, ObjectTable, add_switchable_object
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectTaskConfig(TaskConfig):
+    """What tasks with a free object have beside the rest.
+
+    Attributes:
+        start_centre_m, start_half_extent_m: box of object starts on the table (x, y).
+        start_yaw_rad: the object's yaw is drawn within this distance of 0.
+    """
+
+    start_centre_m: tuple[float, float] = (0.46, 0.0)
+    start_half_extent_m: tuple[float, float] = (0.08, 0.10)
+    start_yaw_rad: float = 0.0
+
+
+class ObjectTask(Task):
+    """A task about one free object, drawn for each episode from `objects` and, where the size is randomised, their sizes.
+
+    The body is called `noun`, and so are the observation fields and reset options about it.
+    """
+
+    noun: str
+    config: ObjectTaskConfig
+
+    def __init__(
+        self, config: ObjectTaskConfig, objects: Sequence[EverydayObject], randomization: Randomization | None = None
+    ) -> None:
+        super().__init__(config, randomization)
+        self.object_names = tuple(one.name for one in objects)
+        factors = self.randomization.size_factors
+        self._sizes = len(factors)
+        self.variants = tuple(one if factor == 1.0 else one.scaled(factor) for one in objects for factor in factors)
+        self._points = np.stack([one.surface_points(config.num_points) for one in self.variants])  # (V, P, 3) m
+        self.variant_extents = np.array([one.extents_m for one in self.variants])  # (V, 3) m
+        self._table: ObjectTable | None = None  # None where all episodes have the same object
+
+    def add_objects(self, spec: mujoco.MjSpec) -> None:
+        """The object's body, in the shape of the first variant."""
+        add_switchable_object(spec, self.noun, self.variants)
+
+    def prepare(self, model: mujoco.MjModel) -> None:
+        """See `Task`."""
+        if len(self.variants) > 1:
+            self._table = ObjectTable(model, self.noun, self.variants)
+            self.model_fields = OBJECT_FIELDS
+
+    def bind(self, simulation: Simulation) -> None:
+        """See `Task`."""
+        super().bind(simulation)
+        model = simulation.model
+        joint = model.joint(f"{self.noun}_joint")
+        self.object_qposadr, self.object_dofadr = int(joint.qposadr[0]), int(joint.dofadr[0])
+        self.object_body_id = model.body(self.noun).id
+        self.memory |= {
+            "variant": np.zeros(self.num_envs, dtype=np.int64),
+            "object_size": np.tile(self.variant_extents[0], (self.num_envs, 1)),
+        }
+
+    def place_object(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
+        """Draws shape, place and yaw of the object, which stands on the table then.
+
+        Reset options: `<noun>` (a name), `<noun>_position` ((x, y) m) and `<noun>_yaw` (rad).
+        """
+        config = self.config
+        index = int(rng.integers(len(self.object_names)))
+        size = int(rng.integers(self._sizes))
+        position = np.asarray(config.start_centre_m) + np.asarray(config.start_half_extent_m) * rng.uniform(-1.0, 1.0, 2)
+        yaw = rng.uniform(-1.0, 1.0) * config.start_yaw_rad
+        if self.noun in options:
+            if options[self.noun] not in self.object_names:
+                expected = ", ".join(self.object_names)
+                raise OptionError(f"reset option {self.noun!r} is {options[self.noun]!r}; expected one of {expected}")
+            index = self.object_names.index(options[self.noun])
+        given = vector_option(options, f"{self.noun}_position", 2)
+        x, y = position if given is None else given
+        yaw = number_option(options, f"{self.noun}_yaw", yaw)
+        variant = index * self._sizes + size
+        self.memory["variant"][row] = variant
+        self.memory["object_size"][row] = self.variant_extents[variant]
+        standing = np.array([x, y, self.variant_extents[variant, 2] / 2])
+        set_free_pose(self.simulation, row, self.object_qposadr, standing, yaw)
+
+    def write_episode_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
+        """See `Task`; gives the body the shape and mass of the row's variant."""
+        if self._table is not None:
+            self._table.write(fields, int(self.memory["variant"][row]))
+
+    def refresh(self) -> None:
+        """See `Task`."""
+        simulation, position, velocity = self.simulation, self.object_qposadr, self.object_dofadr
+        self.object_pos_world = simulation.qpos[:, position : position + 3]  # (N, 3) m
+        self.object_vel_world = simulation.qvel[:, velocity : velocity + 3]  # (N, 3) m/s
+
+    def object_fields(self, find: Sources, axes: str) -> tuple[ObservationField, ...]:
+        """Observation fields about the object itself; `axes` are those of its body's axes that are observed."""
+        noun, tips = self.noun, find.site_positions(self.robot.fingertip_sites)
+        place, places = find.body_position(noun), find.body_position(noun, repeat=4)
+        named = " and ".join(axes)
+        rows = (
+            (f"{noun}_position", -2.0, 2.0, "its centre in the world, m", place, None),
+            (f"{noun}_axes", -1.0, 1.0, f"its {named} axes in the world", find.body_axes(noun, axes), None),
+            (
+                f"{noun}_velocity",
+                -10.0,
+                10.0,
+                "linear (world, m/s) and angular (its own frame, rad/s) velocity",
+                find.free_velocity(f"{noun}_joint"),
+                None,
+            ),
+            (f"{noun}_size", 0.0, 0.5, "full extents at rest, m", memory_source("object_size", 3), None),
+            (f"{noun}_to_palm", -2.0, 2.0, "from the palm to its centre, world, m", place, find.site_positions(["palm"])),
+            (f"{noun}_to_fingertips", -2.0, 2.0, "from each fingertip to its centre, world, m", places, tips),
+        )
+        return tuple(ObservationField(name, low, high, text, "object", of, minus) for name, low, high, text, of, minus in rows)
+
+    def surface_points(self) -> FloatArray:
+        """See `Task`."""
+        return self._points[self.memory["variant"]]
+
+    def objects_in(self, variants: NDArray[np.int64]) -> list[str]:
+        """Names of the objects that variants (N,) are of."""
+        return [self.object_names[int(variant) // self._sizes] for variant in variants]
+
+    def box_gap(self, points_world: FloatArray) -> FloatArray:
+        """(N, K) m distance of points (N, K, 3) from the object's bounding box, 0 inside it."""
+        rotation = self.simulation.xmat[:, self.object_body_id].reshape(-1, 1, 3, 3)
+        way = points_world - self.object_pos_world[:, None]
+        local = np.add.reduce(way[..., None] * rotation, axis=-2)  # (N, K, 3) in the object's frame
+        outside = np.abs(local)
+        outside -= self.memory["object_size"][:, None] / 2
+        np.maximum(outside, 0.0, out=outside)
+        return lengths(outside)
+
+    def lost(self) -> NDArray[np.bool_]:
+        """(N,) whether the object has left the table."""
+        x, y, z = self.object_pos_world.T
+        return (np.abs(x - 0.4) > 0.8) | (np.abs(y) > 0.8) | (z < -0.05)
+
+
+def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:
+    """Raises OptionError, listing the right names, where one is wrong or none is given."""
+    unknown = [given] if isinstance(given, str) else [name for name in given if name not in known]
+    if unknown or not given:
+        hint = f"; {unknown[0]!r} is not among them" if not isinstance(given, str) and unknown else ""
+        raise OptionError(f"{option}={given!r}: expected one or more of {', '.join(known)}{hint}")

@@ -1,0 +1,160 @@
+"""Open a drawer by its bar handle and leave it open."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from dexvid_envs.observations import ObservationField, Sources, memory_source
+from dexvid_envs.randomization import Randomization
+from dexvid_envs.rewards import tolerance
+from dexvid_envs.rows import clipped, lengths, means
+from dexvid_envs.simulation import Simulation
+from dexvid_envs.tasks.task import BoolArray, FloatArray, Task, TaskConfig, drawn_in_box, number_option, vector_option
+from robots.allegro import FINGERTIP_RADIUS_M
+from robots.cabinet import Cabinet, add_cabinet
+from robots.cabinet_points import drawer_surface_points
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenCabinetConfig(TaskConfig):
+    """Geometry, success and reward weights of the task.
+
+    Attributes:
+        cabinet_centre_m, cabinet_half_extent_m: box of places of the cabinet's front (x, y).
+        cabinet_yaw_rad: the cabinet's yaw is drawn within this distance of 0.
+        success_share: share of the drawer's travel (0.40 m) by which it has to be open.
+    """
+
+    weights: Mapping[str, float] = dataclasses.field(
+        default_factory=lambda: {"reach": 0.4, "grasp": 0.3, "open": 1.3, "success": 1.0}
+    )
+    cabinet_centre_m: tuple[float, float] = (0.80, 0.0)
+    cabinet_half_extent_m: tuple[float, float] = (0.03, 0.05)
+    cabinet_yaw_rad: float = 0.08
+    success_share: float = 0.8
+
+
+class OpenCabinet(Task):
+    """The closed top drawer has to be pulled open by at least 80 % of its travel and stay open."""
+
+    moved_body: ClassVar[str] = "drawer"
+    reset_options: ClassVar[tuple[str, ...]] = ("cabinet_position", "cabinet_yaw", "opening")
+    summary: ClassVar[str] = "Pull a drawer open by its bar handle, by at least 80 % of its travel, and leave it open."
+    start: ClassVar[str] = (
+        "The robot starts at home, within `home_noise_rad`. The drawer is closed; the cabinet's place and yaw are drawn uniformly."
+    )
+    end: ClassVar[str] = "Never."
+
+    def __init__(self, config: OpenCabinetConfig | None = None, randomization: Randomization | None = None) -> None:
+        config = config or OpenCabinetConfig()
+        super().__init__(config, randomization)
+        self.settings = config
+        self.cabinet = Cabinet()
+        self._points = drawer_surface_points(self.cabinet, config.num_points)  # (P, 3) m
+
+    def add_objects(self, spec: mujoco.MjSpec) -> None:
+        """The cabinet, on the table."""
+        add_cabinet(spec, self.cabinet)
+
+    def bind(self, simulation: Simulation) -> None:
+        """See `Task`."""
+        super().bind(simulation)
+        model = simulation.model
+        joint = model.joint("drawer")
+        self.drawer_qposadr = int(joint.qposadr[0])
+        self.handle_site_id = model.site("drawer_handle").id
+        self._drawer_body_id = model.body("drawer").id
+        self._cabinet_mocap = int(model.body("cabinet").mocapid[0])
+        self.memory |= {"target_opening": np.zeros((self.num_envs, 1))}
+
+    def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
+        """See `Task`; reset options: `cabinet_position` ((x, y) m), `cabinet_yaw` (rad) and `opening` (m)."""
+        settings, simulation = self.settings, self.simulation
+        drawn = drawn_in_box(rng, settings.cabinet_centre_m, settings.cabinet_half_extent_m)
+        given = vector_option(options, "cabinet_position", 2)
+        yaw = number_option(options, "cabinet_yaw", rng.uniform(-1.0, 1.0) * settings.cabinet_yaw_rad)
+        simulation.mocap_pos[row, self._cabinet_mocap, :2] = drawn if given is None else given
+        simulation.mocap_quat[row, self._cabinet_mocap] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+        opening = number_option(options, "opening", 0.0)
+        simulation.qpos[row, self.drawer_qposadr] = np.clip(opening, 0.0, self.cabinet.travel_m)
+        self.memory["target_opening"][row] = settings.success_share * self.cabinet.travel_m
+
+    def refresh(self) -> None:
+        """See `Task`."""
+        simulation = self.simulation
+        self.opening = simulation.qpos[:, self.drawer_qposadr]  # (N,) m
+        self.handle_pos_world = simulation.site_xpos[:, self.handle_site_id]  # (N, 3) m
+        self.target_opening = self.memory["target_opening"][:, 0]  # (N,) m
+
+    def handle_gap(self) -> FloatArray:
+        """(N, 4) m distance of each fingertip's surface from the bar's axis."""
+        along = self.simulation.xmat[:, None, self._drawer_body_id, 1::3]  # (N, 1, 3) the bar's direction, the drawer's y axis
+        way = self.fingertip_pos_world - self.handle_pos_world[:, None]
+        half = self.cabinet.handle_width_m / 2
+        way -= clipped(np.add.reduce(way * along, axis=-1), -half, half)[..., None] * along
+        return np.maximum(lengths(way) - FINGERTIP_RADIUS_M, 0.0)
+
+    def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
+        """See `Task`."""
+        handle, tips = find.site_positions(["drawer_handle"]), find.site_positions(self.robot.fingertip_sites)
+        opening, goal = find.joint_positions(["drawer"]), memory_source("target_opening", 1)
+        handles = find.site_positions(["drawer_handle"] * 4)
+        return (
+            ObservationField("handle_position", -2.0, 2.0, "the bar's middle in the world, m", "object", handle),
+            ObservationField("handle_axes", -1.0, 1.0, "the drawer's x (inwards) and y axes", "object", find.body_axes("drawer", "xy")),
+            ObservationField("drawer_opening", -0.1, 0.6, "how far the drawer is open, m", "object", opening),
+            ObservationField("drawer_velocity", -5.0, 5.0, "opening speed, m/s", "object", find.joint_velocities(["drawer"])),
+            ObservationField(
+                "handle_to_palm", -2.0, 2.0, "from the palm to the bar's middle, world, m", "object", handle,
+                find.site_positions(["palm"]),
+            ),
+            ObservationField(
+                "handle_to_fingertips", -2.0, 2.0, "from each fingertip to the bar's middle, world, m", "object", handles, tips
+            ),
+            ObservationField("opening_to_go", -0.6, 0.6, "target opening minus opening, m", "object", goal, opening),
+            ObservationField("target_opening", 0.0, 0.6, "how far the drawer has to be open, m", "goal", goal),
+        )
+
+    def surface_points(self) -> FloatArray:
+        """See `Task`: half of them on the bar, half on the drawer's front."""
+        return np.broadcast_to(self._points, (self.num_envs, *self._points.shape))
+
+    def reward_terms(self) -> dict[str, FloatArray]:
+        """Reach the bar, put fingers to it, open; every term is largest with the drawer open, wherever the hand is then.
+
+        reach: the palm within 10 cm of the bar's middle (falling over 40 cm), or 1 once open.
+        grasp: the fingertips within 1 cm of the bar (falling over 10 cm), the mean of them, or 1 once open.
+        open: opening / target opening, from 0 to 1.
+        success: 1 while the task's success holds.
+        """
+        weights = self.settings.weights
+        open_now = self.holds()
+        way = self.handle_pos_world - self.palm_pos_world
+        reach = tolerance(lengths(way), (0.0, 0.10), margin=0.4)
+        grasp = means(tolerance(self.handle_gap(), (0.0, 0.01), margin=0.10))
+        share = clipped(self.opening / self.target_opening, 0.0, 1.0)
+        terms = {
+            "reach": np.maximum(reach, open_now),
+            "grasp": np.maximum(grasp, open_now),
+            "open": share,
+            "success": self.success(),
+        }
+        return {name: weights[name] * value for name, value in terms.items()}
+
+    def holds(self) -> BoolArray:
+        """The drawer is open by the target opening or more."""
+        return self.opening >= self.target_opening
+
+    def failed(self) -> BoolArray:
+        """Nothing ends an episode early."""
+        return np.zeros(self.num_envs, dtype=bool)
+
+    def metrics(self) -> dict[str, NDArray[Any]]:
+        """Opening of the drawer."""
+        return {"opening_m": self.opening.copy()}
