@@ -6,3 +6,9 @@ LIST = Command("list", "the registered environments", "dexvid_envs.doctor:list_m
 DOCTOR = Command(
     "doctor", "what this machine can do and how to get the rest", "dexvid_envs.doctor:doctor_main", ("dexvid doctor",)
 )
+PLAY = Command(
+    "play",
+    "watch a policy in an environment, in a window or as a video",
+    "dexvid_envs.play_command:main",
+    ("dexvid play GraspLift --policy scripted --video lift.mp4", "dexvid play BottlePickPlace --policy RUN/checkpoint"),
+)

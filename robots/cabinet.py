@@ -45,10 +45,10 @@ class Cabinet:
     drawer_front_height_m: float = 0.20
     travel_m: float = 0.40
     handle_height_m: float = 0.32
-    handle_width_m: float = 0.18
+    handle_width_m: float = 0.20
     handle_radius_m: float = 0.006
     handle_clearance_m: float = 0.038
-    post_inset_m: float = 0.012
+    post_inset_m: float = 0.008
     drawer_mass_kg: float = 3.0
     friction_n: float = 4.0
     damping_ns_per_m: float = 6.0
@@ -94,7 +94,7 @@ class Cabinet:
         )
 
 
-def add_cabinet(spec: mujoco.MjSpec, cabinet: Cabinet, position_m: Vector3 = (0.80, 0.0, 0.0)) -> mujoco.MjsBody:
+def add_cabinet(spec: mujoco.MjSpec, cabinet: Cabinet, position_m: Vector3 = (0.78, 0.0, 0.0)) -> mujoco.MjsBody:
     """Adds the cabinet as the mocap body `cabinet`, so that its pose is a part of the state.
 
     Its body `drawer` moves on the joint `drawer` (0 closed, `travel_m` open) and has the sites `drawer_handle`,

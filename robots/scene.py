@@ -61,22 +61,31 @@ class TableTop:
     centre_m: tuple[float, float]
     half_m: tuple[float, float]
 
+    @property
+    def scene_centre_m(self) -> Vector3:
+        """Middle of what happens on this table."""
+        x, y, z = SCENE_CENTRE_M
+        return (x + self.centre_m[0] - TABLE_TOP.centre_m[0], y + self.centre_m[1] - TABLE_TOP.centre_m[1], z)
+
 
 TABLE_TOP = TableTop((0.34, 0.0), (0.56, 0.66))
 
 
 def add_scenery(spec: mujoco.MjSpec, cameras: Sequence[ScenicCamera] = CAMERAS, table: TableTop = TABLE_TOP) -> None:
-    """Adds lights, sky, floor, a visual table and the cameras, which are `overview`, `front` and `side` unless given."""
-    _set_quality(spec)
-    _add_lights(spec)
+    """Adds lights, sky, floor, a visual table and the cameras, which are `overview`, `front` and `side` unless given.
+
+    Lights move with the table's middle.
+    """
+    _set_quality(spec, table.scene_centre_m)
+    _add_lights(spec, np.array(table.scene_centre_m))
     _add_floor_and_sky(spec)
     _add_table(spec, table)
     for camera in cameras:
         spec.worldbody.add_camera(name=camera.name, pos=camera.eye_m, xyaxes=camera.xyaxes(), fovy=camera.fovy_deg)
 
 
-def _set_quality(spec: mujoco.MjSpec) -> None:
-    spec.stat.center, spec.stat.extent = SCENE_CENTRE_M, SCENE_EXTENT_M
+def _set_quality(spec: mujoco.MjSpec, centre_m: Vector3) -> None:
+    spec.stat.center, spec.stat.extent = centre_m, SCENE_EXTENT_M
     visual = spec.visual
     visual.global_.offwidth, visual.global_.offheight = 1280, 960
     visual.quality.shadowsize = 2048
@@ -85,15 +94,15 @@ def _set_quality(spec: mujoco.MjSpec) -> None:
     visual.rgba.haze = (*_HORIZON_RGB, 1.0)
 
 
-def _add_lights(spec: mujoco.MjSpec) -> None:
+def _add_lights(spec: mujoco.MjSpec, centre_m: NDArray[np.float64]) -> None:
     """A camera light for the shadows' inside, a key light that casts them, and a fill light from the other side."""
     headlight = spec.visual.headlight
     headlight.ambient, headlight.diffuse, headlight.specular = (0.32,) * 3, (0.22,) * 3, (0.05,) * 3
-    key = np.array([0.80, -0.80, 1.80])
+    key = centre_m + np.array([0.47, -0.80, 1.62])
     spec.worldbody.add_light(
         name="key_light",
         pos=key,
-        dir=np.array(SCENE_CENTRE_M) - key,
+        dir=centre_m - key,
         cutoff=45.0,
         exponent=4.0,
         diffuse=(0.52, 0.51, 0.49),

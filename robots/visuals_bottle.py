@@ -25,11 +25,17 @@ _LABEL_WHITE = (0.95, 0.95, 0.93, 1.0)
 
 def add_bottle_visual(spec: mujoco.MjSpec, body: mujoco.MjsBody, name: str, shape: BottleShape) -> None:
     """Adds what is seen of bottle `name` to its body."""
+    for part, mesh, finish in bottle_layers(name, shape):
+        add_mesh(spec, body, f"{name}_{part}", mesh, finish)
+
+
+def bottle_layers(name: str, shape: BottleShape) -> list[tuple[str, trimesh.Trimesh, Finish]]:
+    """The surfaces of bottle `name` in its frame, each with a name of its own; inner ones first."""
     is_round = shape.corner_radius_m == shape.half_width_m == shape.half_depth_m
     layers = _water_bottle(name, shape) if is_round else _squeeze_bottle(name, shape)
-    for part, mesh, finish in layers:
+    for _, mesh, _ in layers:
         mesh.apply_translation((0.0, 0.0, -shape.height_m / 2))
-        add_mesh(spec, body, f"{name}_{part}", mesh, finish)
+    return layers
 
 
 def _water_bottle(name: str, shape: BottleShape) -> list[tuple[str, trimesh.Trimesh, Finish]]:

@@ -37,7 +37,7 @@ def add_bucket_visual(spec: mujoco.MjSpec, body: mujoco.MjsBody, bucket: Bucket)
 
 
 def _shell(bucket: Bucket) -> trimesh.Trimesh:
-    """Outside and rim, down to the lining."""
+    """Outside and rim, open where the lining begins."""
     height, wall = bucket.height_m, bucket.wall_m
     profile = [(bucket.floor_radius_m + wall - 0.003, 0.0), (bucket.floor_radius_m + wall, 0.003)]
     for hoop in (0.12 * height, 0.74 * height):
@@ -46,7 +46,7 @@ def _shell(bucket: Bucket) -> trimesh.Trimesh:
     turn = np.linspace(-math.pi / 2, math.pi, 10)
     profile += [(rim + 0.006 * math.cos(a), height - 0.006 + 0.006 * math.sin(a)) for a in turn]
     profile.append((bucket.radius_m(height - 0.012) + 0.001, height - 0.012))
-    return revolve(profile, _SIDES)
+    return _without_fan(revolve(profile, _SIDES), last=True)
 
 
 def _hoop(middle_m: float) -> list[tuple[float, float]]:
@@ -59,9 +59,13 @@ def _lining(bucket: Bucket) -> trimesh.Trimesh:
     top, bottom = bucket.height_m - 0.006, bucket.floor_m
     levels = [(bucket.rim_radius_m + 0.0005, top), (bucket.radius_m(bottom), bottom + 0.006)]
     levels += [(bucket.radius_m(bottom) - 0.006, bottom), (0.5 * bucket.floor_radius_m, bottom)]
-    surface = revolve(levels, _SIDES)
-    rim_cap = (surface.faces == len(levels) * _SIDES).any(axis=1)
-    return trimesh.Trimesh(surface.vertices, surface.faces[~rim_cap], process=False)
+    return _without_fan(revolve(levels, _SIDES), last=False)
+
+
+def _without_fan(surface: trimesh.Trimesh, *, last: bool) -> trimesh.Trimesh:
+    """The surface of revolution without the cap of its last or first ring, whose centres are the last two vertices."""
+    centre = len(surface.vertices) - (1 if last else 2)
+    return trimesh.Trimesh(surface.vertices, surface.faces[(surface.faces != centre).all(axis=1)], process=False)
 
 
 def _wire_handle(bucket: Bucket) -> tuple[trimesh.Trimesh, trimesh.Trimesh]:

@@ -1,4 +1,4 @@
-"""What is seen of the drawer unit: an oak carcass, white fronts, steel bar handles, and the inside of the open drawer.
+"""What is seen of the drawer unit: a birch carcass, white fronts, steel bar handles, and the inside of the open drawer.
 
 Frames and outlines are those of `robots.cabinet.Cabinet`.
 """
@@ -16,7 +16,7 @@ from robots.shapes import Finish, Vector3, X, Y, add_mesh, drum, joined, placed,
 if TYPE_CHECKING:
     from robots.cabinet import Cabinet
 
-_OAK = Finish("cabinet_oak", (0.71, 0.57, 0.42, 1.0), specular=0.12, shininess=0.2)
+_BIRCH = Finish("cabinet_birch", (0.80, 0.74, 0.65, 1.0), specular=0.12, shininess=0.2)
 _WHITE = Finish("cabinet_white", (0.93, 0.93, 0.91, 1.0), specular=0.25, shininess=0.4)
 _DRAWER = Finish("cabinet_drawer", (0.80, 0.78, 0.74, 1.0), specular=0.1, shininess=0.2)
 _STEEL = Finish("cabinet_steel", (0.50, 0.52, 0.54, 1.0), specular=0.8, shininess=0.7)
@@ -41,7 +41,7 @@ def add_cabinet_visual(spec: mujoco.MjSpec, body: mujoco.MjsBody, drawer: mujoco
         _board((board + 0.02, -half + board / 2, 0.0), (board + 0.03, half - board / 2, _PLINTH_M + 0.02)),
     )
     front = _board((0.0, -half + _EDGE_M, _PLINTH_M), (board, half - _EDGE_M, opening - _EDGE_M))
-    add_mesh(spec, body, "cabinet_carcass", carcass, _OAK)
+    add_mesh(spec, body, "cabinet_carcass", carcass, _BIRCH)
     add_mesh(spec, body, "cabinet_inside", inside, _SHADE)
     add_mesh(spec, body, "cabinet_lower_front", joined(front), _WHITE)
     add_mesh(spec, body, "cabinet_lower_handle", _handle(cabinet, cabinet.lower_handle_height_m), _STEEL)
