@@ -268,7 +268,6 @@ def _metrics(figures: Mapping[str, NDArray[Any]], row: int) -> dict[str, float]:
 def _object_names(envs: Any) -> list[str | None]:
     """Name of every row's object, in tasks that draw one of several."""
     task = getattr(envs.unwrapped, "task", None)
-    memory = getattr(task, "memory", {})
-    if task is None or "object" not in memory:
+    if task is None or len(getattr(task, "object_names", ())) < 2:
         return [None] * envs.num_envs
-    return [task.settings.objects[index] for index in memory["object"]]
+    return task.objects_in(task.memory["variant"])

@@ -99,7 +99,7 @@ class RolloutRunner:
                 action = core.control.action_for(wanted[:, step - 1], ctrl).astype(np.float32)
                 core.advance(action)
                 ever |= task.success()[:count]
-            trace["position"].append(task.bottle_pos_world[:count].copy())
+            trace["position"].append(task.object_pos_world[:count].copy())
             trace["axis"].append(task.bottle_axis_world[:count].copy())
             trace["clearance"].append(task.hand_clearance[:count].copy())
             if keep:
@@ -134,9 +134,6 @@ class RolloutRunner:
         return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) if missing else values
 
     def _reset(self, starts_xy: FloatArray, targets_xy: FloatArray, seeds: Sequence[int]) -> None:
-        last = len(seeds) - 1
-        for row in range(self.num_envs):
-            source = min(row, last)
-            options = {"bottle_position": starts_xy[source], "target_position": targets_xy[source]}
-            self.task.reset(np.array([row]), [np.random.default_rng(seeds[source])], options)
-        self.task.update(count=False)
+        sources = [min(row, len(seeds) - 1) for row in range(self.num_envs)]
+        options = [{"bottle_position": starts_xy[source], "target_position": targets_xy[source]} for source in sources]
+        self.core.reset(np.arange(self.num_envs), [np.random.default_rng(seeds[source]) for source in sources], options)

@@ -86,9 +86,9 @@ def test_success_is_worth_more_than_anything_before_it() -> None:
 def test_untouched_bottle_stands_still() -> None:
     env = bottle_env().unwrapped
     env.reset(seed=5)
-    start = env.task.bottle_pos_world[0].copy()
+    start = env.task.object_pos_world[0].copy()
     settle(env, 100)
-    assert np.linalg.norm(env.task.bottle_pos_world[0] - start) < 1e-3
+    assert np.linalg.norm(env.task.object_pos_world[0] - start) < 1e-3
     assert env.task.bottle_axis_world[0, 2] > 0.9999
 
 
@@ -97,7 +97,7 @@ def test_starts_and_targets_fill_their_boxes() -> None:
     starts, targets = [], []
     for seed in range(80):
         env.reset(seed=seed)
-        starts.append(env.task.bottle_pos_world[0, :2].copy())
+        starts.append(env.task.object_pos_world[0, :2].copy())
         targets.append(env.task.memory["target"][0].copy())
     for points, centre, half in (
         (starts, env.task.settings.start_centre_m, env.task.settings.start_half_extent_m),
