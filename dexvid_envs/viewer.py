@@ -5,12 +5,14 @@ The window has data of its own, into which each state shown is copied: looking a
 
 from __future__ import annotations
 
+import atexit
 import functools
 import math
 import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +27,7 @@ WITHOUT_A_WINDOW = (
     "desktop, through `ssh -X`, or in a virtual one (`sudo apt-get install -y xvfb libgl1`, then `xvfb-run -a COMMAND`)"
 )
 _PROBE_TIMEOUT_S = 60.0
+_CLOSE_TIMEOUT_S = 5.0
 _PROBE = """
 import os, glfw
 assert glfw.init(), "no display can be opened"
@@ -53,6 +56,7 @@ class HumanViewer:
         self._interval_s = None if fps is None else 1.0 / fps
         self._data: mujoco.MjData | None = None
         self._handle: Any = None
+        self._threads: list[threading.Thread] = []  # of the window
         self._closed = False
         self._due_s = -math.inf
 
@@ -86,9 +90,13 @@ class HumanViewer:
     def close(self) -> None:
         """Closes the window; calling it again does nothing."""
         self._closed = True
+        atexit.unregister(self.close)
         if self._handle is not None:
             self._handle.close()
             self._handle = None
+        for thread in self._threads:  # left running, they crash the interpreter at its exit
+            thread.join(_CLOSE_TIMEOUT_S)
+        self._threads = []
 
     def _open(self, data: mujoco.MjData) -> Any:
         """Opens the window and returns its handle."""
@@ -99,6 +107,7 @@ class HumanViewer:
 
         self._data = mujoco.MjData(self.model)
         mujoco.mj_copyData(self._data, self.model, data)
+        before = set(threading.enumerate())
         try:
             handle = mujoco.viewer.launch_passive(self.model, self._data, show_left_ui=False, show_right_ui=False)
         except RuntimeError as error:  # macOS lets windows be opened by its own interpreter alone
@@ -106,7 +115,9 @@ class HumanViewer:
         if self.camera is not None:
             with handle.lock():
                 aim_like(handle.cam, self.model, data, self.camera)
+        self._threads = [thread for thread in threading.enumerate() if thread not in before]
         self._handle = handle
+        atexit.register(self.close)  # before mujoco's own handlers, where nobody closes it
         return handle
 
     def _wait(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
