@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,11 +82,15 @@ class JointDelta(ControlMode):
 
     def __init__(self, robot: RobotModel, config: ControlConfig) -> None:
         super().__init__(robot, config)
-        self.scale_rad = np.array([config.arm_delta_rad] * robot.arm_joints + [config.hand_delta_rad] * robot.hand_joints)
+        scale_rad = np.array([config.arm_delta_rad] * robot.arm_joints + [config.hand_delta_rad] * robot.hand_joints)
+        self.scale_rad = np.minimum(scale_rad, self.max_step_rad)
 
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
-        return self._limit(target + self.scale_rad * action, target)
+        following = self.scale_rad * action
+        following += target
+        np.minimum(following, self.robot.upper_rad, out=following)
+        return np.maximum(following, self.robot.lower_rad, out=following)
 
     def action_for(self, next_target: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
@@ -184,7 +189,7 @@ def check_actions(actions: object, shape: tuple[int, ...]) -> FloatArray:
     array = np.asarray(actions, dtype=np.float64)
     if array.shape != shape:
         raise ActionError(f"the action has shape {array.shape}, expected {shape}; see env.action_space")
-    if not np.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():  # the first is the quick test
+    if not math.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():  # the first is the quick test
         place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise ActionError(
             f"the action holds {array[place]} at index {place}, expected finite numbers in [-1, 1]; "

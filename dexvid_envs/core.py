@@ -71,6 +71,9 @@ class EnvironmentCore:
         self.randomizer.bind(simulation.num_envs, self.observer.delayed_size)
         self._model_fields = (*task.model_fields, *self.randomizer.model_fields)
         self.nominal = {name: np.array(getattr(model, name)) for name in self._model_fields}
+        weights = dict(task.config.weights) if options.reward_mode == "dense" else {"success": 1.0}
+        self._term_names = tuple(f"reward/{name}" for name in weights)
+        self._weights = np.array(list(weights.values()))[:, None]
         self._guard = NanGuard(type(task).__name__, options.nan_folder)
         self._steps = np.zeros(simulation.num_envs, dtype=np.int64)
         self._before: tuple[FloatArray, dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]] | None = None
@@ -170,19 +173,21 @@ class EnvironmentCore:
         """Observation, reward and success of the present state; of `rows` only where only theirs is wanted."""
         task = self.task
         success = task.success()
-        terms = task.reward_terms() if self.reward_mode == "dense" else {"success": success.astype(np.float64)}
-        rewards, terminated, unstable = sum_terms(terms), task.failed(), self._no_row
+        terms = task.reward_terms() if self.reward_mode == "dense" else {"success": success}
+        weighted = np.array([*terms.values()], dtype=np.float64)  # (terms, N)
+        weighted *= self._weights
+        rewards, terminated, unstable = np.add.reduce(weighted, axis=0), task.failed(), self._no_row
         observations = self.observer.observe(rows)
         if not self.observer.all_stable():
             unstable = ~self.observer.stable()
             self._report(np.flatnonzero(unstable))
             rewards, terminated = np.where(unstable, 0.0, rewards), terminated | unstable
-            terms = {name: np.where(unstable, 0.0, term) for name, term in terms.items()}
+            weighted = np.where(unstable, 0.0, weighted)
             observations = _finite(observations)
         infos: dict[str, NDArray[Any]] = {"success": success, "is_success": success, "unstable": unstable}
         infos.update(task.metrics())
-        for name, term in terms.items():
-            infos["reward/" + name] = term
+        for name, term in zip(self._term_names, weighted, strict=True):
+            infos[name] = term
         if rows is None:
             return StepResult(observations, rewards, terminated, infos)
         return StepResult(observations, rewards[rows], terminated[rows], {name: value[rows] for name, value in infos.items()})
@@ -254,15 +259,6 @@ def make_randomizer(task: Task, model: Any, options: EnvironmentOptions) -> Rand
     """The randomizer of a task; `task` need not be bound yet."""
     robot_geoms = np.flatnonzero(model.geom_contype & ROBOT)
     return Randomizer(make_randomization(options.randomization), model, task.moved_body, robot_geoms)
-
-
-def sum_terms(terms: Mapping[str, FloatArray]) -> FloatArray:
-    """(N,) sum of reward terms, in their order."""
-    first, *others = terms.values()
-    total = first.copy()
-    for term in others:
-        total += term
-    return total
 
 
 def _finite(observations: Observation) -> Observation:

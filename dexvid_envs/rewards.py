@@ -40,3 +40,26 @@ def tolerance(x: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 0.0), 
     outside *= outside
     outside *= -0.5
     return np.exp(outside, out=outside)
+
+
+class Tolerances:
+    """Several tolerances side by side, for the price of one.
+
+    Args:
+        shapes: (lower bound, upper bound, margin > 0) for each column.
+    """
+
+    def __init__(self, *shapes: tuple[float, float, float]) -> None:
+        self._lower, self._upper, margins = (np.array(column, dtype=np.float64) for column in zip(*shapes, strict=True))
+        if (self._lower > self._upper).any() or (margins <= 0).any():
+            raise ValueError(f"tolerances {shapes}: expected lower <= upper and margins above 0")
+        self._scale = _GAUSSIAN_SCALE / margins
+
+    def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, K) values in [0, 1] of quantities (N, K)."""
+        outside = np.maximum(self._lower - x, x - self._upper)
+        np.maximum(outside, 0.0, out=outside)
+        outside *= self._scale
+        outside *= outside
+        outside *= -0.5
+        return np.exp(outside, out=outside)

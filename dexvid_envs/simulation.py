@@ -218,6 +218,8 @@ class BatchSimulation:
             self._expanded[name][row] = values
         if _CONSTANTS_FOLLOW.intersection(fields):
             self._batch.set_const(np.array([row]))
+            for name in fields.keys() & _OVERWRITTEN:
+                self._expanded[name][row] = fields[name]
 
     def model_values(self, field: str, row: int) -> FloatArray:
         """See `Simulation`."""
@@ -260,6 +262,8 @@ class BatchSimulation:
 
 #: Fields of which other constants of the model are derived.
 _CONSTANTS_FOLLOW = frozenset({"body_mass", "body_inertia", "body_pos", "body_quat", "body_ipos", "body_iquat"})
+#: Fields that a batch's `set_const` puts back to the nominal model's, so that meshes would collide with another's bounds.
+_OVERWRITTEN = frozenset({"geom_rbound"})
 #: Rays see collision geometry alone: it is convex and simple, and what they hit is what the hand would hit.
 _RAY_GROUPS = np.array([0, 0, 0, 1, 0, 0], dtype=np.uint8)
 

@@ -80,7 +80,7 @@ def add_switchable_object(
     spec.option.disableflags |= SWITCHING_DISABLEFLAGS
     for index, each in enumerate(objects):
         _add_assets(spec, name, index, each)
-    return _add_body(spec, name, initial, objects, contact)
+    return _add_body(spec, name, initial, objects, contact, in_scene=True)
 
 
 class ObjectTable:
@@ -161,7 +161,7 @@ def _add_assets(spec: mujoco.MjSpec, name: str, index: int, each: EverydayObject
 
 
 def _add_body(
-    spec: mujoco.MjSpec, name: str, index: int, objects: Sequence[EverydayObject], contact: ContactClass
+    spec: mujoco.MjSpec, name: str, index: int, objects: Sequence[EverydayObject], contact: ContactClass, *, in_scene: bool
 ) -> mujoco.MjsBody:
     """Adds the body in the shape of `objects[index]`, with slots for all of them."""
     chosen = objects[index]
@@ -180,6 +180,8 @@ def _add_body(
                 geom.meshname = _part_mesh(name, index, slot)
         else:
             _make_spare(geom)
+            if in_scene:
+                contact.apply(geom)  # the engine never lets a geom collide that was compiled not to
     for slot in range(max(len(each.visuals) for each in objects)):
         geom = looks.add_geom(name=f"{name}_visual_{slot}")
         make_visual(geom)
@@ -203,7 +205,7 @@ def _compiled_alone(name: str, index: int, objects: Sequence[EverydayObject], co
     """The body in the shape of one object, with the same slots as in the scene and nothing else."""
     spec = mujoco.MjSpec()
     _add_assets(spec, name, index, objects[index])
-    _add_body(spec, name, index, objects, contact)
+    _add_body(spec, name, index, objects, contact, in_scene=False)
     return spec.compile()
 
 

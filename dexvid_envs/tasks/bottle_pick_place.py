@@ -180,7 +180,7 @@ class BottlePickPlace(ObjectTask):
         release: the distance (falling over 8 cm), where the bottle stands still near the target and the hand has let go.
         success: 1 while the task's success holds.
         """
-        weights, settings = self.settings.weights, self.settings
+        settings = self.settings
         arrived = self.target_distance <= settings.success_distance_m
         upright = tolerance(self.bottle_axis_world[:, 2], (np.cos(0.1), 1.0), margin=0.5)
         near = tolerance(self.target_distance, (0.0, 0.02), margin=0.08)
@@ -188,7 +188,7 @@ class BottlePickPlace(ObjectTask):
         lift = np.maximum(tolerance(self.base_height, (0.04, np.inf), margin=0.04), arrived)
         carry = lift * tolerance(self.target_distance, (0.0, 0.02), margin=0.35)
         place = near * tolerance(self.base_height, (-0.01, 0.01), margin=0.05)
-        terms = {
+        return {
             "reach": reach * upright,
             "lift": lift * upright,
             "carry": carry * upright,
@@ -196,7 +196,6 @@ class BottlePickPlace(ObjectTask):
             "release": near * self.released,
             "success": self.success(),
         }
-        return {name: weights[name] * value for name, value in terms.items()}
 
     def holds(self) -> BoolArray:
         """Within 3 cm of the target, upright, standing on the table, still and released."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rewards import tolerance
+from dexvid_envs.rewards import Tolerances
 from dexvid_envs.rows import lengths, means
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
@@ -94,6 +94,7 @@ class GraspLift(ObjectTask):
         super().refresh()
         offset = self.memory["goal"] - self.object_pos_world
         self.goal_distance = lengths(offset)  # (N,) m
+        self.held = self.goal_distance <= self.settings.success_distance_m  # (N,)
 
     def remember(self, rows: Rows | None) -> None:
         """See `Task`."""
@@ -113,26 +114,29 @@ class GraspLift(ObjectTask):
     def reward_terms(self) -> dict[str, FloatArray]:
         """Reach with the fingertips, lift, bring to the goal, hold; every term is largest at the goal.
 
-        reach: 1 with the fingertips and the palm within 2 cm of the object's bounding box, falling over 20 cm; the mean of them.
-        lift: reach x (1 with the underside 8 cm above the table).
+        reach: the distances of fingertips and palm from the object's surface, taken as a ball of its mean extent (1 within 2 cm,
+            falling over 20 cm), the mean of them; or 1 within `success_distance_m` of the goal.
+        lift: reach x (the underside 8 cm above the table, falling over 8 cm), or 1 within `success_distance_m` of the goal.
         goal: lift x (1 within 2 cm of the goal, falling over 25 cm).
         hold: 1 within `success_distance_m` of the goal.
         success: 1 while the task's success holds.
         """
-        weights = self.settings.weights
-        held = self.goal_distance <= self.settings.success_distance_m
         hand = np.concatenate([self.fingertip_pos_world, self.palm_pos_world[:, None]], axis=1)
-        near = means(tolerance(self.box_gap(hand), (0.0, 0.02), margin=0.2))
-        reach = np.maximum(near, held)
-        height = self.object_pos_world[:, 2] - self.memory["object_size"][:, 2] / 2
-        lift = reach * np.maximum(tolerance(height, (0.08, np.inf), margin=0.08), held)
-        goal = lift * tolerance(self.goal_distance, (0.0, 0.02), margin=0.25)
-        terms = {"reach": reach, "lift": lift, "goal": goal, "hold": held, "success": self.success()}
-        return {name: weights[name] * value for name, value in terms.items()}
+        hand -= self.object_pos_world[:, None]
+        size = self.memory["object_size"]
+        measures = np.empty((self.num_envs, 7))
+        measures[:, :5] = lengths(hand) - np.add.reduce(size, axis=-1)[:, None] / 6
+        measures[:, 5] = self.object_pos_world[:, 2] - size[:, 2] / 2
+        measures[:, 6] = self.goal_distance
+        shaped = _SHAPES(measures)
+        held = self.held
+        reach = np.maximum(means(shaped[:, :5]), held)
+        lift = np.maximum(reach * shaped[:, 5], held)
+        return {"reach": reach, "lift": lift, "goal": lift * shaped[:, 6], "hold": held, "success": self.success()}
 
     def holds(self) -> BoolArray:
         """The object's centre is within 5 cm of the goal."""
-        return self.goal_distance <= self.settings.success_distance_m
+        return self.held
 
     def failed(self) -> BoolArray:
         """The object has left the table."""
@@ -144,3 +148,7 @@ class GraspLift(ObjectTask):
             "goal_distance_m": self.goal_distance,
             "hop_success": self.memory["hop_held_steps"] >= self.settings.hop_hold_steps,
         }
+
+
+# Gaps of four fingertips and the palm, height of the underside, distance to the goal: (low, high, margin) m.
+_SHAPES = Tolerances(*[(-np.inf, 0.02, 0.2)] * 5, (0.08, np.inf, 0.08), (0.0, 0.02, 0.25))

@@ -171,13 +171,12 @@ class LiftThrow(ObjectTask):
         aim: lift x (the expected landing place within 8 cm of the bucket's axis, falling over 80 cm), or 1 in the bucket.
         success: 1 while the task's success holds.
         """
-        weights, inside = self.settings.weights, self.inside
+        inside = self.inside
         near = means(tolerance(self.hand_gap, (0.0, 0.02), margin=0.2))
         reach = np.maximum(near, inside | (self.clear & self.raised & self.memory["lifted"]))
         lift = np.maximum(reach * tolerance(self.height, (0.10, np.inf), margin=0.10), inside)
         aim = np.maximum(lift * tolerance(self.expected_landing_error(), (0.0, 0.08), margin=0.8), inside)
-        terms = {"reach": reach, "lift": lift, "aim": aim, "success": self.success()}
-        return {name: weights[name] * value for name, value in terms.items()}
+        return {"reach": reach, "lift": lift, "aim": aim, "success": self.success()}
 
     def holds(self) -> BoolArray:
         """The object's centre is in the bucket, below its rim."""

@@ -154,8 +154,11 @@ class ObjectTask(Task):
 
     def lost(self) -> NDArray[np.bool_]:
         """(N,) whether the object has left the table."""
-        x, y, z = self.object_pos_world.T
-        return (np.abs(x - 0.4) > 0.8) | (np.abs(y) > 0.8) | (z < -0.05)
+        return np.logical_or.reduce(np.abs(self.object_pos_world - _TABLE_CENTRE_M) > _TABLE_HALF_M, axis=-1)
+
+
+# The space over the table outside which an object is lost; it reaches 5 cm below the top.
+_TABLE_CENTRE_M, _TABLE_HALF_M = np.array([0.4, 0.0, 4.95]), np.array([0.8, 0.8, 5.0])
 
 
 def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:

@@ -133,19 +133,17 @@ class OpenCabinet(Task):
         open: opening / target opening, from 0 to 1.
         success: 1 while the task's success holds.
         """
-        weights = self.settings.weights
         open_now = self.holds()
         way = self.handle_pos_world - self.palm_pos_world
         reach = tolerance(lengths(way), (0.0, 0.10), margin=0.4)
         grasp = means(tolerance(self.handle_gap(), (0.0, 0.01), margin=0.10))
         share = clipped(self.opening / self.target_opening, 0.0, 1.0)
-        terms = {
+        return {
             "reach": np.maximum(reach, open_now),
             "grasp": np.maximum(grasp, open_now),
             "open": share,
             "success": self.success(),
         }
-        return {name: weights[name] * value for name, value in terms.items()}
 
     def holds(self) -> BoolArray:
         """The drawer is open by the target opening or more."""

@@ -202,7 +202,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def reward_terms(self) -> dict[str, FloatArray]:
-        """Weighted dense reward terms, (N,) each; they sum to the reward."""
+        """Unweighted dense reward terms in [0, 1], (N,) each, in the order of the config's weights; their weighted sum is it."""
 
     @abc.abstractmethod
     def holds(self) -> BoolArray:
