@@ -194,11 +194,11 @@ def split_projection(P: FloatArray, name: str, path: Path) -> tuple[FloatArray, 
     """
     if abs(np.linalg.det(P[:3, :3])) < 1e-12:
         raise InputFileError(f"{path}: {name} is singular, expected the projection of a camera")
-    K, rotation = (np.asarray(part) for part in rq(P[:3, :3]))
+    K, rotation = (np.asarray(part, np.float64) for part in rq(P[:3, :3]))
     signs = np.diag(np.sign(np.diag(K)))  # focal lengths are positive
     K, rotation = K @ signs, signs @ rotation
     if np.linalg.det(rotation) < 0:  # a projection holds up to its sign
-        rotation, P = -rotation, -P
+        rotation, P = -1.0 * rotation, -1.0 * P
     T_camera_world = np.eye(4)
     T_camera_world[:3, :3] = rotation
     T_camera_world[:3, 3] = np.linalg.solve(K, P[:3, 3])
