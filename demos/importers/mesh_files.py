@@ -1,4 +1,4 @@
-"""Reads surface meshes and brings them into the object frame; sampling of their surface included, placing in a world not."""
+"""Reads surface meshes and point files, and brings meshes into the object frame; placing them in a world is left to others."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import trimesh
 
 from demos.interaction import FloatArray
 from dexvid_envs.errors import InputFileError
+
+#: A point file above this is refused; a million points in text have about 60 MB.
+_MAX_OBJ_BYTES = 64 * 2**20
 
 
 def load_mesh(path: Path) -> trimesh.Trimesh:
@@ -56,3 +59,28 @@ def sample_surface(mesh: trimesh.Trimesh, count: int, seed: int) -> FloatArray:
     flip = a + b > 1
     a, b = np.where(flip, 1 - a, a), np.where(flip, 1 - b, b)
     return triangles[:, 0] + a * (triangles[:, 1] - triangles[:, 0]) + b * (triangles[:, 2] - triangles[:, 0])
+
+
+def load_vertices(path: Path, count: int | None = None) -> FloatArray:
+    """The vertices (N, 3) of an `.obj`, as they stand; faces, colours and everything else in it are passed over.
+
+    Args:
+        path: the file.
+        count: how many there have to be; None takes any number but 0.
+
+    Raises:
+        InputFileError: the file is missing, too large, or holds no such vertices.
+    """
+    if not path.is_file():
+        raise InputFileError(f"no file {path}: expected an .obj with vertices")
+    if path.stat().st_size > _MAX_OBJ_BYTES:
+        raise InputFileError(f"{path} has {path.stat().st_size} bytes, more than the {_MAX_OBJ_BYTES} that are read")
+    rows = [line.split()[1:4] for line in path.read_bytes().splitlines() if line.startswith((b"v ", b"v\t"))]
+    try:
+        vertices = np.array(rows, dtype=np.float64).reshape(len(rows), 3)
+    except ValueError as error:
+        raise InputFileError(f"{path} has a vertex that is not three numbers ({error}); write the file again") from error
+    if len(vertices) == 0 or not np.isfinite(vertices).all() or count not in (None, len(vertices)):
+        wanted = "at least one" if count is None else str(count)
+        raise InputFileError(f"{path} holds {len(vertices)} vertices, expected {wanted}, all finite; write the file again")
+    return vertices

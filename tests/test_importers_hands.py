@@ -1,0 +1,430 @@
+"""HaMeR, WiLoR and MANO: files in exactly their layout, written from a known hand, give that hand back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+from test_importers_truth import IMAGE_SIZE, truth
+
+from demos.camera import project
+from demos.importers.hamer import assumed_focal, read_hamer
+from demos.importers.hand_detections import HandDetection, join_detections
+from demos.importers.mano import FROM_MANO, JOINTS, PARENTS, TIP_VERTICES, VERTICES, Mano, chain
+from demos.importers.wilor import read_wilor
+from demos.interaction import HAND_KEYPOINT_NAMES, FloatArray
+from dexvid_envs.errors import InputFileError, OptionError
+
+MUSTARD = Path(os.environ.get("DEXVID_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data" / "dexmv_mustard"
+FOCAL = 5000 / 256 * 640  # what the networks assume for this picture
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
+
+def network_view(left: bool = False) -> tuple[FloatArray, FloatArray]:
+    """What a network would say of the true hand: key points (T, 21, 3) about its origin, place (T, 3) at its focal length.
+
+    A left hand is the true one seen in a mirror; its key points are those of a right hand.
+    """
+    seen = truth()
+    origin = seen.hand.mean(axis=1)
+    local, place = seen.hand - origin[:, None], origin * [1.0, 1.0, FOCAL / seen.K[0, 0]]
+    return (local, place * MIRROR) if left else (local, place)
+
+
+def tensors(left: bool = False) -> dict[str, Any]:
+    local, place = network_view(left)
+    frames = len(local)
+    return {
+        "pred_keypoints_3d": local.astype(np.float32),
+        "pred_cam_t_full": place.astype(np.float32),
+        "right": np.full(frames, 0.0 if left else 1.0, np.float32),
+        "pred_mano_params": np.zeros(3),
+    }
+
+
+# ---------------------------------------------------------------- HaMeR
+
+
+def test_hamer_tensors_of_a_clip(tmp_path: Path) -> None:
+    np.savez(tmp_path / "hands.npz", **tensors())
+    seen = truth()
+    track = read_hamer(tmp_path / "hands.npz", IMAGE_SIZE, seen.K)
+    np.testing.assert_allclose(track.keypoints_camera, seen.hand, atol=2e-4)
+    assert track.side == "right"
+    assert (track.confidence == 1).all()
+    assert not track.flagged.any()
+    # the network's own pixels stand for what it saw; the true camera sees the same to within the hand's own depth
+    assert np.abs(track.keypoints_image - seen.hand_pixels).max() < 20
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt"])
+def test_hamer_one_file_a_frame(tmp_path: Path, suffix: str) -> None:
+    """Files of single frames, two hands in each, a gap where no hand was found; numbers sort by value."""
+    right, left = tensors(), tensors(left=True)
+    for t in range(truth().frames):
+        both = {name: np.stack([right[name][t], left[name][t]]) for name in ("pred_keypoints_3d", "pred_cam_t_full", "right")}
+        path = tmp_path / f"frame_{t + 8}{suffix}"
+        if t in (3, 4):
+            continue
+        if suffix == ".npz":
+            np.savez(path, **both)
+        elif suffix == ".npy":
+            np.save(path, np.array(both, dtype=object), allow_pickle=True)
+        else:
+            torch.save({name: torch.from_numpy(value) for name, value in both.items()}, path)
+    seen = truth()
+    for side, expected in (("right", seen.hand), ("left", seen.hand * MIRROR)):
+        track = read_hamer(tmp_path, IMAGE_SIZE, seen.K, side=side)
+        good = np.isfinite(track.keypoints_camera[:, 0, 0])
+        assert set(np.flatnonzero(~good)) == {3, 4}
+        np.testing.assert_allclose(track.keypoints_camera[good], expected[good], atol=2e-4)
+        assert (track.confidence == good).all()
+        assert (track.flagged == ~good).all()
+    whole = read_hamer(tmp_path, IMAGE_SIZE, seen.K, side="right", first_frame=0, num_frames=50)
+    assert len(whole.confidence) == 50
+    np.testing.assert_allclose(whole.keypoints_camera[8], seen.hand[0], atol=2e-4)
+
+
+def test_hamer_focal_length_sets_the_distance_and_nothing_else(tmp_path: Path) -> None:
+    """Trap 2: t_z is multiplied by f_true / f_assumed, t_x and t_y stay (the principal point is the picture's middle)."""
+    np.savez(tmp_path / "hands.npz", **tensors())
+    K = np.array([[500.0, 0, 320], [0, 500.0, 180], [0, 0, 1]])
+    assumed = read_hamer(tmp_path / "hands.npz", IMAGE_SIZE).keypoints_camera
+    true = read_hamer(tmp_path / "hands.npz", IMAGE_SIZE, K).keypoints_camera
+    place = network_view()[1]
+    np.testing.assert_allclose((true - assumed)[..., :2], 0.0, atol=1e-6)
+    np.testing.assert_allclose((true - assumed)[..., 2], np.tile(place[:, 2:] * (500 / FOCAL - 1), 21), rtol=1e-5)
+    assert assumed_focal(IMAGE_SIZE) == FOCAL == assumed_focal((360, 640))
+    # with the principal point elsewhere the hand moves sideways, so that its middle stays on its pixel
+    K[0, 2], K[1, 2] = 350.0, 170.0
+    moved = read_hamer(tmp_path / "hands.npz", IMAGE_SIZE, K)
+    np.testing.assert_allclose(project(moved.keypoints_camera, K).mean(axis=1), moved.keypoints_image.mean(axis=1), atol=2.0)
+
+
+def test_hamer_place_from_the_crop(tmp_path: Path) -> None:
+    """`pred_cam` with the box says the same as `pred_cam_t_full`; of a left hand the crop was mirrored."""
+    for left in (False, True):
+        content = tensors(left)
+        place = content.pop("pred_cam_t_full").astype(np.float64)
+        frames = len(place)
+        box = np.full(frames, 200.0)
+        centre = FOCAL * place[:, :2] / place[:, 2:] + np.array(IMAGE_SIZE) / 2 + [3.0, -5.0]
+        scale = 2 * FOCAL / (box * place[:, 2])
+        shift = place[:, :2] - 2 * (centre - np.array(IMAGE_SIZE) / 2) / (box * scale)[:, None]
+        x = -shift[:, 0] if left else shift[:, 0]
+        content["pred_cam"] = np.stack([scale, x, shift[:, 1]], axis=1)
+        content |= {"box_center": centre, "box_size": box, "img_size": np.tile(IMAGE_SIZE, (frames, 1))}
+        np.savez(tmp_path / "hands.npz", **content)
+        track = read_hamer(tmp_path / "hands.npz", IMAGE_SIZE, truth().K)
+        np.testing.assert_allclose(track.keypoints_camera, truth().hand * (MIRROR if left else 1.0), atol=2e-4)
+
+
+def test_hamer_crop_camera_alone_is_flagged(tmp_path: Path) -> None:
+    content = tensors()
+    content["pred_cam_t"] = content.pop("pred_cam_t_full")
+    np.savez(tmp_path / "hands.npz", **content)
+    assert read_hamer(tmp_path / "hands.npz", IMAGE_SIZE, truth().K).flagged.all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pred_keypoints_3d": np.zeros((35, 20, 3))}, r"pred_keypoints_3d has shape \(35, 20, 3\), expected \(any, 21, 3\)"),
+        ({"pred_cam_t_full": np.zeros((34, 3))}, r"pred_cam_t_full has shape \(34, 3\), expected \(35, 3\)"),
+        ({"pred_cam_t_full": None}, "lacks pred_cam_t_full"),
+        ({"pred_keypoints_3d": None}, "lacks pred_keypoints_3d"),
+        ({"pred_keypoints_3d": np.full((35, 21, 3), np.nan)}, "not finite"),
+        ({"pred_keypoints_3d": np.array(["a"])}, "refused"),
+        ({"right": np.ones(3)}, "right has shape"),
+    ],
+)
+def test_hamer_wrong_tensors_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    content = {name: value for name, value in (tensors() | change).items() if value is not None}
+    np.savez(tmp_path / "hands.npz", **content)
+    with pytest.raises(InputFileError, match=message):
+        read_hamer(tmp_path / "hands.npz", IMAGE_SIZE)
+
+
+def test_hamer_missing_things_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="nothing at"):
+        read_hamer(tmp_path / "none", IMAGE_SIZE)
+    with pytest.raises(InputFileError, match="holds none of HaMeR's files"):
+        read_hamer(tmp_path, IMAGE_SIZE)
+    np.savez(tmp_path / "hands.npz", **tensors())
+    with pytest.raises(InputFileError, match="no left hand, only right"):
+        read_hamer(tmp_path / "hands.npz", IMAGE_SIZE, side="left")
+    with pytest.raises(OptionError, match="unknown side 'both'"):
+        read_hamer(tmp_path / "hands.npz", IMAGE_SIZE, side="both")
+
+
+# ---------------------------------------------------------------- meshes, which need MANO
+
+
+def write_mano(path: Path) -> Mano:
+    """A made-up hand in MANO's layout: 16 joints in a rough hand's places, vertices around them."""
+    rng = np.random.default_rng(0)
+    joints = np.zeros((JOINTS, 3))
+    joints[0] = [0.095, 0.006, 0.006]
+    for joint, parent in enumerate(PARENTS):
+        if parent >= 0:
+            finger = (joint - 1) // 3
+            step = [-0.09, 0.0, 0.03 - 0.02 * finger] if parent == 0 else [-0.03, 0.0, 0.0]
+            joints[joint] = joints[parent] + (step if finger < 4 or parent else [-0.02, -0.02, 0.04])
+    owner = rng.integers(0, JOINTS, VERTICES)
+    owner[list(TIP_VERTICES)] = [15, 3, 6, 12, 9]
+    template = joints[owner] + rng.normal(0, 0.006, (VERTICES, 3))
+    template[list(TIP_VERTICES)] = joints[[15, 3, 6, 12, 9]] + [-0.025, 0, 0]
+    regressor = np.zeros((JOINTS, VERTICES))
+    for joint in range(JOINTS):
+        mine = np.flatnonzero(owner == joint)
+        regressor[joint, mine] = 1.0 / len(mine)
+    weights = np.zeros((VERTICES, JOINTS))
+    weights[np.arange(VERTICES), owner] = 0.9
+    weights[np.arange(VERTICES), np.maximum(np.array(PARENTS)[owner], 0)] += 0.1
+    arrays = {
+        "J_regressor": regressor,
+        "v_template": template,
+        "shapedirs": rng.normal(0, 0.001, (VERTICES, 3, 10)),
+        "posedirs": rng.normal(0, 0.001, (VERTICES, 3, 135)),
+        "weights": weights,
+        "hands_mean": rng.normal(0, 0.1, 45),
+    }
+    np.savez(path, **arrays)
+    return Mano.load(path)
+
+
+def posed_mesh(mano: Mano, pose: FloatArray, shape: FloatArray) -> FloatArray:
+    """The whole skinned mesh (778, 3) by 4x4 matrices, vertex by vertex: another route than `Mano.keypoints_of_pose`."""
+    full = pose + np.concatenate([np.zeros(3), mano.mean_pose])
+    rest = mano.template + mano.shape_directions @ shape
+    joints = mano.joint_regressor @ rest
+    matrices = []
+    for joint, parent in enumerate(PARENTS):
+        local = np.eye(4)
+        local[:3, :3] = Rotation.from_rotvec(full[3 * joint : 3 * joint + 3]).as_matrix()
+        local[:3, 3] = joints[joint] - (joints[parent] if parent >= 0 else 0)
+        matrices.append(matrices[parent] @ local if parent >= 0 else local)
+    feature = np.concatenate(
+        [Rotation.from_rotvec(full[i : i + 3]).as_matrix().ravel() - np.eye(3).ravel() for i in range(3, 48, 3)]
+    )
+    shaped = rest + mano.pose_directions @ feature
+    out = np.zeros((VERTICES, 3))
+    for v in range(VERTICES):
+        for joint in np.flatnonzero(mano.weights[v]):
+            relative = np.append(shaped[v] - joints[joint], 1.0)
+            out[v] += mano.weights[v, joint] * (matrices[joint] @ relative)[:3]
+    return out
+
+
+def test_mano_key_points_of_a_pose_are_those_of_its_mesh(tmp_path: Path) -> None:
+    """The tips come from the skinned mesh by its vertices; the joints from the chain, which the mesh is hung on."""
+    mano = write_mano(tmp_path / "mano_right.npz")
+    rng = np.random.default_rng(1)
+    pose, shape = rng.normal(0, 0.4, (3, 48)), rng.normal(0, 1, 10)
+    keypoints = mano.keypoints_of_pose(pose, shape)
+    for t in range(3):
+        mesh = posed_mesh(mano, pose[t], shape)
+        for tip, vertex in zip((4, 8, 12, 16, 20), TIP_VERTICES, strict=True):
+            np.testing.assert_allclose(keypoints[t, tip], mesh[vertex], atol=1e-12)
+        assert np.linalg.norm(mano.keypoints_of_mesh(mesh) - keypoints[t], axis=1).max() < 0.02  # blurred by the skinning
+    flat = mano.keypoints_of_pose(pose - np.concatenate([np.zeros(3), -mano.mean_pose]), shape, flat_mean=True)
+    np.testing.assert_allclose(flat, keypoints, atol=1e-12)
+
+
+def test_mano_joint_order() -> None:
+    native = ["wrist"] + [
+        f"{f}_{p}" for f in ("index", "middle", "little", "ring", "thumb") for p in ("base", "proximal", "distal")
+    ]
+    native += [f"{f}_tip" for f in ("thumb", "index", "middle", "ring", "little")]
+    assert tuple(native[i] for i in FROM_MANO) == HAND_KEYPOINT_NAMES
+
+
+@pytest.mark.skipif(not MUSTARD.is_dir(), reason=f"no recorded MANO poses at {MUSTARD}; set DEXVID_SHARED")
+def test_mano_chain_gives_the_joints_of_a_real_recording() -> None:
+    """DexMV recorded MANO's pose and shape and the joints they give: turned back, each bone is linear in the shape."""
+    numbers = range(1, 123)
+    parameters = np.stack([np.load(MUSTARD / "hand_pose" / f"mano_{i}.npy") for i in numbers]).astype(np.float64)
+    joints = np.stack([np.load(MUSTARD / "hand_pose" / f"joints_{i}.npy") for i in numbers])
+    native = joints[:, np.argsort(FROM_MANO)[:JOINTS]]  # (T, 16, 3)
+    local = Rotation.from_rotvec(parameters[:, :48].reshape(-1, 3)).as_matrix().reshape(-1, JOINTS, 3, 3)
+    turn, _ = chain(local, native)
+    parents = np.maximum(PARENTS, 0)
+    bones = np.einsum("tjba,tjb->tja", turn[:, parents], native - native[:, parents]).reshape(len(native), -1)
+    shape = np.column_stack([np.ones(len(native)), parameters[:, 48:58]])
+    fitted = shape @ np.linalg.lstsq(shape, bones, rcond=None)[0]
+    assert np.abs(fitted - bones).max() < 2e-5
+    rest = np.zeros_like(native)
+    for joint, parent in enumerate(PARENTS):
+        rest[:, joint] = rest[:, parent] + fitted.reshape(native.shape)[:, joint] if parent >= 0 else native[:, 0]
+    np.testing.assert_allclose(chain(local, rest)[1], native, atol=5e-5)
+
+
+def write_obj(path: Path, vertices: FloatArray) -> None:
+    lines = [f"v {x:.8f} {y:.8f} {z:.8f} 0.65 0.74 0.86" for x, y, z in vertices]
+    path.write_text("\n".join(["# written by a mesh library", *lines, "f 1 2 3"]) + "\n")
+
+
+def test_hamer_meshes(tmp_path: Path) -> None:
+    """Trap 1 and 3: the OBJ is turned by 180 degrees about x, and of a left hand already mirrored."""
+    mano = write_mano(tmp_path / "mano_right.npz")
+    rng = np.random.default_rng(2)
+    folder = tmp_path / "out_demo"
+    folder.mkdir()
+    expected = {"right": [], "left": []}
+    for t in range(4):
+        for person, side in enumerate(("left", "right")):
+            # curled fingers, so that the side can be told
+            pose = np.concatenate([rng.normal(0, 0.3, 3), np.tile([0.0, 0.0, 0.6], 15)]) - np.append(
+                np.zeros(3), mano.mean_pose
+            )
+            mesh = posed_mesh(mano, pose, np.zeros(10))
+            place = np.array([0.1, -0.05, 8.0 + 0.1 * t])
+            seen = mesh * (MIRROR if side == "left" else 1.0) + place
+            write_obj(folder / f"frame{t:04d}_{person}.obj", seen * [1, -1, -1])
+            true: FloatArray = seen - place + place * [1, 1, truth().K[0, 0] / FOCAL]
+            expected[side].append(mano.keypoints_of_mesh(true))
+    (folder / "frame0000_all.jpg").write_bytes(b"")
+    sides = {read_hamer(folder, IMAGE_SIZE, truth().K, side, tmp_path / "mano_right.npz").side for side in ("right", "left")}
+    assert sides == {"right", "left"}
+    for side in ("right", "left"):
+        track = read_hamer(folder, IMAGE_SIZE, truth().K, side, tmp_path / "mano_right.npz")
+        # joints regressed from a skinned mesh shift by millimetres from frame to frame; bones are locked to their medians
+        assert np.abs(track.keypoints_camera - np.array(expected[side])).max() < 0.02
+        np.testing.assert_allclose(track.keypoints_camera[:, 0], np.array(expected[side])[:, 0], atol=2e-3)
+    with pytest.raises(OptionError, match=r"meshes of 778 vertices.*give mano"):
+        read_hamer(folder, IMAGE_SIZE)
+    (folder / "frame0002_0.obj").write_text("v 1 2 3\nv 1 2\n")
+    with pytest.raises(InputFileError, match=r"frame0002_0\.obj has a vertex that is not three numbers"):
+        read_hamer(folder, IMAGE_SIZE, mano=tmp_path / "mano_right.npz")
+    (folder / "frame0002_0.obj").write_text("v 1 2 3\n")
+    with pytest.raises(InputFileError, match="holds 1 vertices, expected 778"):
+        read_hamer(folder, IMAGE_SIZE, mano=tmp_path / "mano_right.npz")
+
+
+def test_hamer_saved_key_points(tmp_path: Path) -> None:
+    local, place = network_view()
+    for t in range(5):
+        other = np.zeros((1, 21, 3))
+        np.save(tmp_path / f"img{t}_1_3dkeypoints.npy", np.concatenate([other, local[t : t + 1] + place[t]]))
+    track = read_hamer(tmp_path, IMAGE_SIZE, truth().K)
+    np.testing.assert_allclose(track.keypoints_camera, truth().hand[:5], atol=2e-3)
+    write_obj(tmp_path / "img2_1.obj", np.zeros((VERTICES, 3)))
+    with pytest.raises(InputFileError, match=r"img2_1_3dkeypoints\.npy is of a left hand"):
+        read_hamer(tmp_path, IMAGE_SIZE)
+
+
+def test_a_wrong_mano_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", J_regressor=np.zeros((16, 778)))
+    with pytest.raises(InputFileError, match=r"lacks v_template.*found J_regressor"):
+        Mano.load(tmp_path / "m.npz")
+
+
+# ---------------------------------------------------------------- WiLoR
+
+
+def wilor_frame(t: int, left: bool = False) -> dict[str, Any]:
+    """One detection as the pipeline returns it: a left hand is mirrored already."""
+    local, place = network_view(left)
+    keypoints = (local[t] * (MIRROR if left else 1.0))[None].astype(np.float32)
+    seen = keypoints + place[t]
+    return {
+        "hand_bbox": [1.0, 2.0, 3.0, 4.0],
+        "is_right": 0.0 if left else 1.0,
+        "wilor_preds": {
+            "global_orient": np.zeros((1, 1, 3), np.float32),
+            "hand_pose": np.zeros((1, 15, 3), np.float32),
+            "betas": np.zeros((1, 10), np.float32),
+            "pred_cam": np.zeros((1, 3), np.float32),
+            "pred_keypoints_3d": keypoints,
+            "pred_vertices": np.zeros((1, 778, 3), np.float32),
+            "pred_cam_t_full": place[t : t + 1],
+            "scaled_focal_length": FOCAL,
+            "pred_keypoints_2d": FOCAL * seen[..., :2] / seen[..., 2:] + np.array(IMAGE_SIZE) / 2,
+        },
+    }
+
+
+def object_array(value: list[Any]) -> np.ndarray:
+    array = np.empty(len(value), dtype=object)
+    array[:] = value
+    return array
+
+
+def test_wilor_one_file_a_frame(tmp_path: Path) -> None:
+    for t in range(truth().frames):
+        found = [] if t == 5 else [wilor_frame(t, left=True), wilor_frame(t)]
+        np.save(tmp_path / f"{t}.npy", object_array(found), allow_pickle=True)
+    for side, expected in (("right", truth().hand), ("left", truth().hand * MIRROR)):
+        track = read_wilor(tmp_path, IMAGE_SIZE, truth().K, side)
+        known = np.arange(truth().frames) != 5
+        np.testing.assert_allclose(track.keypoints_camera[known], expected[known], atol=2e-4)
+        assert not np.isfinite(track.keypoints_camera[5]).any()
+        assert track.side == side
+
+
+def test_wilor_whole_clip_in_one_file(tmp_path: Path) -> None:
+    frames = [[] if t == 5 else [wilor_frame(t)] for t in range(truth().frames)]
+    as_tensors = [[_with_tensors(d) for d in frame] for frame in frames]
+    torch.save(as_tensors, tmp_path / "hands.pt")
+    np.save(tmp_path / "hands.npy", object_array(frames), allow_pickle=True)
+    for name in ("hands.pt", "hands.npy"):
+        track = read_wilor(tmp_path / name, IMAGE_SIZE, truth().K)
+        known = np.arange(truth().frames) != 5
+        np.testing.assert_allclose(track.keypoints_camera[known], truth().hand[known], atol=2e-4)
+        np.testing.assert_allclose(track.keypoints_image[known], truth().hand_pixels[known], atol=20)
+
+
+def _with_tensors(detection: dict[str, Any]) -> dict[str, Any]:
+    def tensor(value: Any) -> Any:
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+    return detection | {"wilor_preds": {name: tensor(value) for name, value in detection["wilor_preds"].items()}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pred_cam_t_full": None}, "wilor_preds lacks pred_cam_t_full"),
+        ({"pred_keypoints_3d": np.zeros((1, 20, 3))}, r"has shape \(1, 20, 3\)"),
+        ({"scaled_focal_length": -1.0}, "scaled_focal_length is"),
+        ({"pred_keypoints_3d": "text"}, "is a str, expected numbers"),
+    ],
+)
+def test_wilor_wrong_content_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    detection = wilor_frame(0)
+    kept = {name: value for name, value in (detection["wilor_preds"] | change).items() if value is not None}
+    np.save(tmp_path / "0.npy", object_array([detection | {"wilor_preds": kept}]), allow_pickle=True)
+    with pytest.raises(InputFileError, match=message):
+        read_wilor(tmp_path, IMAGE_SIZE)
+
+
+def test_wilor_detections_of_one_frame_are_no_clip(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", object_array([wilor_frame(0), wilor_frame(0, left=True)]), allow_pickle=True)
+    with pytest.raises(InputFileError, match="2 detections of one frame"):
+        read_wilor(tmp_path / "a.npy", IMAGE_SIZE)
+
+
+# ---------------------------------------------------------------- several hands in a frame
+
+
+def test_of_two_hands_the_surer_and_then_the_nearer_is_taken() -> None:
+    hand, pixels = truth().hand[0], truth().hand_pixels[0]
+    far = hand + np.array([0.5, 0.0, 0.0])
+    found = [
+        HandDetection(0, "right", hand, pixels),
+        HandDetection(1, "right", far, pixels),
+        HandDetection(1, "right", hand, pixels),
+        HandDetection(2, "right", far, pixels, confidence=0.9),
+        HandDetection(2, "right", hand, pixels, confidence=0.5),
+    ]
+    track = join_detections(found, "auto", None, None, "here")
+    np.testing.assert_allclose(track.keypoints_camera, np.stack([hand, hand, far]), atol=1e-9)
+    with pytest.raises(InputFileError, match="holds no hand in the frames 7 to 9"):
+        join_detections(found, "auto", 7, 3, "here")
+    with pytest.raises(InputFileError, match="holds no hand;"):
+        join_detections([], "auto", None, None, "here")
