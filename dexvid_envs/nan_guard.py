@@ -44,7 +44,8 @@ class NanGuard:
             _LOG.warning("%s: the simulation became unstable (already %d reports written)", where, self._written)
             return None
         path = self._folder / f"{self._task}-{time.strftime('%Y%m%d-%H%M%S')}-{row}-{step}.npz"
-        arrays = {f"{part}/{name}": np.asarray(value) for part in state if part != "simulation" for name, value in state[part].items()}
+        parts = [part for part in state if part != "simulation"]
+        arrays = {f"{part}/{name}": np.asarray(value) for part in parts for name, value in state[part].items()}
         about = json.dumps({"task": self._task, "environment": row, "step": step})
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -73,4 +74,4 @@ def load_report(path: str | Path) -> tuple[dict[str, Any], np.ndarray, dict[str,
                     state.setdefault(part, {})[name] = file[key]
             return state, file["action"], json.loads(str(file["about"]))
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DexVidError(f"{path} is no report of an instability ({error}); expected an .npz written by the NaN guard") from error
+        raise DexVidError(f"{path} is no report of an instability ({error}); expected one by the NaN guard") from error

@@ -165,9 +165,7 @@ class Gather:
     def __init__(self, fields: Sequence[ObservationField], sources: SourceVector) -> None:
         self.fields = tuple(fields)
         plus = [sources.places(field.of) for field in fields]
-        minus = [
-            np.full(field.size, sources.zero) if field.minus is None else sources.places(field.minus) for field in fields
-        ]
+        minus = [np.full(field.size, sources.zero) if field.minus is None else sources.places(field.minus) for field in fields]
         self._plus = np.concatenate(plus) if plus else np.zeros(0, dtype=np.int64)
         self._minus = np.concatenate(minus) if minus else np.zeros(0, dtype=np.int64)
         self.low = np.concatenate([np.full(field.size, field.low) for field in fields] or [np.zeros(0)])

@@ -63,7 +63,7 @@ class Randomization:
         least, most = self.object_delay_steps
         if not (0 <= least <= most <= 20 and least == int(least) and most == int(most)):
             raise OptionError(
-                f"randomization object_delay_steps={self.object_delay_steps}: expected (least, most) whole control steps, 0 to 20"
+                f"randomization object_delay_steps={self.object_delay_steps}: expected (least, most) control steps, 0 to 20"
             )
         for name in ("joint_noise_rad", "object_noise_m", "camera_shift_m", "camera_turn_rad", "force_m_per_s2"):
             if not 0 <= getattr(self, name) < np.inf:
@@ -263,7 +263,11 @@ class Randomizer:
             simulation.xfrc_applied[row, self._body_id, :3] = force
 
     def perceive(
-        self, values: FloatArray, joint_columns: NDArray[np.int64], object_columns: NDArray[np.int64], place_columns: NDArray[np.int64]
+        self,
+        values: FloatArray,
+        joint_columns: NDArray[np.int64],
+        object_columns: NDArray[np.int64],
+        place_columns: NDArray[np.int64],
     ) -> FloatArray:
         """Source vectors (N, F) as the sensors give them: delayed where they tell of the object, with noise.
 

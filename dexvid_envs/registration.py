@@ -55,5 +55,5 @@ def register_environments() -> None:
                 vector_entry_point="dexvid_envs.vector_env:DexVidVectorEnv",
                 max_episode_steps=entry.max_episode_steps,
                 kwargs={"task": entry.task},
-                disable_env_checker=True,  # the tests run Gymnasium's checker on every mode; in a loop it costs a tenth of a step
+                disable_env_checker=True,  # the tests run it on every mode; in a loop it costs a tenth of a step
             )

@@ -70,7 +70,7 @@ class Simulation(Protocol):
         ...
 
     def cast_rays(self, origin: FloatArray, directions: FloatArray) -> FloatArray:
-        """(N, R) m to the first collision geometry along unit directions (N, R, 3) from origins (N, 3); -1 where there is none."""
+        """(N, R) m to the first collision geometry along unit directions (N, R, 3) from origins (N, 3); -1 for a miss."""
         ...
 
     def get_state(self, row: int) -> FloatArray:

@@ -185,8 +185,8 @@ class DexVidVectorEnv(VectorEnv):
         mask = np.asarray(mask)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
             raise OptionError(
-                f"reset option 'reset_mask' has shape {mask.shape} and type {mask.dtype}; expected {self.num_envs} booleans, at "
-                "least one of them true"
+                f"reset option 'reset_mask' has shape {mask.shape} and type {mask.dtype}; expected {self.num_envs} booleans, "
+                "at least one of them true"
             )
         return np.flatnonzero(mask)
 

@@ -10,7 +10,7 @@ import dataclasses
 import mujoco
 
 from robots.arm import add_position_actuator
-from robots.collision import FINGER_CONTACT, ROBOT_CONTACT, THUMB_CONTACT, ContactClass
+from robots.collision import FINGER_CONTACT, LIMIT_SOLIMP, LIMIT_SOLREF, ROBOT_CONTACT, THUMB_CONTACT, ContactClass
 from robots.visuals import add_finger_link_visual, add_palm_visual
 
 Vector3 = tuple[float, float, float]
@@ -136,6 +136,8 @@ def _add_finger(spec: mujoco.MjSpec, palm: mujoco.MjsBody, finger: Finger) -> No
             axis=link.axis,
             range=link.range_rad,
             limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            solref_limit=LIMIT_SOLREF,
+            solimp_limit=LIMIT_SOLIMP,
             armature=FINGER_ARMATURE_KG_M2,
             damping=0.01,
         )

@@ -8,7 +8,7 @@ import math
 import mujoco
 import numpy as np
 
-from robots.collision import ROBOT_CONTACT
+from robots.collision import LIMIT_SOLIMP, LIMIT_SOLREF, ROBOT_CONTACT
 from robots.visuals import add_arm_link_visual
 
 _HALF = math.sqrt(0.5)
@@ -76,6 +76,8 @@ def add_arm(spec: mujoco.MjSpec, parent: mujoco.MjsBody) -> mujoco.MjsBody:
             axis=(0, 0, 1),
             range=link.range_rad,
             limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+            solref_limit=LIMIT_SOLREF,
+            solimp_limit=LIMIT_SOLIMP,
             armature=ARM_ARMATURE_KG_M2,
             damping=1.0,
         )

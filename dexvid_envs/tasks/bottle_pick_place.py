@@ -163,16 +163,14 @@ class BottlePickPlace(ObjectTask):
         planar = dataclasses.replace(bottle, indices=bottle.indices[:2])
         return (
             *self.object_fields(find, "zx"),
-            ObservationField(
-                "bottle_to_target", -2.0, 2.0, "horizontal way from the bottle to its target, world, m", "object", target, planar
-            ),
+            ObservationField("bottle_to_target", -2.0, 2.0, "horizontal way to its target, world, m", "object", target, planar),
             ObservationField("target_position", -2.0, 2.0, "target on the table, world, m", "goal", target),
         )
 
     def reward_terms(self) -> dict[str, FloatArray]:
         """Stages that only add up, so that no stage is worth leaving: reach, lift, carry, place, release, success.
 
-        All but release and success are multiplied by how upright the bottle is (1 within 0.1 rad, falling over a cosine of 0.5).
+        All but release and success are multiplied by how upright the bottle is (1 within 0.1 rad, falling over 0.5 of cosine).
         reach: the fingertips' gaps to the bottle (1 within 5 mm, falling over 15 cm), or 1 within `success_distance_m`.
         lift: the base 4 cm above the table (falling over 4 cm), or 1 within `success_distance_m`.
         carry: lift x the distance to the target (1 within 2 cm, falling over 35 cm).

@@ -54,8 +54,8 @@ class GraspLift(ObjectTask):
     reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "goal_position")
     summary: ClassVar[str] = "Lift an everyday object to a goal in the air and hold it there for a second."
     start: ClassVar[str] = (
-        "The robot starts at home, within `home_noise_rad`. One of `objects` rests on the table; its place, its yaw and the goal "
-        "are drawn uniformly from their boxes."
+        "The robot starts at home, within `home_noise_rad`. One of `objects` rests on the table; its place, its yaw and the "
+        "goal are drawn uniformly from their boxes."
     )
     end: ClassVar[str] = "The object has left the table."
 
@@ -102,20 +102,18 @@ class GraspLift(ObjectTask):
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
-        goal = memory_source("goal", 3)
+        goal, place = memory_source("goal", 3), find.body_position("object")
         return (
             *self.object_fields(find, "zx"),
-            ObservationField(
-                "object_to_goal", -2.0, 2.0, "from its centre to the goal, world, m", "object", goal, find.body_position("object")
-            ),
+            ObservationField("object_to_goal", -2.0, 2.0, "from its centre to the goal, world, m", "object", goal, place),
             ObservationField("goal_position", -2.0, 2.0, "goal in the world, m", "goal", goal),
         )
 
     def reward_terms(self) -> dict[str, FloatArray]:
         """Reach with the fingertips, lift, bring to the goal, hold; every term is largest at the goal.
 
-        reach: the distances of fingertips and palm from the object's surface, taken as a ball of its mean extent (1 within 2 cm,
-            falling over 20 cm), the mean of them; or 1 within `success_distance_m` of the goal.
+        reach: the distances of fingertips and palm from the object's surface, taken as a ball of its mean extent (1 within
+            2 cm, falling over 20 cm), the mean of them; or 1 within `success_distance_m` of the goal.
         lift: reach x (the underside 8 cm above the table, falling over 8 cm), or 1 within `success_distance_m` of the goal.
         goal: lift x (1 within 2 cm of the goal, falling over 25 cm).
         hold: 1 within `success_distance_m` of the goal.

@@ -19,6 +19,7 @@ from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_na
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
 from robots.bucket import Bucket, add_bucket, inside_bucket
 from robots.everyday import ALL_OBJECTS
+from robots.scene import ScenicCamera, TableTop
 
 _GRAVITY_M_PER_S2 = 9.81
 _CONTROL_STEP_S = 0.05
@@ -42,7 +43,7 @@ class LiftThrowConfig(ObjectTaskConfig):
     start_yaw_rad: float = 0.8
     objects: tuple[str, ...] = ("tennis_ball", "baseball", "foam_brick", "gelatin_box", "potted_meat_can", "tomato_soup_can")
     bucket_centre_m: tuple[float, float] = (1.24, 0.0)
-    bucket_half_extent_m: tuple[float, float] = (0.03, 0.10)
+    bucket_half_extent_m: tuple[float, float] = (0.04, 0.06)
     lifted_m: float = 0.05
     release_clearance_m: float = 0.02
     reach_m: float = 0.95
@@ -54,6 +55,12 @@ class LiftThrow(ObjectTask):
     noun = "object"
     moved_body: ClassVar[str] = "object"
     reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "bucket_position")
+    cameras: ClassVar[tuple[ScenicCamera, ...]] = (
+        ScenicCamera("overview", (1.55, -1.62, 1.00), (0.58, 0.0, 0.22), 40.0),
+        ScenicCamera("front", (2.45, -0.02, 1.25), (0.66, -0.02, 0.13), 37.0),
+        ScenicCamera("side", (0.58, -2.10, 0.62), (0.58, 0.0, 0.30), 40.0),
+    )
+    table: ClassVar[TableTop] = TableTop((0.62, 0.0), (0.84, 0.66))
     summary: ClassVar[str] = "Lift an everyday object and throw it into a bucket that the arm cannot reach."
     start: ClassVar[str] = (
         "The robot starts at home, within `home_noise_rad`. One of `objects` rests on the table; its place and yaw and the "
@@ -165,8 +172,8 @@ class LiftThrow(ObjectTask):
     def reward_terms(self) -> dict[str, FloatArray]:
         """Reach, lift, aim; every term is largest with the object in the bucket.
 
-        reach: the gaps of fingertips and palm to the object's bounding box (1 within 2 cm, falling over 20 cm), the mean of them;
-            1 for an object in flight or in the bucket.
+        reach: the gaps of fingertips and palm to the object's bounding box (1 within 2 cm, falling over 20 cm), the mean of
+            them; 1 for an object in flight or in the bucket.
         lift: reach x (the underside 10 cm above the table, falling over 10 cm), or 1 in the bucket.
         aim: lift x (the expected landing place within 8 cm of the bucket's axis, falling over 80 cm), or 1 in the bucket.
         success: 1 while the task's success holds.

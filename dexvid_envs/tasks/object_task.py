@@ -14,7 +14,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rows import lengths
-from dexvid_envs.simulation import Rows, Simulation
+from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, set_free_pose, vector_option
 from robots.everyday_parts import EverydayObject
 from robots.object_switch import OBJECT_FIELDS, ObjectTable, add_switchable_object

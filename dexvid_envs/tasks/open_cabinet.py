@@ -19,6 +19,7 @@ from dexvid_envs.tasks.task import BoolArray, FloatArray, Task, TaskConfig, draw
 from robots.allegro import FINGERTIP_RADIUS_M
 from robots.cabinet import Cabinet, add_cabinet
 from robots.cabinet_points import drawer_surface_points
+from robots.scene import ScenicCamera, TableTop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +35,9 @@ class OpenCabinetConfig(TaskConfig):
     weights: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {"reach": 0.4, "grasp": 0.3, "open": 1.3, "success": 1.0}
     )
-    cabinet_centre_m: tuple[float, float] = (0.80, 0.0)
-    cabinet_half_extent_m: tuple[float, float] = (0.03, 0.05)
-    cabinet_yaw_rad: float = 0.08
+    cabinet_centre_m: tuple[float, float] = (0.78, 0.0)
+    cabinet_half_extent_m: tuple[float, float] = (0.04, 0.05)
+    cabinet_yaw_rad: float = 0.087
     success_share: float = 0.8
 
 
@@ -45,9 +46,16 @@ class OpenCabinet(Task):
 
     moved_body: ClassVar[str] = "drawer"
     reset_options: ClassVar[tuple[str, ...]] = ("cabinet_position", "cabinet_yaw", "opening")
+    # The robot's usual cameras would look at the cabinet's back.
+    cameras: ClassVar[tuple[ScenicCamera, ...]] = (
+        ScenicCamera("overview", (-0.50, -1.52, 1.06), (0.50, -0.04, 0.20), 42.0),
+        ScenicCamera("front", (-0.62, 1.12, 0.92), (0.54, -0.02, 0.22), 40.0),
+        ScenicCamera("side", (0.52, -2.00, 0.50), (0.50, 0.0, 0.26), 40.0),
+    )
+    table: ClassVar[TableTop] = TableTop((0.56, 0.0), (0.78, 0.66))
     summary: ClassVar[str] = "Pull a drawer open by its bar handle, by at least 80 % of its travel, and leave it open."
     start: ClassVar[str] = (
-        "The robot starts at home, within `home_noise_rad`. The drawer is closed; the cabinet's place and yaw are drawn uniformly."
+        "The robot starts at home, within `home_noise_rad`. The drawer is closed; the cabinet's place and yaw are drawn."
     )
     end: ClassVar[str] = "Never."
 
@@ -104,14 +112,19 @@ class OpenCabinet(Task):
         """See `Task`."""
         handle, tips = find.site_positions(["drawer_handle"]), find.site_positions(self.robot.fingertip_sites)
         opening, goal = find.joint_positions(["drawer"]), memory_source("target_opening", 1)
-        handles = find.site_positions(["drawer_handle"] * 4)
+        axes, handles = find.body_axes("drawer", "xy"), find.site_positions(["drawer_handle"] * 4)
         return (
             ObservationField("handle_position", -2.0, 2.0, "the bar's middle in the world, m", "object", handle),
-            ObservationField("handle_axes", -1.0, 1.0, "the drawer's x (inwards) and y axes", "object", find.body_axes("drawer", "xy")),
+            ObservationField("handle_axes", -1.0, 1.0, "the drawer's x (inwards) and y axes", "object", axes),
             ObservationField("drawer_opening", -0.1, 0.6, "how far the drawer is open, m", "object", opening),
             ObservationField("drawer_velocity", -5.0, 5.0, "opening speed, m/s", "object", find.joint_velocities(["drawer"])),
             ObservationField(
-                "handle_to_palm", -2.0, 2.0, "from the palm to the bar's middle, world, m", "object", handle,
+                "handle_to_palm",
+                -2.0,
+                2.0,
+                "from the palm to the bar's middle, world, m",
+                "object",
+                handle,
                 find.site_positions(["palm"]),
             ),
             ObservationField(

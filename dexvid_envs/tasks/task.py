@@ -21,7 +21,7 @@ from dexvid_envs.randomization import Randomization
 from dexvid_envs.simulation import Rows, Simulation
 from robots.arm_hand import ARM_HAND, add_arm_hand
 from robots.collision import TABLE_CONTACT
-from robots.scene import add_scenery
+from robots.scene import CAMERAS, TABLE_TOP, ScenicCamera, TableTop, add_scenery
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -51,11 +51,14 @@ class Task(abc.ABC):
         memory: per-episode quantities by name, (N, ...) each: goals and counters; saved and restored with the state.
         model_fields: model fields that differ from episode to episode.
         moved_body: name of the body that the task is about; its surface points are observed, disturbances push it.
+        cameras, table: of the scenery.
         summary, start, end, versions: for the documentation: what to do; where episodes start; when they fail; what changed.
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ()
     moved_body: ClassVar[str]
+    cameras: ClassVar[tuple[ScenicCamera, ...]] = CAMERAS
+    table: ClassVar[TableTop] = TABLE_TOP
     summary: ClassVar[str] = ""
     start: ClassVar[str] = ""
     end: ClassVar[str] = ""
@@ -79,8 +82,9 @@ class Task(abc.ABC):
         option = spec.option
         option.timestep = 0.005
         option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-        option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # with impratio, the grip does not creep
-        option.impratio = 10.0
+        option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # with the no-slip iterations, a grip does not creep
+        option.impratio = 3.0
+        option.noslip_iterations = 5
         option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)  # an instability is reported, not papered over
         add_arm_hand(spec)
         table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1), rgba=(0, 0, 0, 0))
@@ -92,12 +96,12 @@ class Task(abc.ABC):
         self.prepare(model)
         return model
 
-    def prepare(self, model: mujoco.MjModel) -> None:
+    def prepare(self, model: mujoco.MjModel) -> None:  # noqa: B027 (most tasks need none)
         """Finds out what episodes change of a model that `make_model` made, before any simulation of it exists."""
 
     def add_surroundings(self, spec: mujoco.MjSpec) -> None:
         """Adds what is only seen: table top, floor, lights, cameras."""
-        add_scenery(spec)
+        add_scenery(spec, self.cameras, self.table)
 
     @abc.abstractmethod
     def add_objects(self, spec: mujoco.MjSpec) -> None:
@@ -135,7 +139,7 @@ class Task(abc.ABC):
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """Draws object poses and goals of one row; everything is drawn, whether an option replaces it or not."""
 
-    def write_episode_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
+    def write_episode_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:  # noqa: B027
         """Writes what the row's episode changes of the nominal model into `fields` (whole arrays), in place."""
 
     def restore(self, row: int, memory: Mapping[str, Any]) -> None:
@@ -167,7 +171,7 @@ class Task(abc.ABC):
     def refresh(self) -> None:
         """The task's own part of `update`: quantities of the present state."""
 
-    def remember(self, rows: Rows | None) -> None:
+    def remember(self, rows: Rows | None) -> None:  # noqa: B027
         """Advances further memory of `rows` (None: all) by one step."""
 
     # ---- observation ------------------------------------------------------------------------------------------------
@@ -186,7 +190,8 @@ class Task(abc.ABC):
             ("fingertip_position", -2.0, 2.0, "index, middle, ring, thumb tips in the world, m", tips, None),
         )
         proprioception = tuple(
-            ObservationField(name, low, high, meaning, "proprioception", of, minus) for name, low, high, meaning, of, minus in own
+            ObservationField(name, low, high, meaning, "proprioception", of, minus)
+            for name, low, high, meaning, of, minus in own
         )
         return proprioception + self.task_fields(find)
 
@@ -202,7 +207,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def reward_terms(self) -> dict[str, FloatArray]:
-        """Unweighted dense reward terms in [0, 1], (N,) each, in the order of the config's weights; their weighted sum is it."""
+        """Unweighted dense reward terms in [0, 1], (N,) each, in the order of the config's weights."""
 
     @abc.abstractmethod
     def holds(self) -> BoolArray:
