@@ -100,21 +100,28 @@ def bottle_distance(shape: BottleShape, points_object: NDArray[np.float64]) -> N
     """Signed distance (..., ) m of points (..., 3) in the bottle's frame to its body and neck; negative inside."""
     half = shape.height_m / 2
     body_top = shape.body_height_m - half
+    across = points_object[..., :2]
     core = np.array([shape.half_width_m, shape.half_depth_m]) - shape.corner_radius_m
-    offset = np.abs(points_object[..., :2]) - core
-    side_body = (
-        np.hypot(*np.moveaxis(np.maximum(offset, 0.0), -1, 0)) + np.minimum(offset.max(axis=-1), 0.0) - shape.corner_radius_m
-    )
-    side_neck = np.hypot(points_object[..., 0], points_object[..., 1]) - shape.neck_radius_m
-    height = points_object[..., 2]
-    return np.minimum(_extruded(side_body, height, -half, body_top), _extruded(side_neck, height, body_top, half))
-
-
-def _extruded(side: NDArray[np.float64], height: NDArray[np.float64], bottom: float, top: float) -> NDArray[np.float64]:
-    """Signed distance of a prism between two heights, from the signed distance to its cross-section."""
-    cap = np.abs(height - (bottom + top) / 2) - (top - bottom) / 2
-    outside: NDArray[np.float64] = np.hypot(np.maximum(side, 0.0), np.maximum(cap, 0.0))
-    return outside + np.minimum(np.maximum(side, cap), 0.0)
+    radius = np.sqrt(np.add.reduce(across * across, axis=-1))
+    beyond = np.abs(across) - core
+    corner = np.maximum(beyond, 0.0)
+    corner *= corner
+    # To the sides of the two prisms that body and neck are, then to their ends, body first.
+    side = np.empty((2, *radius.shape))
+    side[0] = np.sqrt(np.add.reduce(corner, axis=-1)) + np.minimum(np.maximum.reduce(beyond, axis=-1), 0.0)
+    side[0] -= shape.corner_radius_m
+    side[1] = radius - shape.neck_radius_m
+    lower, upper = np.array([-half, body_top]), np.array([body_top, half])
+    expand = (slice(None), *[None] * radius.ndim)
+    end = np.abs(points_object[..., 2] - ((lower + upper) / 2)[expand]) - ((upper - lower) / 2)[expand]
+    inside = np.minimum(np.maximum(side, end), 0.0)
+    np.maximum(side, 0.0, out=side)
+    np.maximum(end, 0.0, out=end)
+    side *= side
+    end *= end
+    side += end
+    distance: NDArray[np.float64] = np.minimum.reduce(np.sqrt(side, out=side) + inside, axis=0)
+    return distance
 
 
 def _add_prism_mesh(spec: mujoco.MjSpec, name: str, outline: NDArray[np.float64], half_height_m: float) -> str:

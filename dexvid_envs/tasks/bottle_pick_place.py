@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rewards import tolerance
+from dexvid_envs.rewards import Tolerances
 from dexvid_envs.rows import lengths, means
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
 from robots.allegro import FINGERTIP_RADIUS_M
 from robots.collision import make_visual
-from robots.objects import BOTTLES, bottle_distance, bottle_object
+from robots.everyday_bottles import bottle_object
+from robots.objects import BOTTLES, bottle_distance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class BottlePickPlace(ObjectTask):
         if config.bottle not in BOTTLES:
             raise OptionError(f"unknown bottle {config.bottle!r}: expected one of {', '.join(BOTTLES)}")
         self.shape = BOTTLES[config.bottle]
-        super().__init__(config, [bottle_object(config.bottle)], randomization)
+        super().__init__(config, [bottle_object(config.bottle, self.shape)], randomization)
         self.settings = config
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:
@@ -123,8 +124,11 @@ class BottlePickPlace(ObjectTask):
             & (self.base_height <= settings.success_height_m)
             & (speed <= settings.success_speed_m_per_s)
         )
-        self.near = self.target_distance <= _NEAR_M
         self._hand_clearance: FloatArray | None = None
+        released = self.standing & (self.target_distance <= _NEAR_M)
+        if released.any():
+            released &= self.hand_clearance >= settings.release_clearance_m
+        self.released = released  # (N,) the bottle stands near its target and no part of the hand is close to it
 
     def hand_in_bottle(self) -> FloatArray:
         """(N, 13, 3) m centres of the hand's links, tips and palm in the bottle's frame, divided by its scale."""
@@ -147,15 +151,9 @@ class BottlePickPlace(ObjectTask):
 
     @property
     def fingertip_gap(self) -> FloatArray:
-        """(N, 4) m distance of each fingertip's surface from the bottle, 0 where it touches."""
+        """(N, 4) m distance of each fingertip's surface from the bottle, negative in contact."""
         assert self.hand_clearance is not None
-        return np.maximum(self._bottle_gap[:, len(_HAND_LINKS) : -1], 0.0)
-
-    @property
-    def released(self) -> BoolArray:
-        """(N,) whether the bottle stands near its target and no part of the hand is close to it."""
-        candidates = self.standing & self.near
-        return candidates & (self.hand_clearance >= self.settings.release_clearance_m) if candidates.any() else candidates
+        return self._bottle_gap[:, len(_HAND_LINKS) : -1]
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
@@ -178,19 +176,20 @@ class BottlePickPlace(ObjectTask):
         release: the distance (falling over 8 cm), where the bottle stands still near the target and the hand has let go.
         success: 1 while the task's success holds.
         """
-        settings = self.settings
-        arrived = self.target_distance <= settings.success_distance_m
-        upright = tolerance(self.bottle_axis_world[:, 2], (np.cos(0.1), 1.0), margin=0.5)
-        near = tolerance(self.target_distance, (0.0, 0.02), margin=0.08)
-        reach = np.maximum(means(tolerance(self.fingertip_gap, (0.0, 0.005), margin=0.15)), arrived)
-        lift = np.maximum(tolerance(self.base_height, (0.04, np.inf), margin=0.04), arrived)
-        carry = lift * tolerance(self.target_distance, (0.0, 0.02), margin=0.35)
-        place = near * tolerance(self.base_height, (-0.01, 0.01), margin=0.05)
+        arrived = self.target_distance <= self.settings.success_distance_m
+        measures = np.empty((self.num_envs, 9))
+        measures[:, :4] = self.fingertip_gap
+        measures[:, 4] = self.bottle_axis_world[:, 2]
+        measures[:, 5:7] = self.base_height[:, None]
+        measures[:, 7:] = self.target_distance[:, None]
+        shaped = _SHAPES(measures)
+        upright, near = shaped[:, 4], shaped[:, 7]
+        lift = np.maximum(shaped[:, 5], arrived) * upright
         return {
-            "reach": reach * upright,
-            "lift": lift * upright,
-            "carry": carry * upright,
-            "place": place * upright,
+            "reach": np.maximum(means(shaped[:, :4]), arrived) * upright,
+            "lift": lift,
+            "carry": lift * shaped[:, 8],
+            "place": near * shaped[:, 6] * upright,
             "release": near * self.released,
             "success": self.success(),
         }
@@ -215,3 +214,13 @@ class BottlePickPlace(ObjectTask):
 
 #: The release is looked at within this distance of the target; beyond it the reward for it has vanished.
 _NEAR_M = 0.2
+
+# Gaps of four fingertips m, cosine of the tilt, height of the base m (twice), distance to the target m (twice).
+_SHAPES = Tolerances(
+    *[(-np.inf, 0.005, 0.15)] * 4,
+    (float(np.cos(0.1)), np.inf, 0.5),
+    (0.04, np.inf, 0.04),
+    (-0.01, 0.01, 0.05),
+    (-np.inf, 0.02, 0.08),
+    (-np.inf, 0.02, 0.35),
+)
