@@ -53,14 +53,14 @@ def test_touching_hand_is_not_released() -> None:
     palm = env.task.palm_pos_world[0]
     height = env.task.shape.height_m / 2
     env.task.memory["target"][0] = palm[:2]
-    adr = env.task.bottle_qposadr
+    adr = env.task.object_qposadr
     env.data.qpos[adr : adr + 3] = (palm[0], palm[1], height)
     env.simulation.forward(np.zeros(1, dtype=np.int64))
-    env.task.update(count=True)
+    env.task.update()
     far = env.task.hand_clearance[0]
     env.data.qpos[adr : adr + 3] = palm
     env.simulation.forward(np.zeros(1, dtype=np.int64))
-    env.task.update(count=True)
+    env.task.update()
     assert env.task.hand_clearance[0] < 0 < far
     assert not env.task.released[0]
 
@@ -68,7 +68,7 @@ def test_touching_hand_is_not_released() -> None:
 def test_lying_bottle_fails_and_terminates() -> None:
     env = bottle_env().unwrapped
     env.reset(seed=0)
-    adr = env.task.bottle_qposadr
+    adr = env.task.object_qposadr
     env.data.qpos[adr : adr + 7] = (0.5, 0.2, 0.04, np.sqrt(0.5), np.sqrt(0.5), 0, 0)
     terminated = [env.step(HOLD)[2] for _ in range(5)]
     assert terminated[-1]
@@ -109,20 +109,19 @@ def test_starts_and_targets_fill_their_boxes() -> None:
 
 
 def test_grasp_lift_changes_objects_and_their_physics() -> None:
-    from robots.objects import PRIMITIVE_OBJECTS
+    from robots.everyday import EVERYDAY_OBJECTS
 
     env = make("DexVid-GraspLift-v0").unwrapped
     seen = set()
-    for seed in range(40):
+    for seed in range(60):
         env.reset(seed=seed)
-        index = int(env.task.memory["object"][0])
-        name = env.task.settings.objects[index]
+        (name,) = env.task.objects_in(env.task.memory["variant"])
         seen.add(name)
-        chosen = PRIMITIVE_OBJECTS[name]
+        chosen = EVERYDAY_OBJECTS[name]
         assert env.model.body("object").mass[0] == pytest.approx(chosen.mass_kg)
         settle(env, 4)
         height = env.task.object_pos_world[0, 2]
-        assert height == pytest.approx(chosen.size_m[2] / 2, abs=3e-3), name
+        assert height == pytest.approx(chosen.extents_m[2] / 2, abs=3e-3), name
     assert seen == set(env.task.settings.objects)
 
 

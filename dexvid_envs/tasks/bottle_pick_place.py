@@ -14,7 +14,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means
+from dexvid_envs.rows import clipped, lengths, means
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -112,7 +112,6 @@ class BottlePickPlace(ObjectTask):
         """See `Task`."""
         super().refresh()
         settings, simulation = self.settings, self.simulation
-        self.scale = self.memory["object_size"][:, 2] / self.shape.height_m  # (N,) of the episode's bottle
         self.bottle_axis_world = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)[:, :, 2]  # (N, 3)
         offset = self.memory["target"] - self.object_pos_world[:, :2]
         self.target_distance = lengths(offset)  # (N,) m
@@ -131,29 +130,31 @@ class BottlePickPlace(ObjectTask):
         self.released = released  # (N,) the bottle stands near its target and no part of the hand is close to it
 
     def hand_in_bottle(self) -> FloatArray:
-        """(N, 13, 3) m centres of the hand's links, tips and palm in the bottle's frame, divided by its scale."""
+        """(N, 13, 3) m centres of the hand's links, tips and palm in the bottle's frame."""
         simulation = self.simulation
         hand = np.concatenate(
             [simulation.xpos.take(self._hand_body_ids, axis=1), self.fingertip_pos_world, self.palm_pos_world[:, None]], axis=1
         )
         hand -= self.object_pos_world[:, None]
         rotation = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)
-        return hand @ rotation / self.scale[:, None, None]  # one small product per row
+        return hand @ rotation  # one small product per row
 
     @property
     def hand_clearance(self) -> FloatArray:
         """(N,) m distance of the hand's nearest part from the bottle; computed when it is first asked for in a step."""
         if self._hand_clearance is None:
-            distance = bottle_distance(self.shape, self.hand_in_bottle()) * self.scale[:, None]
-            self._bottle_gap = distance - self._hand_radii_m
-            self._hand_clearance = self._bottle_gap.min(axis=-1)
+            scale = self.memory["object_size"][:, None, 2] / self.shape.height_m
+            distance = bottle_distance(self.shape, self.hand_in_bottle() / scale[..., None]) * scale
+            self._hand_clearance = np.minimum.reduce(distance - self._hand_radii_m, axis=-1)
         return self._hand_clearance
 
-    @property
     def fingertip_gap(self) -> FloatArray:
-        """(N, 4) m distance of each fingertip's surface from the bottle, negative in contact."""
-        assert self.hand_clearance is not None
-        return self._bottle_gap[:, len(_HAND_LINKS) : -1]
+        """(N, 4) m distance of the fingertips' surfaces from the bottle, taken as a round bar of its height."""
+        half, shape = self.memory["object_size"][:, None, 2] / 2, self.shape
+        axis = self.bottle_axis_world[:, None]
+        way = self.fingertip_pos_world - self.object_pos_world[:, None]
+        way -= clipped(np.add.reduce(way * axis, axis=-1), -half, half)[..., None] * axis
+        return lengths(way) - ((shape.half_width_m + shape.half_depth_m) / 2 + FINGERTIP_RADIUS_M)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
@@ -169,7 +170,8 @@ class BottlePickPlace(ObjectTask):
         """Stages that only add up, so that no stage is worth leaving: reach, lift, carry, place, release, success.
 
         All but release and success are multiplied by how upright the bottle is (1 within 0.1 rad, falling over 0.5 of cosine).
-        reach: the fingertips' gaps to the bottle (1 within 5 mm, falling over 15 cm), or 1 within `success_distance_m`.
+        reach: the fingertips' gaps to the bottle, taken as a round bar (1 within 5 mm, falling over 15 cm), or 1 within
+            `success_distance_m`.
         lift: the base 4 cm above the table (falling over 4 cm), or 1 within `success_distance_m`.
         carry: lift x the distance to the target (1 within 2 cm, falling over 35 cm).
         place: the distance (falling over 8 cm) x the base within 1 cm of the table (falling over 5 cm).
@@ -178,7 +180,7 @@ class BottlePickPlace(ObjectTask):
         """
         arrived = self.target_distance <= self.settings.success_distance_m
         measures = np.empty((self.num_envs, 9))
-        measures[:, :4] = self.fingertip_gap
+        measures[:, :4] = self.fingertip_gap()
         measures[:, 4] = self.bottle_axis_world[:, 2]
         measures[:, 5:7] = self.base_height[:, None]
         measures[:, 7:] = self.target_distance[:, None]

@@ -23,6 +23,7 @@ from robots.scene import ScenicCamera, TableTop
 
 _GRAVITY_M_PER_S2 = 9.81
 _CONTROL_STEP_S = 0.05
+_UNKNOWN = -1.0  # NaN would make two equal infos unequal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +90,9 @@ class LiftThrow(ObjectTask):
             "bucket": np.zeros((count, 3)),
             "step": np.zeros(count, dtype=np.int64),
             "lifted": np.zeros(count, dtype=bool),
-            "release_time_s": np.full(count, np.nan),
+            "release_time_s": np.full(count, _UNKNOWN),
             "above_rim": np.zeros(count, dtype=bool),
-            "landing_error_m": np.full(count, np.nan),
+            "landing_error_m": np.full(count, _UNKNOWN),
             "previous_position": np.zeros((count, 3)),
         }
 
@@ -105,7 +106,7 @@ class LiftThrow(ObjectTask):
         memory["bucket"][row, 2] = self.simulation.mocap_pos[row, self._bucket_mocap, 2]
         self.simulation.mocap_pos[row, self._bucket_mocap] = memory["bucket"][row]
         memory["step"][row], memory["lifted"][row], memory["above_rim"][row] = 0, False, False
-        memory["release_time_s"][row] = memory["landing_error_m"][row] = np.nan
+        memory["release_time_s"][row] = memory["landing_error_m"][row] = _UNKNOWN
         adr = self.object_qposadr
         memory["previous_position"][row] = self.simulation.qpos[row, adr : adr + 3]
 
@@ -128,12 +129,12 @@ class LiftThrow(ObjectTask):
             moving[rows] = True
         memory["step"] = memory["step"] + moving
         position, before, bucket = self.object_pos_world, memory["previous_position"], memory["bucket"]
-        released_before = ~np.isnan(memory["release_time_s"])
+        released_before = memory["release_time_s"] >= 0
         releases = moving & ~released_before & memory["lifted"] & self.clear & self.raised
         memory["release_time_s"] = np.where(releases, memory["step"] * _CONTROL_STEP_S, memory["release_time_s"])
         memory["lifted"] = memory["lifted"] | (moving & self.raised)
         rim = bucket[:, 2] + self.bucket.height_m
-        falling = moving & released_before & np.isnan(memory["landing_error_m"])
+        falling = moving & released_before & (memory["landing_error_m"] < 0)
         through_rim = falling & memory["above_rim"] & (position[:, 2] <= rim)
         on_table = falling & (self.height < 0.01) & ~self.inside
         lands = through_rim | on_table
@@ -196,7 +197,7 @@ class LiftThrow(ObjectTask):
         return (out_of_reach & (self.height < 0.02) & ~self.inside) | (z < -0.05) | (x > 2.0) | (np.abs(y) > 1.2)
 
     def metrics(self) -> dict[str, NDArray[Any]]:
-        """Time of the release (s into the episode) and landing error (m from the bucket's axis), NaN before they are known."""
+        """Time of the release (s into the episode) and landing error (m from the bucket's axis), -1 before they are known."""
         return {
             "release_time_s": self.memory["release_time_s"],
             "landing_error_m": self.memory["landing_error_m"],
