@@ -69,9 +69,9 @@ def bleach_cleanser() -> EverydayObject:
     body_levels = [(-0.125, 0.88), (-0.122, 0.97), (-0.118, 1.0), (0.045, 1.0)]
     shoulder = [(0.045, 1.0), (0.060, 0.93), (0.074, 0.76), (0.084, 0.55), (0.090, 0.44)]
     cap = [(0.0185, 0.088), (0.0195, 0.089), (0.0195, 0.119), (0.0185, 0.123), (0.0150, 0.125)]
-    surface = [_section(y, half_x, half_z, scale) for y, scale in body_levels + shoulder[1:]]
-    label = [_section(y, half_x + 0.0, half_z, scale) for y, scale in ((-0.098, 1.0), (0.030, 1.0))]
-    stripe = [_section(y, half_x, half_z, 1.001) for y in (-0.035, -0.015)]
+    surface = [_section(y, half_x - 0.0008, half_z - 0.0008, scale) for y, scale in body_levels + shoulder[1:]]
+    label = [_section(y, half_x - 0.0004, half_z - 0.0004, 1.0) for y in (-0.098, 0.030)]
+    stripe = [_section(y, half_x, half_z, 1.0) for y in (-0.040, -0.022)]
     visuals = [
         Visual("surface", joined(loft(surface)), Finish("bleach_cleanser_plastic", (0.94, 0.94, 0.93, 1.0), 0.5, 0.5)),
         Visual("label", joined(loft(label)), Finish("bleach_cleanser_label", (0.10, 0.30, 0.66, 1.0), 0.3, 0.4)),

@@ -13,6 +13,7 @@ from robots.everyday_visuals import (
     can_shell,
     carton,
     face_print,
+    facts_print,
     oval,
     panel,
     sleeve,
@@ -25,13 +26,14 @@ from robots.shapes import Finish, FloatArray, Vector3, joined, rounded_box
 Rgb = tuple[float, float, float]
 _STEEL: Rgb = (0.78, 0.79, 0.80)
 _WHITE: Rgb = (0.95, 0.94, 0.91)
+_THREE_WAYS_RAD = (0.0, 2 * math.pi / 3, 4 * math.pi / 3)  # what is printed on a can is seen from everywhere
 
 
 def tomato_soup_can() -> EverydayObject:
     """Red over white with a golden seal."""
     radius, height = 0.033, 0.101
     paper, middle = radius - 1.5 * PRINT_M, 0.52 * height
-    seals = [wrapped_disc(radius, 0.0120, 0.0120, middle, angle) for angle in (0.0, math.pi)]
+    seals = [wrapped_disc(radius, 0.0120, 0.0120, middle, angle) for angle in _THREE_WAYS_RAD]
     layers = [
         ("paper", sleeve(paper, 0.0045, height - 0.0045), _WHITE),
         ("red", sleeve(paper + 0.5 * PRINT_M, middle, height - 0.0045), (0.76, 0.07, 0.08)),
@@ -44,7 +46,7 @@ def tuna_can() -> EverydayObject:
     """A flat can, blue with a yellow line and white ovals."""
     radius, height = 0.0425, 0.033
     paper = radius - 1.5 * PRINT_M
-    ovals = [wrapped_disc(radius, 0.018, 0.0055, 0.0195, 2.1 * index) for index in range(3)]
+    ovals = [wrapped_disc(radius, 0.018, 0.0055, 0.0195, angle) for angle in _THREE_WAYS_RAD]
     layers = [
         ("paper", sleeve(paper, 0.0045, height - 0.0045), (0.08, 0.34, 0.66)),
         ("line", sleeve(paper + 0.5 * PRINT_M, 0.0070, 0.0110), (0.97, 0.80, 0.16)),
@@ -57,8 +59,8 @@ def master_chef_can() -> EverydayObject:
     """A coffee can, blue with a pale plastic lid."""
     radius, height = 0.051, 0.139
     paper = radius - 1.5 * PRINT_M
-    shields = [wrapped_disc(paper + 0.8 * PRINT_M, 0.030, 0.032, 0.48 * height, angle) for angle in (0.0, math.pi)]
-    cups = [wrapped_disc(radius, 0.019, 0.012, 0.46 * height, angle) for angle in (0.0, math.pi)]
+    shields = [wrapped_disc(paper + 0.8 * PRINT_M, 0.030, 0.032, 0.48 * height, angle) for angle in _THREE_WAYS_RAD]
+    cups = [wrapped_disc(radius, 0.019, 0.012, 0.46 * height, angle) for angle in _THREE_WAYS_RAD]
     layers = [
         ("paper", sleeve(paper, 0.0045, height - 0.010), (0.06, 0.18, 0.50)),
         ("shield", smooth(shields), _WHITE),
@@ -180,8 +182,12 @@ def _carton(
     name: str, mass_kg: float, size_m: Vector3, rgb: Rgb, prints: list[tuple[str, FloatArray, tuple[float, float], Rgb]]
 ) -> EverydayObject:
     """A cardboard box with prints (name, outline, centre y and z, colour) on both wide faces, each printed over the last."""
-    body = carton((size_m[0] - 2 * len(prints) * PRINT_M, size_m[1], size_m[2]), 0.0015, 0.0, size_m[2])
-    layers = [("card", body, rgb)]
+    body = carton((size_m[0] - 2 * len(prints) * PRINT_M, size_m[1] - 4 * PRINT_M, size_m[2]), 0.0015, 0.0, size_m[2])
+    layers = [
+        ("card", body, rgb),
+        ("facts", facts_print(size_m), _WHITE),
+        ("text", facts_print(size_m, lines=True), (0.13, 0.12, 0.12)),
+    ]
     for index, (layer, outline, centre, colour) in enumerate(prints):
         face = size_m[0] / 2 - (len(prints) - 1 - index) * PRINT_M
         layers.append((layer, face_print(outline, centre, face), colour))

@@ -55,7 +55,7 @@ def banana() -> EverydayObject:
         Visual("tips", joined(*tips), _finish("banana_tips", (0.30, 0.22, 0.11))),
         Visual("flecks", merged(flecks), _finish("banana_flecks", (0.60, 0.42, 0.13))),
     ]
-    points = np.concatenate(rings)
+    points = np.concatenate([*rings, *(curve.ring(s) for s in np.linspace(-1.0, 1.0, 41))])
     low, high = points.min(axis=0), points.max(axis=0)
     extents = (float(high[0] - low[0]), 2 * half_length, 2 * half_thick)
     return resting("banana", 0.066, extents, parts, visuals, (float(low[0] + high[0]) / 2, 0.0, half_thick))
@@ -100,7 +100,8 @@ class _Bend:
     """The banana's outline: rings around an arc in the plane z = half its thickness, with the hollow side at +x."""
 
     _SIDES = 12
-    _HALF_ANGLE_RAD = 0.80
+    _HALF_ANGLE_RAD = 0.95
+    _SAG_M = 0.0025  # so far the thinning fruit follows the table: it lies on its whole belly
     _END_FRACTIONS = (0.24, 0.20)
 
     def __init__(self, half_length_m: float, half_thick_m: float) -> None:
@@ -115,9 +116,10 @@ class _Bend:
         taper = np.clip((np.abs(s) - 0.25) / 0.75, 0.0, 1.0)
         fraction = 1.0 - (1.0 - end) * (0.45 * taper**2 + 0.55 * taper**5)
         radius = self.half_thick_m * fraction / math.cos(math.pi / self._SIDES) + lift_m
+        sag = np.minimum(self.half_thick_m * (1.0 - fraction), self._SAG_M)
         out = self.bend_radius_m + radius * np.cos(turn_rad)
         x = self.bend_radius_m - out * np.cos(angle)
-        return np.stack([x, out * np.sin(angle), self.half_thick_m + radius * np.sin(turn_rad)], axis=-1)
+        return np.stack([x, out * np.sin(angle), self.half_thick_m - sag + radius * np.sin(turn_rad)], axis=-1)
 
     def ring(self, s: float, lift_m: float = 0.0) -> FloatArray:
         """(12, 3) m; flat below, so that the fruit does not rock."""

@@ -15,6 +15,7 @@ from robots.shapes import Finish, FloatArray, Y, joined, revolve
 
 Profile = list[tuple[float, float]]  # (radius m, height m) of a surface of revolution
 _ARC_POINTS = 5
+_LINER_SIDES = 36
 
 
 def mug() -> EverydayObject:
@@ -70,7 +71,7 @@ def pitcher_base() -> EverydayObject:
 def bowl() -> EverydayObject:
     """A red bowl, white inside. Diameter and height are published; the curve is our estimate."""
     radius, height, foot, wall = 0.0795, 0.053, 0.035, 0.003
-    curve = np.linspace(0.0, math.pi / 2, 12)
+    curve = np.linspace(0.0, math.pi / 2, 10)
     outside = [(foot - 0.002, 0.0), (foot, 0.0006), (foot, 0.004)]
     outside += [(foot + (radius - foot) * math.sin(t), 0.004 + (height - 0.0045) * (1 - math.cos(t))) for t in curve[1:]]
     inside = [(radius - wall, height - 0.0005)]
@@ -78,7 +79,7 @@ def bowl() -> EverydayObject:
     rim = [(radius - 0.0008, height), (radius - wall + 0.0008, height)]
     red, white = Finish("bowl_red", (0.72, 0.09, 0.10, 1.0), 0.6, 0.7), Finish("bowl_white", (0.94, 0.93, 0.90, 1.0), 0.5, 0.6)
     visuals = [
-        Visual("body", joined(revolve(outside + rim + inside, 40)), red),
+        Visual("body", joined(revolve(outside + rim + inside, 36)), red),
         Visual("inside", _liner(inside), white),
     ]
     levels = [outside[index] for index in (3, 6, 9, -1)]
@@ -125,8 +126,10 @@ class _Handle:
 
     def parts(self) -> list[Part]:
         """Three capsules."""
-        path = self.path(101)[[0, 30, 70, 100]]
-        return [Part.capsule(vector3(a), vector3(b), self.half_thickness_m) for a, b in itertools.pairwise(path)]
+        path = self.path(101)[[0, 28, 72, 100]]
+        path[1:3, 0] += 0.1 * (path[1:3, 0] - path[0, 0])  # corners a little outside the bow, so that the sides are on it
+        radius = (self.half_width_m + self.half_thickness_m) / 2
+        return [Part.capsule(vector3(a), vector3(b), radius) for a, b in itertools.pairwise(path)]
 
 
 def _with_handle(
@@ -140,16 +143,16 @@ def _with_handle(
 def _liner(inside: Profile) -> trimesh.Trimesh:
     """The inner surface of a vessel in another colour, a hair nearer to the axis, open at the rim."""
     radius, height = np.array(inside).T
-    turn = np.arange(49) * 2 * math.pi / 48
+    turn = np.linspace(0.0, 2 * math.pi, _LINER_SIDES + 1)
     rows = np.stack([_around(r - 0.0003, z + 0.0003, turn) for r, z in zip(radius, height, strict=True)])
     centre = np.array([[0.0, 0.0, height[-1] + 0.0003]])
     faces = []
     for row in range(len(rows) - 1):
-        for side in range(48):
-            a, b = 49 * row + side, 49 * row + side + 1
-            faces += [(a, b, b + 49), (a, b + 49, a + 49)]
-    last, middle = 49 * (len(rows) - 1), rows.shape[0] * 49
-    faces += [(last + side, last + side + 1, middle) for side in range(48)]
+        for side in range(_LINER_SIDES):
+            a, b = len(turn) * row + side, len(turn) * row + side + 1
+            faces += [(a, b, b + len(turn)), (a, b + len(turn), a + len(turn))]
+    last, middle = len(turn) * (len(rows) - 1), len(turn) * len(rows)
+    faces += [(last + side, last + side + 1, middle) for side in range(_LINER_SIDES)]
     mesh = trimesh.Trimesh(np.concatenate([rows.reshape(-1, 3), centre]), faces, process=False)
     return joined(mesh)
 

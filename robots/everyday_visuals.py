@@ -13,10 +13,13 @@ from robots.shapes import FloatArray, Vector3, Y, circle, joined, loft, merged, 
 
 #: A printed layer stands out this far from what it is printed on, enough for the depth buffer from across the table.
 PRINT_M = 0.0004
-_RING_FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+_TEXT_LINES = 6
+_OVAL_SIDES = 24
+_QUARTER_TURN = trimesh.transformations.rotation_matrix(math.pi / 2, (0.0, 0.0, 1.0))  # what faced x faces y
+_RING_FRACTIONS = (0.34, 0.67, 1.0)
 
 
-def can_shell(radius_m: float, height_m: float, lid_depth_m: float = 0.003, sides: int = 40) -> trimesh.Trimesh:
+def can_shell(radius_m: float, height_m: float, lid_depth_m: float = 0.003, sides: int = 36) -> trimesh.Trimesh:
     """The metal of a can that stands on z = 0: seamed rims, a wall set back between them and a sunken lid with a ridge."""
     r, h, wall = radius_m, height_m, radius_m - 2.5 * PRINT_M
     profile = [(r - 0.0030, 0.0), (r - 0.0006, 0.0), (r, 0.0008), (r, 0.0026), (wall, 0.0036)]
@@ -37,10 +40,10 @@ def can_lid(radius_m: float, bottom_m: float, top_m: float) -> trimesh.Trimesh:
     r, skirt = radius_m, top_m - bottom_m
     profile = [(r - 0.001, bottom_m), (r, bottom_m + 0.001), (r, top_m - 0.0020), (r - 0.0015, top_m), (r - 0.0050, top_m)]
     profile += [(r - 0.0065, top_m - 0.2 * skirt), (0.30 * r, top_m - 0.2 * skirt)]
-    return joined(revolve(profile, 40))
+    return joined(revolve(profile, 36))
 
 
-def sleeve(radius_m: float, bottom_m: float, top_m: float, sides: int = 40) -> trimesh.Trimesh:
+def sleeve(radius_m: float, bottom_m: float, top_m: float, sides: int = 36) -> trimesh.Trimesh:
     """A paper band around the z axis, with a soft upper and lower edge."""
     edge = 0.5 * PRINT_M
     return joined(
@@ -55,15 +58,15 @@ def wrapped_disc(
     radius_m: float, half_width_m: float, half_height_m: float, height_m: float, angle_rad: float
 ) -> trimesh.Trimesh:
     """An oval print on a cylinder around z, facing `angle_rad`, with its middle at `height_m`."""
-    rings = np.array(_RING_FRACTIONS)[:, None, None] * circle(28) * (half_width_m / radius_m, half_height_m)
+    rings = np.array(_RING_FRACTIONS)[:, None, None] * circle(_OVAL_SIDES) * (half_width_m / radius_m, half_height_m)
     flat = np.concatenate([[[0.0, 0.0]], rings.reshape(-1, 2)])
     turn = angle_rad + flat[:, 0]
     vertices = np.stack([radius_m * np.cos(turn), radius_m * np.sin(turn), height_m + flat[:, 1]], axis=-1)
-    faces = [(0, 1 + side, 1 + (side + 1) % 28) for side in range(28)]
+    faces = [(0, 1 + side, 1 + (side + 1) % _OVAL_SIDES) for side in range(_OVAL_SIDES)]
     for ring in range(len(_RING_FRACTIONS) - 1):
-        for side in range(28):
-            a, b = 1 + 28 * ring + side, 1 + 28 * ring + (side + 1) % 28
-            faces += [(a, a + 28, b + 28), (a, b + 28, b)]
+        for side in range(_OVAL_SIDES):
+            a, b = 1 + _OVAL_SIDES * ring + side, 1 + _OVAL_SIDES * ring + (side + 1) % _OVAL_SIDES
+            faces += [(a, a + _OVAL_SIDES, b + _OVAL_SIDES), (a, b + _OVAL_SIDES, b)]
     return trimesh.Trimesh(vertices, faces, process=False)
 
 
@@ -87,6 +90,20 @@ def face_print(
             sheet.vertices = np.asarray(sheet.vertices) * (-1.0, -1.0, 1.0)
         sheets.append(sheet)
     return joined(*sheets)
+
+
+def facts_print(size_m: Vector3, *, lines: bool = False) -> trimesh.Trimesh:
+    """A panel on both narrow faces y = -/+ of a box that stands on z = 0, or the lines of text upon it."""
+    half_x, half_y, half_z = 0.36 * size_m[0], size_m[1] / 2, min(0.30 * size_m[2], 1.1 * size_m[0])
+    middle = 0.55 * size_m[2]
+    if not lines:
+        return face_print(panel(half_x, half_z, 0.001), (0.0, middle), half_y - PRINT_M).apply_transform(_QUARTER_TURN)
+    rows = []
+    for index, z in enumerate(np.linspace(0.80, -0.80, _TEXT_LINES)):
+        length = half_x * (0.80 - 0.25 * (index % 3 == 2))
+        row = panel(length, 0.045 * half_z, 0.0002)
+        rows.append(face_print(row, (length - 0.80 * half_x, middle + z * half_z), half_y, 0.5 * PRINT_M))
+    return merged(rows).apply_transform(_QUARTER_TURN)
 
 
 def oval(half_y_m: float, half_z_m: float, sides: int = 28) -> FloatArray:

@@ -16,12 +16,12 @@ from robots.collision import OBJECT_CONTACT, ContactClass, make_visual
 from robots.everyday_parts import EverydayObject
 from robots.objects import OBJECT_FRICTION
 
-#: What an object needs of the engine. A body's bounding-volume tree has a leaf per geom that can touch, so its form differs
-#: between objects, and neither `mj_setConst` nor a batch can rewrite it: the midphase would look for contacts where another
-#: object's parts were. Without it every pair of geoms of two near bodies is tested by bounding sphere, which is as fast here.
+#: The midphase's trees keep the form of the object that the model was compiled with, and the order of contacts follows it.
+#: Without the midphase, which saves no time here, a switched object moves bit for bit like one that was compiled.
 SWITCHING_DISABLEFLAGS = int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
 
-#: The model fields that say which object it is; `mj_setConst` derives the others that differ, such as `body_invweight0`.
+#: The model fields that say which object it is. After writing them, `mj_setConst` (`Batch.set_const`) has to derive the others
+#: that differ, such as `body_invweight0` and the bounding volumes.
 OBJECT_FIELDS: tuple[str, ...] = (
     "geom_type",
     "geom_dataid",
@@ -30,7 +30,6 @@ OBJECT_FIELDS: tuple[str, ...] = (
     "geom_quat",
     "geom_rbound",
     "geom_aabb",
-    "geom_sameframe",
     "geom_contype",
     "geom_conaffinity",
     "geom_matid",
@@ -39,8 +38,10 @@ OBJECT_FIELDS: tuple[str, ...] = (
     "body_inertia",
     "body_ipos",
     "body_iquat",
-    "body_sameframe",
 )
+
+#: To be written once more after `Batch.set_const`, which puts the compiled model's bounding radius into meshes.
+FIELDS_AFTER_SET_CONST: tuple[str, ...] = ("geom_rbound",)
 
 _GEOM_TYPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -49,8 +50,12 @@ _GEOM_TYPES = {
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
     "mesh": mujoco.mjtGeom.mjGEOM_MESH,
 }
+#: The same for all objects, because constants of the model are computed at the default pose.
+_DEFAULT_HEIGHT_M = 0.15
 _SPARE_SIZE = (1e-4, 0.0, 0.0)
 _INVISIBLE = (0.0, 0.0, 0.0, 0.0)
+#: Bits that nothing answers to. They must not be zero: `mj_setConst` accepts as touching only geoms that were compiled so.
+_SPARE_CONTACT = ContactClass(1 << 30, 0)
 
 
 def add_switchable_object(
@@ -80,7 +85,7 @@ def add_switchable_object(
     spec.option.disableflags |= SWITCHING_DISABLEFLAGS
     for index, each in enumerate(objects):
         _add_assets(spec, name, index, each)
-    return _add_body(spec, name, initial, objects, contact, in_scene=True)
+    return _add_body(spec, name, initial, objects, contact)
 
 
 class ObjectTable:
@@ -97,21 +102,17 @@ class ObjectTable:
         """Args: `model` is the compiled scene; `name` and `objects` are those given to `add_switchable_object`.
 
         Raises:
-            ValueError: the scene was made for other objects, or its midphase is enabled.
+            ValueError: the scene was made for other objects.
         """
-        if not model.opt.disableflags & SWITCHING_DISABLEFLAGS:
-            raise ValueError(
-                f"the scene of {name!r} has the engine's midphase enabled, which misses contacts of a switched object: "
-                "set robots.object_switch.SWITCHING_DISABLEFLAGS in its option.disableflags"
-            )
         self.objects = tuple(objects)
         self.body_id = model.body(name).id
+        slots = tuple(int(model.body_geomnum[model.body(body).id]) for body in (name, f"{name}_looks"))
+        if slots != _slots(objects):
+            raise ValueError(f"the scene's {name!r} was made for other objects than the {len(objects)} given")
         first = model.geom(f"{name}_part_0")
         contact = ContactClass(int(first.contype[0]), int(first.conaffinity[0]))
         alone = [_compiled_alone(name, index, self.objects, contact) for index in range(len(self.objects))]
         geom_ids = [model.geom(alone[0].geom(index).name).id for index in range(alone[0].ngeom)]
-        if len(geom_ids) != model.body_geomnum[self.body_id] + model.body_geomnum[model.body(f"{name}_looks").id]:
-            raise ValueError(f"the scene's {name!r} was made for other objects than the {len(objects)} given")
         self.rows: dict[str, NDArray[np.int64]] = {}
         self.values: dict[str, NDArray[Any]] = {}
         for field in OBJECT_FIELDS:
@@ -143,6 +144,11 @@ class ObjectTable:
         return fields
 
 
+def _slots(objects: Sequence[EverydayObject]) -> tuple[int, int]:
+    """How many collision and visual geoms a body needs that can be any of `objects`."""
+    return max(len(each.parts) for each in objects), max(len(each.visuals) for each in objects)
+
+
 def _add_assets(spec: mujoco.MjSpec, name: str, index: int, each: EverydayObject) -> None:
     """Adds meshes and materials of one object."""
     for slot, part in enumerate(each.parts):
@@ -161,15 +167,16 @@ def _add_assets(spec: mujoco.MjSpec, name: str, index: int, each: EverydayObject
 
 
 def _add_body(
-    spec: mujoco.MjSpec, name: str, index: int, objects: Sequence[EverydayObject], contact: ContactClass, *, in_scene: bool
+    spec: mujoco.MjSpec, name: str, index: int, objects: Sequence[EverydayObject], contact: ContactClass
 ) -> mujoco.MjsBody:
     """Adds the body in the shape of `objects[index]`, with slots for all of them."""
     chosen = objects[index]
-    body = spec.worldbody.add_body(name=name, pos=(0, 0, max(each.resting_height_m for each in objects)))
+    body = spec.worldbody.add_body(name=name, pos=(0, 0, _DEFAULT_HEIGHT_M))
     body.add_freejoint(name=f"{name}_joint")
     looks = body.add_body(name=f"{name}_looks")
     masses = chosen.part_masses_kg()
-    for slot in range(max(len(each.parts) for each in objects)):
+    num_parts, num_visuals = _slots(objects)
+    for slot in range(num_parts):
         geom = body.add_geom(name=f"{name}_part_{slot}", friction=OBJECT_FRICTION, condim=4)
         contact.apply(geom)
         if slot < len(chosen.parts):
@@ -180,9 +187,8 @@ def _add_body(
                 geom.meshname = _part_mesh(name, index, slot)
         else:
             _make_spare(geom)
-            if in_scene:
-                contact.apply(geom)  # the engine never lets a geom collide that was compiled not to
-    for slot in range(max(len(each.visuals) for each in objects)):
+            _SPARE_CONTACT.apply(geom)
+    for slot in range(num_visuals):
         geom = looks.add_geom(name=f"{name}_visual_{slot}")
         make_visual(geom)
         if slot < len(chosen.visuals):
@@ -197,7 +203,6 @@ def _add_body(
 def _make_spare(geom: mujoco.MjsGeom) -> None:
     """A geom that no present part needs: it touches nothing, weighs nothing and is not seen."""
     geom.type, geom.size, geom.rgba = mujoco.mjtGeom.mjGEOM_SPHERE, _SPARE_SIZE, _INVISIBLE
-    geom.contype = geom.conaffinity = 0
     geom.mass = 0.0
 
 
@@ -205,7 +210,7 @@ def _compiled_alone(name: str, index: int, objects: Sequence[EverydayObject], co
     """The body in the shape of one object, with the same slots as in the scene and nothing else."""
     spec = mujoco.MjSpec()
     _add_assets(spec, name, index, objects[index])
-    _add_body(spec, name, index, objects, contact, in_scene=False)
+    _add_body(spec, name, index, objects, contact)
     return spec.compile()
 
 

@@ -286,7 +286,7 @@ def test_hamer_meshes(tmp_path: Path) -> None:
             place = np.array([0.1, -0.05, 8.0 + 0.1 * t])
             seen = mesh * (MIRROR if side == "left" else 1.0) + place
             write_obj(folder / f"frame{t:04d}_{person}.obj", seen * [1, -1, -1])
-            true: FloatArray = seen - place + place * [1, 1, truth().K[0, 0] / FOCAL]
+            true = np.subtract(seen, place * [0, 0, 1 - truth().K[0, 0] / FOCAL])
             expected[side].append(mano.keypoints_of_mesh(true))
     (folder / "frame0000_all.jpg").write_bytes(b"")
     sides = {read_hamer(folder, IMAGE_SIZE, truth().K, side, tmp_path / "mano_right.npz").side for side in ("right", "left")}

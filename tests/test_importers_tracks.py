@@ -1,0 +1,561 @@
+"""Point trackers, masks and depth: files in exactly their layout, written from known points, give these points back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
+from test_importers_truth import IMAGE_SIZE, truth
+
+from demos.camera import transform
+from demos.importers.cotracker import read_cotracker
+from demos.importers.masks import read_masks
+from demos.importers.parts import (
+    CameraTrack,
+    DepthFrames,
+    PixelTracks,
+    PointSets,
+    lift_tracks,
+    object_track,
+    pick_in_mask,
+    pick_some,
+    to_first_camera,
+)
+from demos.importers.rgbd import read_rgbd
+from demos.importers.shape_of_motion import move_points, read_shape_of_motion, rotation_of_6d
+from demos.importers.spatialtracker import read_spatialtracker
+from demos.importers.spatialtracker_v2 import read_spatialtracker_v2, read_spatialtracker_v2_depth
+from demos.importers.tapir import read_disparity, read_tapir
+from demos.importers.tapvid3d import read_tapvid3d
+from demos.interaction import FloatArray, ObjectTrack
+from dexvid_envs.errors import DexVidError, InputFileError, OptionError
+
+T, P = 35, 128
+
+
+def a_camera() -> FloatArray:
+    """`T_camera_world` (4, 4) of some tracker's own world."""
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_euler("xyz", [0.4, -0.3, 0.9]).as_matrix()
+    pose[:3, 3] = [0.3, -0.1, 1.5]
+    return pose
+
+
+def assert_motion_is_true(track: ObjectTrack, atol: float = 1e-5) -> None:
+    """The points are the true ones, and the pose moves as the true one does."""
+    np.testing.assert_allclose(track.points_camera[track.visible], truth().points[track.visible], atol=atol)
+    first = int(np.argmax(track.visible.sum(axis=1)))
+    moved = track.pose_camera @ np.linalg.inv(track.pose_camera[first])
+    expected = truth().pose @ np.linalg.inv(truth().pose[first])
+    np.testing.assert_allclose(moved, expected, atol=50 * atol)
+    assert np.nanmax(track.residual_m) < 5 * atol + 1e-4
+
+
+# ---------------------------------------------------------------- Shape-of-Motion
+
+
+def six(rotation: FloatArray) -> FloatArray:
+    """First two columns of rotations (..., 3, 3) as (..., 6)."""
+    return np.concatenate([rotation[..., 0], rotation[..., 1]], axis=-1)
+
+
+def write_shape_of_motion(folder: Path, normalised: bool = True, **change: Any) -> None:
+    """The true bottle as a scene of two bases, of which each Gaussian follows one, seen by a moving camera."""
+    folder.mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    scale, T_norm_world = (2.5, a_camera()) if normalised else (1.0, np.eye(4))
+    camera = moving_camera()
+    world = transform(camera.T_world_camera, truth().points)  # (T, P, 3) m
+    points = transform(T_norm_world, world.reshape(-1, 3)).reshape(world.shape) / scale
+    T_first = object_track(points, np.ones((T, P), bool), np.zeros((T, P, 2)))  # rigid motion in the normalised world
+    poses = T_first.pose_camera
+    local = transform(np.linalg.inv(poses[0]), points[0])
+    T_cam_norm = np.linalg.inv(camera.T_world_camera) @ np.linalg.inv(T_norm_world)
+    T_cam_norm[:, :3, 3] /= scale
+    rng = np.random.default_rng(0)
+    faint = rng.normal(0, 3, (40, 3))
+    model = {
+        "fg.params.means": np.concatenate([local, faint]),
+        "fg.params.quats": np.tile([1.0, 0, 0, 0], (P + 40, 1)),
+        "fg.params.scales": np.full((P + 40, 3), -4.0),
+        "fg.params.colors": np.zeros((P + 40, 3)),
+        "fg.params.opacities": np.concatenate([np.full(P, 3.0), np.full(40, -3.0)]),
+        "fg.params.motion_coefs": np.tile([30.0, -30.0], (P + 40, 1)),
+        "motion_bases.params.rots": np.stack([six(poses[:, :3, :3]), rng.normal(size=(T, 6))]),
+        "motion_bases.params.transls": np.stack([poses[:, :3, 3], rng.normal(size=(T, 3))]),
+        "Ks": np.tile(truth().K, (T, 1, 1)),
+        "w2cs": T_cam_norm,
+        "bg.params.means": np.zeros((7, 3)),
+    }
+    model = {name: value for name, value in (model | change).items() if value is not None}
+    tensors = {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in model.items()}
+    state = {
+        "model": tensors,
+        "optimizers": {"fg.params.means": {"state": {}, "param_groups": []}},
+        "global_step": 5,
+        "epoch": 1,
+    }
+    torch.save(state, folder / "checkpoints" / "last.ckpt")
+    if normalised:
+        (folder / "cache").mkdir()
+        torch.save(
+            {"scale": scale, "transfm": torch.from_numpy(T_norm_world).float()}, folder / "cache" / "scene_norm_dict.pth"
+        )
+
+
+def moving_camera() -> CameraTrack:
+    """A camera that drifts by 3 cm and turns by 3 degrees."""
+    share = np.linspace(0, 1, T)
+    poses = np.tile(np.eye(4), (T, 1, 1))
+    poses[:, :3, :3] = Rotation.from_rotvec(np.radians(3) * share[:, None] * [0.0, 1.0, 0.0]).as_matrix()
+    poses[:, 0, 3] = 0.03 * share
+    return CameraTrack(np.tile(truth().K, (T, 1, 1)), np.linalg.inv(a_camera()) @ poses)
+
+
+def nearest(points: FloatArray, truth_points: FloatArray) -> float:
+    """How far the points (G, 3) are off the true ones at most."""
+    return float(np.linalg.norm(points[:, None] - truth_points[None], axis=-1).min(axis=1).max())
+
+
+def test_shape_of_motion(tmp_path: Path) -> None:
+    """Trap 4: the normalisation is undone, for the camera too; faint Gaussians are left out."""
+    write_shape_of_motion(tmp_path / "work")
+    read = read_shape_of_motion(tmp_path / "work", max_points=P)
+    assert read.metric
+    assert read.track.points_camera.shape == (T, P, 3)
+    assert_motion_is_true(read.track, atol=1e-4)
+    np.testing.assert_allclose(read.track.points_image, truth().pixels, atol=0.2)
+    np.testing.assert_allclose(read.camera.T_world_camera, moving_camera().T_world_camera, atol=1e-5)
+    assert read.camera.moves_m() == pytest.approx(0.03, abs=1e-4)
+    few = read_shape_of_motion(tmp_path / "work" / "checkpoints" / "last.ckpt", max_points=20)
+    assert few.metric
+    assert max(nearest(few.track.points_camera[t], truth().points[t]) for t in range(T)) < 1e-4
+
+
+def test_shape_of_motion_without_normalisation(tmp_path: Path) -> None:
+    write_shape_of_motion(tmp_path / "work", normalised=False)
+    read = read_shape_of_motion(tmp_path / "work", max_points=P)
+    assert not read.metric
+    assert_motion_is_true(read.track, atol=1e-4)
+
+
+def test_shape_of_motion_weights_vectors_and_not_matrices() -> None:
+    """Trap 4: half of two bases turned by 0 and 120 degrees about z, one of them with vectors of length 3."""
+    about_z = Rotation.from_rotvec(np.radians([[0.0, 0, 0], [0, 0, 120]])).as_matrix()
+    vectors = six(about_z) * np.array([[1.0], [3.0]])
+    mean = np.array([[1.0, 0.0, 0.0]])
+    moved = move_points(mean, np.zeros((1, 2)), vectors[:, None], np.array([[[0, 0, 2.0]], [[0, 0, 4.0]]]))[0, 0]
+    # first column: (1 + 3 cos 120, 3 sin 120) / 2 = (-0.25, 1.299), of length 1.3229
+    np.testing.assert_allclose(moved, [-0.25 / 1.3229, 1.29904 / 1.3229, 3.0], atol=1e-4)
+    random = Rotation.random(20, random_state=0).as_matrix()
+    np.testing.assert_allclose(rotation_of_6d(six(random)), random, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"motion_bases.params.rots": None}, r"model lacks motion_bases\.params\.rots"),
+        ({"motion_bases.params.transls": np.zeros((2, 5, 3))}, r"transls has shape \(2, 5, 3\), expected \(2, 35, 3\)"),
+        ({"fg.params.motion_coefs": np.zeros((P, 2))}, r"motion_coefs has shape \(128, 2\), expected \(168, 2\)"),
+        ({"fg.params.opacities": np.full(P + 40, -9.0)}, "no foreground Gaussian with an opacity"),
+        ({"w2cs": np.zeros((T, 4, 4))}, "no rotation"),
+        ({"Ks": np.zeros((T, 3, 3))}, "focal length that is not positive"),
+    ],
+)
+def test_shape_of_motion_errors(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    write_shape_of_motion(tmp_path / "work", **change)
+    with pytest.raises(InputFileError, match=message):
+        read_shape_of_motion(tmp_path / "work")
+    with pytest.raises(InputFileError, match=r"no file .*last\.ckpt"):
+        read_shape_of_motion(tmp_path)
+
+
+def test_shape_of_motion_scene_norm_errors(tmp_path: Path) -> None:
+    write_shape_of_motion(tmp_path / "work")
+    norm = tmp_path / "work" / "cache" / "scene_norm_dict.pth"
+    for content, message in (({"scale": 1.0}, "lacks transfm"), ({"scale": -1.0, "transfm": torch.eye(4)}, "scale is -1")):
+        torch.save(content, norm)
+        with pytest.raises(InputFileError, match=message):
+            read_shape_of_motion(tmp_path / "work")
+    torch.save({"model": {}}, tmp_path / "work" / "checkpoints" / "last.ckpt")
+    with pytest.raises(InputFileError, match="model lacks"):
+        read_shape_of_motion(tmp_path / "work")
+
+
+# ---------------------------------------------------------------- TAPIR and disparity
+
+
+def test_tapir(tmp_path: Path) -> None:
+    """Logits: seen where (1 - sigmoid(occlusion)) (1 - sigmoid(expected distance)) is above a half."""
+    occlusion, distance = np.full((T, P), -4.0), np.full((T, P), -4.0)
+    occlusion[:, 0], distance[:, 1] = 2.0, 2.0
+    for query in (0, 10):
+        for t in range(T):
+            rows = np.column_stack([truth().pixels[t] + query, occlusion[t], distance[t]]).astype(np.float32)
+            np.save(tmp_path / f"frame_{query:05d}_frame_{t:05d}.npy", rows)
+    tracks = read_tapir(tmp_path)
+    np.testing.assert_allclose(tracks.pixels, truth().pixels, atol=1e-3)
+    assert not tracks.visible[:, :2].any()
+    assert tracks.visible[:, 2:].all()
+    np.testing.assert_allclose(tracks.confidence[0, 2], (1 / (1 + np.exp(-4))) ** 2, atol=1e-6)
+    np.testing.assert_allclose(read_tapir(tmp_path, "frame_00010").pixels, truth().pixels + 10, atol=1e-3)
+    with pytest.raises(OptionError, match=r"no query frame '7'; expected one of frame_00000, frame_00010"):
+        read_tapir(tmp_path, "7")
+    np.save(tmp_path / "frame_00000_frame_00004.npy", np.zeros((P - 1, 4)))
+    with pytest.raises(InputFileError, match=r"frame_00004\.npy: the tracks has shape \(127, 4\), expected \(128, 4\)"):
+        read_tapir(tmp_path)
+    (tmp_path / "frame_00000_frame_00004.npy").unlink()
+    with pytest.raises(InputFileError, match=r"lacks frame_00000_frame_00004\.npy"):
+        read_tapir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputFileError, match=r"holds no \.npy files"):
+        read_tapir(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".png"])
+def test_disparity_is_not_depth(tmp_path: Path, suffix: str) -> None:
+    disparity = np.linspace(0.2, 0.9, 48).reshape(6, 8)
+    disparity[0, 0] = 0
+    for t in (1, 2, 10):
+        if suffix == ".npy":
+            np.save(tmp_path / f"{t}.npy", (disparity / t).astype(np.float32))
+        else:
+            Image.fromarray(np.round(disparity / t * 65535).astype(np.uint16)).save(tmp_path / f"{t}.png")
+    depth = read_disparity(tmp_path)
+    assert depth.count == 3
+    assert not depth.metric
+    with np.errstate(divide="ignore"):
+        expected = np.where(disparity > 0, 1 / disparity, np.nan)
+    np.testing.assert_allclose(depth.read_m(2), 10 * expected, rtol=1e-3)  # frame 10 comes after frame 2
+
+
+# ---------------------------------------------------------------- CoTracker
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pt"])
+@pytest.mark.parametrize("shape", [(1, T, P), (1, T, P, 1), (T, P)])
+def test_cotracker(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
+    visible = np.random.default_rng(0).random((T, P)) > 0.3
+    tracks = truth().pixels if len(shape) == 2 else truth().pixels[None]
+    path = tmp_path / f"tracks{suffix}"
+    content = {"pred_tracks": tracks.astype(np.float32), "pred_visibility": visible.reshape(shape)}
+    if suffix == ".npz":
+        np.savez(path, **content)
+    else:
+        torch.save({name: torch.from_numpy(value) for name, value in content.items()}, path)
+    read = read_cotracker(path)
+    np.testing.assert_allclose(read.pixels, truth().pixels, atol=1e-3)
+    np.testing.assert_array_equal(read.visible, visible)
+    with pytest.raises(OptionError, match="batch is 1, but"):
+        read_cotracker(path, batch=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"pred_tracks": np.zeros((1, 3, 4, 2))}, "lacks pred_visibility"),
+        ({"pred_tracks": np.zeros((1, 3, 4, 3)), "pred_visibility": np.zeros((1, 3, 4))}, "expected .any, any, any, 2."),
+        (
+            {"pred_tracks": np.zeros((1, 3, 4, 2)), "pred_visibility": np.zeros((1, 4, 3))},
+            r"pred_visibility has shape \(1, 4, 3\)",
+        ),
+        (
+            {"pred_tracks": np.zeros((1, 3, 4, 2)), "pred_visibility": np.zeros((1, 3, 5))},
+            r"pred_visibility has shape \(1, 3, 5\)",
+        ),
+    ],
+)
+def test_cotracker_errors(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "tracks.npz", **content)
+    with pytest.raises(InputFileError, match=message):
+        read_cotracker(tmp_path / "tracks.npz")
+
+
+# ---------------------------------------------------------------- SpatialTracker 1 and 2
+
+
+def test_spatialtracker_v1(tmp_path: Path) -> None:
+    depth = truth().points[..., 2:]
+    shrunk = np.concatenate([(truth().pixels + 0.5) * 0.8 - 0.5, depth], axis=-1)
+    np.save(tmp_path / "clip_spatracker_tracks.npy", shrunk.astype(np.float32))
+    assert_motion_is_true(read_spatialtracker(tmp_path, truth().K, pixel_scale=1.25), atol=1e-4)
+    np.save(tmp_path / "other_spatracker_tracks.npy", shrunk)
+    with pytest.raises(InputFileError, match=r"holds 2 recordings \(clip_spatracker_tracks\.npy, other"):
+        read_spatialtracker(tmp_path, truth().K)
+
+
+def test_spatialtracker_v1_made_up_camera_is_undone(tmp_path: Path) -> None:
+    """The 3-D file was lifted with focal = width: read as it stands it would be off by the ratio of the focal lengths."""
+    width, height = IMAGE_SIZE
+    depth = truth().points[..., 2:]
+    fake = np.concatenate([(truth().pixels - [width // 2, height // 2]) / width * depth, depth, np.zeros((T, P, 3))], axis=-1)
+    np.save(tmp_path / "clip_3d.npy", fake)
+    assert np.abs(fake[..., :2] - truth().points[..., :2]).max() > 0.01
+    assert_motion_is_true(read_spatialtracker(tmp_path, truth().K, IMAGE_SIZE), atol=1e-5)
+    with pytest.raises(OptionError, match="give image_size"):
+        read_spatialtracker(tmp_path, truth().K)
+    np.save(tmp_path / "clip_3d.npy", fake[0])
+    with pytest.raises(InputFileError, match=r"expected \(any, any, 3\)"):
+        read_spatialtracker(tmp_path, truth().K, IMAGE_SIZE)
+
+
+def v2_content(**change: Any) -> dict[str, Any]:
+    camera = moving_camera()
+    visible = np.random.default_rng(1).random((T, P, 1))
+    depths = np.full((T, 12, 16), 1.2, np.float32)
+    depths[:, 0, 0] = 0
+    content = {
+        "coords": transform(camera.T_world_camera, truth().points).astype(np.float32),
+        "extrinsics": np.linalg.inv(camera.T_world_camera).astype(np.float32),
+        "intrinsics": camera.K.astype(np.float32),
+        "depths": depths,
+        "video": np.zeros((T, 3, 12, 16), np.float32),
+        "visibs": visible.astype(np.float32),
+        "unc_metric": np.ones((T, 12, 16), np.float32),
+    }
+    return {name: value for name, value in (content | change).items() if value is not None}
+
+
+def test_spatialtracker_v2(tmp_path: Path) -> None:
+    content = v2_content()
+    np.savez(tmp_path / "result.npz", **content)
+    read = read_spatialtracker_v2(tmp_path)
+    np.testing.assert_array_equal(read.track.visible, content["visibs"][..., 0] > 0.5)
+    assert_motion_is_true(read.track, atol=1e-5)
+    np.testing.assert_allclose(read.camera.T_world_camera, moving_camera().T_world_camera, atol=1e-6)
+    expected = to_first_camera(truth().points, moving_camera())
+    moved = to_first_camera(read.track.points_camera, read.camera)
+    np.testing.assert_allclose(moved[read.track.visible], expected[read.track.visible], atol=1e-5)
+    depth = read_spatialtracker_v2_depth(tmp_path)
+    assert depth.count == T
+    assert np.isnan(depth.read_m(3)[0, 0])
+    assert depth.read_m(3)[5, 5] == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"extrinsics": None}, "lacks extrinsics"),
+        ({"visibs": np.ones((T, P - 1))}, r"visibs has shape \(35, 127\), expected \(35, 128\)"),
+        ({"intrinsics": np.ones((T, 4))}, r"intrinsics has shape \(35, 4\), expected \(35, 3, 3\)"),
+        ({"coords": np.array([{"a": 1}], dtype=object)}, "holds a list, expected|is an array of object|coords is"),
+    ],
+)
+def test_spatialtracker_v2_errors(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "result.npz", **v2_content(**change))
+    with pytest.raises(InputFileError, match=message):
+        read_spatialtracker_v2(tmp_path)
+
+
+# ---------------------------------------------------------------- TAPVid-3D
+
+
+def tapvid_content(**change: Any) -> dict[str, Any]:
+    K = truth().K
+    content = {
+        "images_jpeg_bytes": np.array([b"jpeg"] * T, dtype=object),
+        "intrinsics": np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]]),
+        "tracks_XYZ": truth().points.astype(np.float32),
+        "visibility": np.random.default_rng(2).random((T, P)) > 0.2,
+        "queries_xyt": np.column_stack([truth().pixels[3], np.full(P, 3)]),
+    }
+    return {name: value for name, value in (content | change).items() if value is not None}
+
+
+def test_tapvid3d(tmp_path: Path) -> None:
+    content = tapvid_content()
+    np.savez(tmp_path / "clip.npz", **content)
+    read = read_tapvid3d(tmp_path / "clip.npz")
+    np.testing.assert_array_equal(read.track.visible, content["visibility"])
+    assert_motion_is_true(read.track, atol=1e-5)
+    np.testing.assert_allclose(
+        read.track.points_image[3, read.track.visible[3]], read.queries_xyt[read.track.visible[3], :2], atol=0.01
+    )
+    np.testing.assert_allclose(read.camera.K[0], truth().K)
+    np.savez(tmp_path / "moving.npz", **tapvid_content(extrinsics_w2c=np.linalg.inv(moving_camera().T_world_camera)))
+    moving = read_tapvid3d(tmp_path / "moving.npz").camera
+    np.testing.assert_allclose(moving.T_world_camera, moving_camera().T_world_camera, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"intrinsics": None}, "lacks intrinsics"),
+        ({"queries_xyt": np.full((P, 3), 99.0)}, "names frames outside the 35"),
+        ({"tracks_XYZ": np.zeros((T, P, 2))}, r"tracks_XYZ has shape \(35, 128, 2\)"),
+        ({"visibility": np.ones((P, T), bool)}, r"visibility has shape \(128, 35\), expected \(35, 128\)"),
+    ],
+)
+def test_tapvid3d_errors(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    np.savez(tmp_path / "clip.npz", **tapvid_content(**change))
+    with pytest.raises(InputFileError, match=message):
+        read_tapvid3d(tmp_path / "clip.npz")
+
+
+# ---------------------------------------------------------------- masks
+
+
+def test_masks_of_objects_in_any_size(tmp_path: Path) -> None:
+    labels = np.zeros((18, 32), np.uint8)
+    labels[4:9, 10:20], labels[12:15, 3:8] = 1, 2
+    for t in (1, 2, 10):
+        picture = Image.fromarray(np.roll(labels, t, axis=1), mode="P" if t == 2 else "L")
+        if t == 2:
+            picture.putpalette([0, 0, 0, 200, 10, 10, 10, 200, 10] + [0] * 759)
+        picture.save(tmp_path / f"{t:d}.png")
+    one, both = read_masks(tmp_path, 1), read_masks(tmp_path)
+    assert one.count == 3
+    np.testing.assert_array_equal(one.read(1), np.roll(labels, 2, axis=1) == 1)  # palette
+    np.testing.assert_array_equal(both.read(2), np.roll(labels, 10, axis=1) > 0)
+    large = one.read_sized(0, (180, 320))
+    np.testing.assert_array_equal(large, np.kron(np.roll(labels, 1, axis=1) == 1, np.ones((10, 10), bool)))
+    np.testing.assert_array_equal(resized_back(large), one.read(0))
+    with pytest.raises(OptionError, match=r"no object 7 in 3 frames looked at; found 1, 2"):
+        read_masks(tmp_path, 7)
+    with pytest.raises(OptionError, match="0 is background"):
+        read_masks(tmp_path, 0)
+
+
+def resized_back(mask: np.ndarray) -> np.ndarray:
+    return mask[5::10, 5::10]
+
+
+def test_binary_and_coloured_masks(tmp_path: Path) -> None:
+    inside = np.zeros((6, 8), bool)
+    inside[2:4, 3:6] = True
+    Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)).save(tmp_path / "0.png")
+    Image.fromarray(inside).save(tmp_path / "1.png")
+    Image.fromarray(np.where(inside[..., None], [1, 2, 3], 0).astype(np.uint8)).save(tmp_path / "2.png")
+    Image.fromarray(np.where(inside, 300, 0).astype(np.uint16)).save(tmp_path / "3.png")
+    masks = read_masks(tmp_path)
+    for frame in range(4):
+        np.testing.assert_array_equal(masks.read(frame), inside)
+    np.testing.assert_array_equal(read_masks(tmp_path, 1 + 256 * 2 + 65536 * 3).read(2), inside)
+
+
+def test_damaged_masks_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match="no folder"):
+        read_masks(tmp_path / "none")
+    (tmp_path / "0.png").write_bytes(b"not a picture")
+    with pytest.raises(InputFileError, match=r"cannot read .*0\.png as a picture"):
+        read_masks(tmp_path).read(0)
+
+
+# ---------------------------------------------------------------- RGB-D
+
+
+def write_rgbd(folder: Path, frames: int = 3) -> FloatArray:
+    (folder / "depth").mkdir(parents=True)
+    (folder / "rgb").mkdir()
+    (folder / "cam_K.txt").write_text("\n".join(" ".join(f"{x:.6f}" for x in row) for row in truth().K))
+    depth = np.linspace(0.4, 3.0, 36 * 64).reshape(36, 64)
+    depth[0, :5] = 0
+    for t in range(frames):
+        Image.fromarray(np.round(depth * 1000 + t).astype(np.uint16)).save(folder / "depth" / f"{t}.png")
+        Image.fromarray(np.zeros((36, 64, 3), np.uint8)).save(folder / "rgb" / f"{t}.jpg")
+    return depth
+
+
+def test_rgbd(tmp_path: Path) -> None:
+    depth = write_rgbd(tmp_path)
+    recording = read_rgbd(tmp_path)
+    np.testing.assert_allclose(recording.K, truth().K, atol=1e-5)
+    assert recording.depth.count == len(recording.pictures) == 3
+    read = recording.depth.read_m(0)
+    assert np.isnan(read[0, :5]).all()
+    np.testing.assert_allclose(read[1:], depth[1:], atol=0.0006)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 0 0 0 1 0 0 0", "holds 8 numbers, expected the nine"),
+        ("1 0 0 0 1 0 0 0 x", "something else than numbers"),
+        ("1 0 0 0 1 0 0 0 2", "last row 0 0 1"),
+        ("0 0 0 0 1 0 0 0 1", "focal length that is not positive"),
+        ("nan 0 0 0 1 0 0 0 1", "holds"),
+    ],
+)
+def test_wrong_camera_matrix_is_named(tmp_path: Path, text: str, message: str) -> None:
+    write_rgbd(tmp_path)
+    (tmp_path / "cam_K.txt").write_text(text)
+    with pytest.raises(InputFileError, match=message):
+        read_rgbd(tmp_path)
+
+
+def test_rgbd_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match=r"no file .*cam_K\.txt"):
+        read_rgbd(tmp_path)
+    write_rgbd(tmp_path / "a")
+    (tmp_path / "a" / "rgb" / "0.jpg").unlink()
+    with pytest.raises(InputFileError, match="2 colour and 3 depth pictures"):
+        read_rgbd(tmp_path / "a")
+    write_rgbd(tmp_path / "b")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "b" / "depth" / "0.png")
+    with pytest.raises(InputFileError, match="expected 16-bit grey in millimetres"):
+        read_rgbd(tmp_path / "b").depth.read_m(0)
+
+
+# ---------------------------------------------------------------- parts
+
+
+def test_pixel_tracks_are_lifted_by_depth_of_another_size() -> None:
+    """A plane one metre away: each point lands on it; outside the picture and over holes points are unseen."""
+    K = truth().K
+    pixels = np.array([[[100.0, 50.0], [639.0, 359.0], [700.0, 50.0], [np.nan, 0.0], [20.0, 20.0]]])
+    picture = np.full((180, 320), 1.0)
+    picture[8:12, 8:12] = np.nan
+    tracks = PixelTracks(pixels, np.ones((1, 5), bool), np.ones((1, 5)))
+    track = lift_tracks(tracks, DepthFrames(1, lambda frame: picture), K, IMAGE_SIZE)
+    np.testing.assert_array_equal(track.visible, [[True, True, False, False, False]])
+    np.testing.assert_allclose(track.points_camera[0, 0], [(100 - K[0, 2]) / K[0, 0], (50 - K[1, 2]) / K[1, 1], 1.0])
+    with pytest.raises(InputFileError, match="1 frames of tracks and 2 of depth"):
+        lift_tracks(tracks, DepthFrames(2, lambda frame: picture), K)
+
+
+def test_points_are_picked_by_a_mask() -> None:
+    seen = truth()
+    track = object_track(seen.points, np.ones((T, P), bool), seen.pixels)
+    mask = np.zeros((90, 160), bool)  # a quarter of the video's size
+    left = seen.pixels[0, :, 0] < np.median(seen.pixels[0, :, 0])
+    for x, y in seen.pixels[0, left]:
+        mask[round((y + 0.5) / 4 - 0.5), round((x + 0.5) / 4 - 0.5)] = True
+    picked = pick_in_mask(track, mask, 0, IMAGE_SIZE)
+    assert left.sum() <= picked.visible.shape[1] < P
+    with pytest.raises(DexVidError, match="none of the 128 tracked points is kept"):
+        pick_in_mask(track, np.zeros_like(mask), 0, IMAGE_SIZE)
+    assert pick_some(track, 10).visible.shape == (T, 10)
+
+
+def test_poses_hold_over_points_that_come_and_go() -> None:
+    """No point is seen throughout, yet the motion is found, by points that take over from others."""
+    visible = np.zeros((T, P), bool)
+    for p in range(P):
+        visible[max(0, p // 4 - 4) : p // 4 + 8, p] = True
+    track = object_track(truth().points, visible, truth().pixels)
+    assert np.isfinite(track.pose_camera).all()
+    assert_motion_is_true(track, atol=1e-5)
+
+
+def test_a_deforming_object_has_no_pose() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 0.2, (6, 30, 3)) + np.array([0.0, 0.0, 1.0])
+    track = object_track(points, np.ones((6, 30), bool), np.zeros((6, 30, 2)))
+    assert np.isnan(track.pose_camera[track.visible.sum(axis=1).argmax() + 1 :]).all()
+    assert np.isnan(object_track(points[:, :3], np.ones((6, 3), bool), np.zeros((6, 3, 2))).pose_camera).all()
+
+
+def test_point_sets_are_sampled_without_pose() -> None:
+    sets = PointSets((np.zeros((0, 3)), np.arange(30.0).reshape(10, 3)))
+    track = sets.sampled(4)
+    np.testing.assert_array_equal(track.visible, [[False] * 4, [True] * 4])
+    assert np.isnan(track.pose_camera).all()
+    with pytest.raises(OptionError, match="count is 0"):
+        sets.sampled(0)
+    with pytest.raises(DexVidError, match=r"expected \(M, 3\)"):
+        PointSets((np.zeros((3, 2)),))
