@@ -268,7 +268,8 @@ def test_a_batch_of_different_objects_moves_like_native_models(
     for name in FIELDS_AFTER_SET_CONST:
         expanded[name][:, table.rows[name]] = table.values[name]
     for index, other in enumerate(native):
-        assert differing_fields(batch.get_model(index), other) == set(), EVERYTHING[index].name
+        # The engine derives dof_length, which only its sleeping reads, from the compiled model's bounding radii.
+        assert differing_fields(batch.get_model(index), other) <= {"dof_length"}, EVERYTHING[index].name
     qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
     qpos[:, :7] = [tilted(each) for each in EVERYTHING]
     for step in range(STEPS):
