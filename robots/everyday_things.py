@@ -45,7 +45,7 @@ def banana() -> EverydayObject:
     ends = [(-1.0, -0.88), (0.95, 1.0)]
     tips = [loft([curve.ring(s, 0.0004 * min(1, k)) for k, s in enumerate(np.linspace(*end, 5))]) for end in ends]
     rng = np.random.default_rng(2)
-    flecks = [curve.fleck(rng.uniform(-0.7, 0.8), rng.uniform(0.0, math.pi), rng.uniform(0.008, 0.035)) for _ in range(16)]
+    flecks = [curve.fleck(rng.uniform(-0.7, 0.8), rng.uniform(0.0, math.pi), rng.uniform(0.02, 0.06)) for _ in range(12)]
     visuals = [
         Visual(
             "skin",
@@ -128,9 +128,9 @@ class _Bend:
 
     def fleck(self, s: float, turn_rad: float, length: float) -> trimesh.Trimesh:
         """A thin brown mark along the fruit."""
-        outline = circle(8) * (length, 0.05)
-        rim = self.points(s + outline[:, 0], turn_rad + outline[:, 1], PRINT_M)
-        vertices = np.concatenate([rim, self.points(np.array([s]), np.array([turn_rad]), 1.5 * PRINT_M)])
+        outline = circle(8) * (length, 0.075)
+        rim = self.points(s + outline[:, 0], turn_rad + outline[:, 1], 1.5 * PRINT_M)
+        vertices = np.concatenate([rim, self.points(np.array([s]), np.array([turn_rad]), 2.0 * PRINT_M)])
         faces = [(8, (side + 1) % 8, side) for side in range(8)]
         return trimesh.Trimesh(vertices, faces, process=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 import trimesh
 
 from robots.everyday_parts import EverydayObject, Part, Visual, resting, vector3
-from robots.everyday_visuals import swept
+from robots.everyday_visuals import hoop, swept
 from robots.shapes import Finish, FloatArray, Y, joined, revolve
 
 Profile = list[tuple[float, float]]  # (radius m, height m) of a surface of revolution
@@ -34,7 +34,7 @@ def mug() -> EverydayObject:
     visuals = [
         Visual("body", joined(revolve(body, 48), handle.mesh()), glaze),
         Visual("inside", _liner(inside), cream),
-        Visual("ring", joined(revolve(ring, 48)), cream),
+        Visual("ring", joined(hoop(ring)), cream),
     ]
     parts = [
         Part.cylinder(radius, floor, (0.0, 0.0, floor / 2)),
@@ -56,8 +56,14 @@ def pitcher_base() -> EverydayObject:
         Finish("pitcher_blue", (0.13, 0.32, 0.66, 1.0), 0.6, 0.6),
         Finish("pitcher_pale", (0.30, 0.49, 0.78, 1.0), 0.4, 0.5),
     )
+    slope = (radius - 0.002 - bottom) / (height - 0.026)
+    rings = [
+        [(bottom + slope * (z - 0.004) + lift, z) for z, lift in ((low, -0.001), (low, 0.0006), (high, 0.0006), (high, -0.001))]
+        for low, high in ((0.020, 0.026), (0.200, 0.203))
+    ]
     visuals = [
-        Visual("body", joined(revolve(outside + inside, 48), handle.mesh()), blue),
+        Visual("body", joined(revolve(outside + inside, 40), handle.mesh()), blue),
+        Visual("rings", joined(*(hoop(ring) for ring in rings)), pale),
         Visual("inside", _liner(inside[1:]), pale),
     ]
     parts = [
@@ -126,8 +132,8 @@ class _Handle:
 
     def parts(self) -> list[Part]:
         """Three capsules."""
-        path = self.path(101)[[0, 28, 72, 100]]
-        path[1:3, 0] += 0.1 * (path[1:3, 0] - path[0, 0])  # corners a little outside the bow, so that the sides are on it
+        path = self.path(101)[[0, 26, 74, 100]]
+        path[1:3, 0] += 0.17 * (path[1:3, 0] - path[0, 0])  # corners a little outside the bow, so that the sides are on it
         radius = (self.half_width_m + self.half_thickness_m) / 2
         return [Part.capsule(vector3(a), vector3(b), radius) for a, b in itertools.pairwise(path)]
 

@@ -54,6 +54,14 @@ def sleeve(radius_m: float, bottom_m: float, top_m: float, sides: int = 36) -> t
     )
 
 
+def hoop(profile_m: ArrayLike, sides: int = 40) -> trimesh.Trimesh:
+    """A surface of revolution like `revolve`'s, but open at both ends, for a ring around something hollow."""
+    closed = revolve(profile_m, sides)
+    surface = trimesh.Trimesh(closed.vertices, np.asarray(closed.faces)[: -2 * sides], process=False)
+    surface.remove_unreferenced_vertices()
+    return surface
+
+
 def wrapped_disc(
     radius_m: float, half_width_m: float, half_height_m: float, height_m: float, angle_rad: float
 ) -> trimesh.Trimesh:

@@ -91,6 +91,8 @@ def add_switchable_object(
 class ObjectTable:
     """What every model field holds for each object of a switchable body, found by compiling each object once alone.
 
+    To switch simulations: write `OBJECT_FIELDS`, call `mj_setConst` or `Batch.set_const`, write `FIELDS_AFTER_SET_CONST` again.
+
     Attributes:
         objects: as given to `add_switchable_object`.
         body_id: of the switchable body.

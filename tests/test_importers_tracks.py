@@ -152,7 +152,7 @@ def test_shape_of_motion_weights_vectors_and_not_matrices() -> None:
     moved = move_points(mean, np.zeros((1, 2)), vectors[:, None], np.array([[[0, 0, 2.0]], [[0, 0, 4.0]]]))[0, 0]
     # first column: (1 + 3 cos 120, 3 sin 120) / 2 = (-0.25, 1.299), of length 1.3229
     np.testing.assert_allclose(moved, [-0.25 / 1.3229, 1.29904 / 1.3229, 3.0], atol=1e-4)
-    random = Rotation.random(20, random_state=0).as_matrix()
+    random = Rotation.from_rotvec(np.random.default_rng(0).normal(size=(20, 3))).as_matrix()
     np.testing.assert_allclose(rotation_of_6d(six(random)), random, atol=1e-12)
 
 

@@ -122,11 +122,10 @@ def test_names_are_disjoint_and_complete() -> None:
 def test_dimensions_and_mass_are_the_published_ones(name: str) -> None:
     sides, grams = FACTS[name]
     remaining = [1000 * side for side in ALL_OBJECTS[name].extents_m]
-    for side in sides:
-        if side is not None:
-            nearest = min(remaining, key=lambda extent: abs(extent - side))
-            assert nearest == pytest.approx(side, abs=1e-6)
-            remaining.remove(nearest)
+    for side in (side for side in sides if side is not None):
+        found = [extent for extent in remaining if extent == pytest.approx(side, abs=1e-6)]
+        assert found, (side, remaining)
+        remaining.remove(found[0])
     assert 1000 * ALL_OBJECTS[name].mass_kg == pytest.approx(grams)
     assert ALL_OBJECTS[name].part_masses_kg().sum() == pytest.approx(ALL_OBJECTS[name].mass_kg)
 
@@ -162,7 +161,7 @@ def test_points_lie_on_the_collision_surface_to_a_centimetre(each: EverydayObjec
         data.mocap_pos[0] = point
         mujoco.mj_forward(model, data)
         distance = min(mujoco.mj_geomDistance(model, data, model.geom("probe").id, part, 0.1, None) for part in parts)
-        assert abs(distance) < 0.014  # the bottle's shoulder is round, its parts are straight
+        assert abs(distance) < (0.0135 if each.name == "mustard_bottle" else 0.008)  # the bottle's parts have no shoulder
 
 
 @pytest.mark.parametrize("each", EVERYTHING, ids=lambda each: each.name)
@@ -268,6 +267,9 @@ def test_a_batch_of_different_objects_moves_like_native_models(
     batch.set_const()
     for name in FIELDS_AFTER_SET_CONST:
         expanded[name][:, table.rows[name]] = table.values[name]
+    for index, other in enumerate(native):
+        # The engine derives dof_length, which only its sleeping reads, from the compiled model's bounding radii.
+        assert differing_fields(batch.get_model(index), other) <= {"dof_length"}, EVERYTHING[index].name
     qpos, qvel = batch.bind("qpos"), batch.bind("qvel")
     qpos[:, :7] = [tilted(each) for each in EVERYTHING]
     for step in range(STEPS):

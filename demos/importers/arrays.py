@@ -69,12 +69,12 @@ def read_array(path: Path) -> NDArray:
     return content
 
 
-def numbers(value: Any, shape: Shape, name: str, path: Path, finite: bool = True) -> FloatArray:
+def numbers(value: Any, shape: Shape | None, name: str, path: Path, finite: bool = True) -> FloatArray:
     """The value as float64 of the shape.
 
     Args:
         value: whatever a file held.
-        shape: expected lengths; None takes any.
+        shape: expected lengths, of which None takes any; or None for any shape at all.
         name: of the entry, for the message.
         path: of the file, for the message.
         finite: refuse NaN and infinity.
@@ -82,18 +82,20 @@ def numbers(value: Any, shape: Shape, name: str, path: Path, finite: bool = True
     Raises:
         InputFileError: it is no array of numbers, has another shape, or is not finite.
     """
-    wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+    lengths = ", ".join("any" if n is None else str(n) for n in shape or ())
+    wanted = "any shape" if shape is None else f"shape ({lengths}{',' if len(shape) == 1 else ''})"
     if isinstance(value, bool | int | float | list | tuple):
         try:
             value = np.asarray(value)
         except ValueError as error:  # ragged lists
-            raise InputFileError(f"{path}: {name} is uneven ({error}), expected numbers of shape {wanted}") from error
+            raise InputFileError(f"{path}: {name} is uneven ({error}), expected numbers of {wanted}") from error
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
         given = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise InputFileError(f"{path}: {name} is {given}, expected numbers of shape {wanted}")
-    fits = value.ndim == len(shape) and all(n is None or n == m for n, m in zip(shape, value.shape, strict=True))
-    if not fits:
-        raise InputFileError(f"{path}: {name} has shape {value.shape}, expected {wanted}")
+        raise InputFileError(f"{path}: {name} is {given}, expected numbers of {wanted}")
+    if shape is not None and not (
+        value.ndim == len(shape) and all(n is None or n == m for n, m in zip(shape, value.shape, strict=True))
+    ):
+        raise InputFileError(f"{path}: {name} has shape {value.shape}, expected {wanted.removeprefix('shape ')}")
     result = value.astype(np.float64)
     if finite and not np.isfinite(result).all():
         raise InputFileError(f"{path}: {name} holds values that are not finite; run the extractor again for these frames")
@@ -106,7 +108,7 @@ def rigid(value: Any, name: str, path: Path) -> FloatArray:
     Raises:
         InputFileError: the 3x3 part is no rotation.
     """
-    array = numbers(value, (None,) * max(np.ndim(value), 2), name, path)
+    array = numbers(value, None, name, path)
     if array.shape[-2:] not in ((4, 4), (3, 4)):
         raise InputFileError(f"{path}: {name} has shape {array.shape}, expected (..., 4, 4) rigid transforms")
     rotation = array[..., :3, :3]
@@ -127,7 +129,7 @@ def intrinsics(value: Any, name: str, path: Path) -> FloatArray:
     Raises:
         InputFileError: another shape, or a focal length that is not positive.
     """
-    array = numbers(value, (None,) * max(np.ndim(value), 1), name, path)
+    array = numbers(value, None, name, path)
     if array.shape[-2:] == (3, 3):
         K = array.copy()
     elif array.shape[-1:] == (4,):

@@ -160,7 +160,7 @@ class _Content:
         if max_points < 1:
             raise OptionError(f"max_points is {max_points}, expected at least 1")
         poses = self.object_poses()
-        scale = float(self._numbers("object", "obj_scale", None).reshape(-1)[0])
+        scale = float(np.append(self._numbers("object", "obj_scale", None), np.nan)[0])  # NaN of an empty one fails below
         canonical = self._numbers("object", "pts.cano", (None, 3))
         norm = self._numbers("object", "norm_mat", (4, 4))
         if len(canonical) == 0 or not scale > 0 or abs(np.linalg.det(norm)) < 1e-12:
@@ -183,7 +183,7 @@ class _Content:
             found = ", ".join(str(key) for key in part) if isinstance(part, Mapping) else "nothing"
             raise InputFileError(f"{self.path}: entities[{entity!r}] lacks {name}; found {found}")
         value = part[name]
-        return numbers(value, (None,) * np.ndim(value) if shape is None else shape, f"{entity}.{name}", self.path)
+        return numbers(value, shape, f"{entity}.{name}", self.path)
 
 
 def split_projection(P: FloatArray, name: str, path: Path) -> tuple[FloatArray, FloatArray]:

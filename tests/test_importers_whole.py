@@ -1,0 +1,509 @@
+"""Layouts that hold a whole interaction, or give one when joined: HOLD, SPIDER, MCC-HO and `combined`; and the list of all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from scipy.spatial.transform import Rotation
+from test_importers_hands import object_array, tensors, wilor_frame, write_mano
+from test_importers_tracks import v2_content
+from test_importers_truth import IMAGE_SIZE, truth
+
+from demos.camera import transform
+from demos.extract.config import ExtractConfig
+from demos.extract.pipeline import extract
+from demos.importers import IMPORTERS, find_importer, guess_importer
+from demos.importers.assemble import AssembleConfig, assemble
+from demos.importers.hold import HoldConfig, load_hold, read_hold_hand, read_hold_object, split_projection
+from demos.importers.mcc_ho import read_mcc_ho
+from demos.importers.parts import object_track
+from demos.importers.spider import SpiderConfig, load_spider, read_spider_robot
+from demos.interaction import FINGERTIPS, FloatArray, HandTrack, Interaction
+from demos.source import load_interaction, shipped_sample
+from dexvid_envs.errors import InputFileError, OptionError
+
+T = 35
+
+# ---------------------------------------------------------------- HOLD
+
+
+def hold_content(**change: Any) -> dict[str, Any]:
+    """The true bottle and MANO parameters as HOLD stores them: y up, everything shifted, one camera."""
+    shift = np.array([-0.0085238, -0.01372686, 0.42570806])
+    T_camera_world = np.diag([1.0, -1.0, -1.0, 1.0])
+    T_camera_world[:3, 3] = -T_camera_world[:3, :3] @ shift
+    K = np.eye(4)
+    K[:3, :3] = truth().K
+    projection = K @ T_camera_world
+    poses = np.linalg.inv(T_camera_world) @ truth().pose
+    norm = np.diag([4.0, 4.0, 4.0, 1.0])
+    norm[:3, 3] = [0.2, -0.1, 0.3]
+    scale = 0.31
+    local = bottle_points()
+    rng = np.random.default_rng(0)
+    entities = {
+        "right": {
+            "hand_poses": rng.normal(0, 0.3, (T, 48)).astype(np.float32),
+            "hand_trans": (truth().hand[:, 0] @ T_camera_world[:3, :3] + shift).astype(np.float32),
+            "mean_shape": rng.normal(0, 1, 10),
+        },
+        "object": {
+            "obj_scale": scale,
+            "pts.cano": transform(norm, local / scale),
+            "norm_mat": torch.from_numpy(norm).float(),
+            "object_poses": np.concatenate([Rotation.from_matrix(poses[:, :3, :3]).as_rotvec(), poses[:, :3, 3]], axis=1),
+        },
+    }
+    content = {
+        "seq_name": "hold_bottle1_itw",
+        "cameras": {f"{kind}_{i}": m for i in range(T) for kind, m in (("scale_mat", np.eye(4)), ("world_mat", projection))},
+        "scene_bounding_sphere": 6.0,
+        "entities": entities,
+        "normalize_shift": shift,
+    }
+    return content | change
+
+
+def bottle_points() -> FloatArray:
+    """(128, 3) m in the bottle's frame."""
+    return transform(np.linalg.inv(truth().pose[0]), truth().points[0])
+
+
+def write_hold(path: Path, content: dict[str, Any]) -> None:
+    np.save(path, np.array(content, dtype=object), allow_pickle=True)
+
+
+def test_hold(tmp_path: Path) -> None:
+    mano = write_mano(tmp_path / "mano_right.npz")
+    content = hold_content()
+    write_hold(tmp_path / "data.npy", content)
+    target = read_hold_object(tmp_path)
+    np.testing.assert_allclose(target.points_camera, truth().points, atol=1e-6)
+    np.testing.assert_allclose(target.points_image, truth().pixels, atol=0.01)
+    np.testing.assert_allclose(target.pose_camera[:, :3, :3], truth().pose[:, :3, :3], atol=1e-6)
+    # the hand's parameters give MANO's key points in HOLD's world; the camera is turned by 180 degrees about x and shifted
+    right = content["entities"]["right"]
+    keypoints = mano.keypoints_of_pose(right["hand_poses"].astype(np.float64), right["mean_shape"])
+    expected = (keypoints + right["hand_trans"][:, None] - content["normalize_shift"]) * [1, -1, -1]
+    hand = read_hold_hand(tmp_path, tmp_path / "mano_right.npz")
+    np.testing.assert_allclose(hand.keypoints_camera, expected, atol=1e-6)
+    interaction = load_hold(tmp_path, HoldConfig(fps=20.0, object_name="bottle", camera_pitch_deg=25.0))
+    assert interaction.object_names == ("bottle",)
+    np.testing.assert_allclose(interaction.K, truth().K, atol=1e-3)
+    back = transform(np.linalg.inv(interaction.T_world_camera), interaction.object_points_world)
+    np.testing.assert_allclose(back, truth().points, atol=1e-6)
+    assert guess_importer(tmp_path) == "hold"
+    assert load_interaction(tmp_path).num_frames == T
+
+
+def test_hold_camera_of_a_projection_up_to_its_sign() -> None:
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec([0.4, 2.0, -1.0]).as_matrix()
+    pose[:3, 3] = [0.1, 0.2, 1.3]
+    K = np.eye(4)
+    K[:3, :3] = truth().K
+    for factor in (1.0, -1.0):
+        read_K, read_pose = split_projection(factor * (K @ pose), "P", Path("data.npy"))
+        np.testing.assert_allclose(read_K, truth().K, atol=1e-9)
+        np.testing.assert_allclose(read_pose, pose, atol=1e-12)
+
+
+def without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    del inner[keys[-1]]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (without(hold_content(), "cameras", "world_mat_7"), "cameras lack world_mat_7"),
+        (without(hold_content(), "entities", "right"), "entities lack a hand; found object"),
+        (without(hold_content(), "entities", "object", "pts.cano"), r"entities\['object'\] lacks pts\.cano"),
+        (without(hold_content(), "entities", "right", "hand_trans"), r"entities\['right'\] lacks hand_trans"),
+        (without(hold_content(), "entities"), "lacks entities"),
+        (hold_content(cameras=[1]), "expected to be dicts"),
+    ],
+)
+def test_hold_errors(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    write_mano(tmp_path / "mano_right.npz")
+    write_hold(tmp_path / "data.npy", content)
+    with pytest.raises(InputFileError, match=message):
+        load_hold(tmp_path)
+
+
+def test_hold_without_mano_says_where_to_get_it(tmp_path: Path) -> None:
+    write_hold(tmp_path / "data.npy", hold_content())
+    with pytest.raises(InputFileError, match=r"no file .*mano_right\.npz: HOLD stores the hand as parameters of MANO"):
+        load_hold(tmp_path)
+    assert np.isfinite(read_hold_object(tmp_path, max_points=5).points_camera).all()
+
+
+# ---------------------------------------------------------------- SPIDER
+
+
+def spider_content() -> tuple[dict[str, np.ndarray], Interaction]:
+    """The shipped sample in SPIDER's layout: two hands, of which the left one is a filler."""
+    sample = load_interaction(shipped_sample())
+    frames = sample.num_frames
+    hand, pose = sample.hand_keypoints_world, sample.object_pose_world
+
+    def row(place: FloatArray, turn: FloatArray) -> FloatArray:
+        return np.concatenate([place, Rotation.from_matrix(turn).as_quat()[:, [3, 0, 1, 2]]], axis=1)
+
+    unit = np.tile(np.eye(3), (frames, 1, 1))
+    filler = np.tile([0.0, 0, 0, 1, 0, 0, 0], (frames, 1))
+    fingers = np.stack([row(hand[:, tip], unit) for tip in FINGERTIPS], axis=1)
+    contact = np.repeat(sample.contact[:, None], 5, axis=1).astype(np.float64)
+    content = {
+        "qpos_wrist_right": row(hand[:, 0], unit),
+        "qpos_finger_right": fingers,
+        "qpos_obj_right": row(pose[:, :3, 3], pose[:, :3, :3]),
+        "qpos_wrist_left": filler,
+        "qpos_finger_left": np.repeat(filler[:, None], 5, axis=1),
+        "qpos_obj_left": filler,
+        "contact_right": contact,
+        "contact_pos_right": np.zeros((frames, 5, 3)),
+    }
+    return content, sample
+
+
+def check_spider(read: Interaction, sample: Interaction) -> None:
+    used = [0, *FINGERTIPS]
+    np.testing.assert_allclose(read.hand_keypoints_world[:, used], sample.hand_keypoints_world[:, used], atol=1e-12)
+    np.testing.assert_allclose(read.object_pose_world, sample.object_pose_world, atol=1e-9)
+    assert np.isfinite(read.hand_keypoints_world).all()
+    assert read.hand_side == "right"
+
+
+def test_spider_before_ik(tmp_path: Path) -> None:
+    content, sample = spider_content()
+    np.savez(tmp_path / "trajectory_keypoints.npz", **content)
+    read = load_spider(tmp_path)
+    check_spider(read, sample)
+    np.testing.assert_array_equal(read.contact, sample.contact)
+    assert read.fps == 50.0
+    assert guess_importer(tmp_path) == guess_importer(tmp_path / "trajectory_keypoints.npz") == "spider"
+    trimesh.creation.box((0.05, 0.05, 0.2)).export(tmp_path / "visual.obj")
+    meshed = load_spider(tmp_path, SpiderConfig(fps=20.0, surface_points=64))
+    assert meshed.object_points_world.shape == (sample.num_frames, 64, 3)
+    assert meshed.fps == 20.0
+
+
+def test_spider_names_may_vary(tmp_path: Path) -> None:
+    content, sample = spider_content()
+    renamed = {
+        "wrist_qpos_right": content["qpos_wrist_right"],
+        "right_fingertips_pos": content["qpos_finger_right"][..., :3],
+        "object_qpos": content["qpos_obj_right"],
+        "frequency": np.array(20.0),
+    }
+    np.savez(tmp_path / "trajectory_kinematic.npz", **renamed)
+    read = load_spider(tmp_path / "trajectory_kinematic.npz")
+    check_spider(read, sample)
+    assert read.fps == 20.0
+    left = {name.replace("right", "left"): value for name, value in renamed.items()}
+    np.savez(tmp_path / "trajectory_kinematic.npz", **left)
+    assert load_spider(tmp_path).hand_side == "left"
+
+
+def test_spider_after_ik_is_a_robot(tmp_path: Path) -> None:
+    content, sample = spider_content()
+    frames = sample.num_frames
+    qpos = np.concatenate([np.zeros((frames, 22)), content["qpos_obj_right"]], axis=1)
+    np.savez(
+        tmp_path / "trajectory_kinematic.npz",
+        qpos=qpos,
+        qvel=np.zeros((frames, 28)),
+        contact=np.zeros((frames, 5)),
+        frequency=50,
+    )
+    with pytest.raises(InputFileError, match=r"robot hand after IK.*trajectory_keypoints\.npz"):
+        load_spider(tmp_path)
+    read = read_spider_robot(tmp_path)
+    np.testing.assert_allclose(read.object_pose_world, sample.object_pose_world, atol=1e-9)
+    assert read.qpos.shape == (frames, 29)
+    assert read.fps == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"qpos_finger_right": None, "qpos_finger_left": None}, "lacks qpos_finger_right.*found qpos_wrist_right"),
+        ({"qpos_obj_right": None, "qpos_obj_left": None}, "lacks qpos_obj"),
+        ({"qpos_obj_right": np.ones((140, 7))}, "quaternion of length 2 in frame 0, expected 1"),
+        ({"qpos_wrist_right": np.ones((140, 6))}, r"shape \(140, 6\), expected \(any, 7\)"),
+        ({"qpos_finger_right": np.ones((140, 4, 7))}, r"shape \(140, 4, 7\), expected \(140, 5, 7\)"),
+    ],
+)
+def test_spider_errors(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    content = {name: value for name, value in (spider_content()[0] | change).items() if value is not None}
+    np.savez(tmp_path / "trajectory_keypoints.npz", **content)
+    with pytest.raises(InputFileError, match=message):
+        load_spider(tmp_path, SpiderConfig(side="right"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputFileError, match="holds no trajectory_keypoints"):
+        load_spider(tmp_path / "empty")
+
+
+# ---------------------------------------------------------------- MCC-HO
+
+
+def write_points(path: Path, points: FloatArray) -> None:
+    """As MCC-HO writes them: `v x y z r g b`, nothing else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"v {x:f} {y:f} {z:f} 0.500000 0.400000 0.300000\n" for x, y, z in points))
+
+
+@pytest.mark.parametrize("demo", [False, True], ids=["flat", "one folder a frame"])
+def test_mcc_ho(tmp_path: Path, demo: bool) -> None:
+    """Trap 5: PyTorch3D's frame is x-left, y-up, z-forward."""
+    for t in (3, 4, 11):
+        prefix = tmp_path / f"frame{t}" / "output" if demo else tmp_path / f"clip2_frame{t:06d}"
+        points = truth().points[t][: 50 + t] * [-1, -1, 1]
+        write_points(Path(f"{prefix}_0.1_obj.obj"), points)
+        write_points(Path(f"{prefix}_0.1_hand.obj"), points[:9])
+        write_points(Path(f"{prefix}_0.1.obj"), points)
+    sets = read_mcc_ho(tmp_path)
+    assert len(sets.points_camera) == 9
+    for row, t in ((0, 3), (1, 4), (8, 11)):
+        np.testing.assert_allclose(sets.points_camera[row], truth().points[t][: 50 + t], atol=1e-6)
+    assert len(sets.points_camera[4]) == 0
+    assert len(read_mcc_ho(tmp_path, "hand").points_camera[0]) == 9
+    whole = read_mcc_ho(tmp_path, first_frame=0, num_frames=20)
+    assert len(whole.points_camera) == 20
+    np.testing.assert_allclose(whole.points_camera[11], truth().points[11][:61], atol=1e-6)
+
+
+def test_mcc_ho_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match=r"holds no \{prefix\}_0\.1_obj\.obj"):
+        read_mcc_ho(tmp_path)
+    write_points(tmp_path / "a1_0.1_obj.obj", np.ones((3, 3)))
+    write_points(tmp_path / "b1_0.1_obj.obj", np.ones((3, 3)))
+    with pytest.raises(InputFileError, match="two files of one frame"):
+        read_mcc_ho(tmp_path)
+    (tmp_path / "b1_0.1_obj.obj").rename(tmp_path / "a2_0.1_obj.obj")
+    (tmp_path / "a2_0.1_obj.obj").write_text("v 1 2\n")
+    with pytest.raises(InputFileError, match="not three numbers"):
+        read_mcc_ho(tmp_path)
+    with pytest.raises(OptionError, match="unknown part 'face'"):
+        read_mcc_ho(tmp_path, "face")
+
+
+# ---------------------------------------------------------------- combined
+
+
+def write_combined(folder: Path, target: dict[str, Any], **change: Any) -> None:
+    """A folder with HaMeR's hands and an `import.json`."""
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "hands.npz", **tensors())
+    K = truth().K
+    setting = {
+        "fps": 20,
+        "image_size": list(IMAGE_SIZE),
+        "intrinsics": [K[0, 0], K[1, 1], K[0, 2], K[1, 2]],
+        "hand": {"format": "hamer", "path": "hands.npz"},
+        "object": target,
+        "object_name": "bottle",
+        "T_world_camera": truth().T_world_camera.tolist(),
+    }
+    setting = {name: value for name, value in (setting | change).items() if value is not None}
+    (folder / "import.json").write_text(json.dumps(setting))
+
+
+def check_combined(folder: Path, atol: float = 1e-4, posed: bool = True) -> Interaction:
+    interaction = load_interaction(folder)
+    to_world = truth().T_world_camera
+    np.testing.assert_allclose(interaction.hand_keypoints_world, transform(to_world, truth().hand), atol=2e-4)
+    sample = load_interaction(shipped_sample())
+    seen = interaction.object_visible
+    if posed:
+        expected = transform(to_world, truth().points)
+        np.testing.assert_allclose(interaction.object_points_world[seen], expected[seen], atol=atol)
+        held = np.flatnonzero(sample.contact[::4])
+        assert interaction.contact[held[1] : held[-1]].mean() > 0.8
+        assert not interaction.contact[: held[0] - 4].any()  # points within 3 cm count, before anything touches
+    assert interaction.object_names == ("bottle",)
+    return interaction
+
+
+def test_combined_with_spatialtracker_v2(tmp_path: Path) -> None:
+    still = v2_content(
+        coords=truth().points, extrinsics=np.tile(np.eye(4), (T, 1, 1)), visibs=np.ones((T, truth().points.shape[1]))
+    )
+    write_combined(tmp_path / "a", {"format": "spatialtracker-v2", "path": "result.npz"})
+    np.savez(tmp_path / "a" / "result.npz", **still)
+    interaction = check_combined(tmp_path / "a")
+    assert guess_importer(tmp_path / "a") == "combined"
+    first = interaction.object_pose_world[0]
+    moved = interaction.object_pose_world @ np.linalg.inv(first)
+    sample = load_interaction(shipped_sample()).object_pose_world[::4]
+    np.testing.assert_allclose(moved, sample @ np.linalg.inv(sample[0]), atol=2e-3)
+
+
+def test_combined_with_pixel_tracks_depth_and_mask(tmp_path: Path) -> None:
+    """CoTracker's pixels get their depth from RGB-D; points beside the object are dropped by the mask."""
+    folder = tmp_path / "a"
+    write_combined(
+        folder,
+        {"format": "cotracker", "path": "tracks.npz"},
+        depth={"format": "rgbd", "path": "rgbd"},
+        mask={"path": "masks", "object_id": 3},
+        intrinsics=None,
+    )
+    (folder / "rgbd" / "depth").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    np.savetxt(folder / "rgbd" / "cam_K.txt", truth().K)
+    width, height = IMAGE_SIZE
+    beside = np.array([[5.0, 5.0], [630.0, 350.0]])
+    pixels = np.round(truth().pixels)
+    for t in range(T):
+        depth = np.full((height, width), 2000, np.uint16)
+        mask = np.zeros((height, width), np.uint8)
+        order = np.argsort(-truth().points[t, :, 2])  # of points on one pixel the nearest is seen
+        column, row = pixels[t, order].astype(int).T
+        depth[row, column] = np.round(truth().points[t, order, 2] * 1000)
+        mask[row, column] = 3
+        Image.fromarray(depth).save(folder / "rgbd" / "depth" / f"{t:04d}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{t:04d}.png")
+    tracks = np.concatenate([pixels, np.tile(beside, (T, 1, 1))], axis=1)
+    np.savez(folder / "tracks.npz", pred_tracks=tracks[None], pred_visibility=np.ones((1, *tracks.shape[:2]), bool))
+    interaction = load_interaction(folder)
+    assert interaction.object_points_world.shape[1] == truth().points.shape[1]  # the two beside are gone
+    expected = transform(truth().T_world_camera, truth().points)
+    distance = np.linalg.norm(interaction.object_points_world - expected, axis=-1)
+    assert np.nanmedian(distance) < 0.003
+    np.testing.assert_allclose(
+        interaction.hand_keypoints_world[:, 0], transform(truth().T_world_camera, truth().hand)[:, 0], atol=0.02
+    )
+
+
+def test_combined_with_mcc_ho_and_wilor(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    write_combined(folder, {"format": "mcc-ho", "path": "mcc"}, hand={"format": "wilor", "path": "wilor"}, first_frame=1)
+    (folder / "wilor").mkdir()
+    for t in range(T):
+        if t not in (0, 9):
+            np.save(folder / "wilor" / f"{t + 1:05d}.npy", object_array([wilor_frame(t)]), allow_pickle=True)
+        write_points(folder / "mcc" / f"{t + 1:05d}_0.1_obj.obj", truth().points[t] * [-1, -1, 1])
+    interaction = load_interaction(folder)
+    assert interaction.num_frames == T
+    assert set(np.flatnonzero(interaction.flagged)) == {0, 9}
+    assert (interaction.hand_confidence[[0, 9]] == 0).all()
+    assert np.isfinite(interaction.hand_keypoints_world).all()  # interpolated
+    assert np.isnan(interaction.object_pose_world).all()  # no correspondence, no pose
+    np.testing.assert_array_equal(interaction.frame_index, np.arange(1, T + 1))
+    expected = transform(truth().T_world_camera, truth().points)
+    for t in (0, 20):
+        cloud = interaction.object_points_world[t][interaction.object_visible[t]]
+        assert len(cloud) == 128
+        assert np.linalg.norm(cloud[:, None] - expected[t], axis=-1).min(axis=1).max() < 1e-5
+
+
+def test_combined_scale_and_upright_camera(tmp_path: Path) -> None:
+    """Without a given pose the camera is taken upright; the table then lies under the resting object."""
+    content = v2_content(
+        coords=truth().points / 3, extrinsics=np.tile(np.eye(4), (T, 1, 1)), visibs=np.ones((T, truth().points.shape[1]))
+    )
+    target = {"format": "spatialtracker-v2", "path": "result.npz", "scale": 3.0}
+    pitch = float(np.degrees(np.arcsin(-truth().T_world_camera[2, 2])))
+    write_combined(tmp_path / "a", target, T_world_camera=None, camera_pitch_deg=pitch)
+    np.savez(tmp_path / "a" / "result.npz", **content)
+    interaction = load_interaction(tmp_path / "a")
+    np.testing.assert_allclose(
+        np.ptp(interaction.object_points_world[0], axis=0)[2],
+        np.ptp(transform(truth().T_world_camera, truth().points[0])[:, 2]),
+        atol=2e-3,
+    )
+    assert abs(np.nanmin(interaction.object_points_world[0, :, 2])) < 0.01
+    up = interaction.T_world_camera[:3, :3] @ truth().T_world_camera[:3, :3].T
+    np.testing.assert_allclose(up[2], [0, 0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fps": None}, "lacks fps"),
+        ({"fps": "fast"}, "fps is 'fast', expected a number"),
+        ({"colour": "red"}, "has the unknown colour"),
+        ({"hand": {"format": "gloves", "path": "x"}}, "hand has the format 'gloves', expected one of hamer, wilor"),
+        ({"object": {"format": "cotracker"}}, "expected an object with a path"),
+        ({"object": {"format": "cotracker", "path": "tracks.npz"}}, "lacks depth: these tracks are pixels"),
+        ({"object": {"format": "spatialtracker-v2", "path": "../result.npz"}}, "leads out of the folder"),
+        ({"image_size": [640]}, r"image_size is \[640\]"),
+        ({"image_size": None}, "lacks image_size"),
+        ({"intrinsics": [1, 2]}, "intrinsics has shape"),
+        ({"T_world_camera": [[1]]}, "T_world_camera has shape"),
+        ({"T_world_camera": [[1], [2, 3]]}, "T_world_camera is uneven"),
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"mask": {"path": "masks", "frame": "first"}}, "frame 'first', expected whole numbers"),
+    ],
+)
+def test_combined_errors(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    write_combined(tmp_path / "a", {"format": "spatialtracker-v2", "path": "result.npz"}, **change)
+    np.savez(tmp_path / "a" / "result.npz", **v2_content())
+    np.savez(tmp_path / "a" / "tracks.npz", pred_tracks=np.zeros((1, T, 5, 2)), pred_visibility=np.ones((1, T, 5)))
+    with pytest.raises(InputFileError, match=message):
+        load_interaction(tmp_path / "a")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "[" * 100_000])
+def test_damaged_description(tmp_path: Path, text: str) -> None:
+    (tmp_path / "import.json").write_text(text)
+    with pytest.raises(InputFileError, match=r"import\.json"):
+        load_interaction(tmp_path)
+
+
+def test_parts_of_different_length_are_refused() -> None:
+    hand = HandTrack(truth().hand, truth().hand_pixels, np.ones(T), "right", np.zeros(T, bool))
+    target = object_track(truth().points[:9], np.ones((9, 128), bool), truth().pixels[:9])
+    with pytest.raises(InputFileError, match="the hand has 35 frames and the object 9"):
+        assemble(hand, target, AssembleConfig(20.0), 0, "")
+    with pytest.raises(OptionError, match="fps is 0"):
+        AssembleConfig(0.0)
+
+
+# ---------------------------------------------------------------- the list of all
+
+
+def test_every_row_of_the_formats_has_an_importer() -> None:
+    assert set(IMPORTERS) >= {
+        *("hamer", "wilor", "mcc-ho", "shape-of-motion", "tapir", "cotracker", "spatialtracker", "spatialtracker-v2"),
+        *("tapvid-3d", "dexmv", "hold", "spider", "masks", "rgbd"),
+    }
+
+
+@pytest.mark.parametrize("name", [name for name, importer in IMPORTERS.items() if importer.load is None])
+def test_part_formats_say_what_else_is_needed(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        OptionError, match=rf"{name} gives .* only, and .* needed as well: .*combined.* or call {name[:4].split('-')[0]}"
+    ):
+        find_importer(name)(tmp_path)
+    module, function = IMPORTERS[name].reader.split(".")
+    assert callable(getattr(__import__(f"demos.importers.{module}", fromlist=[function]), function))
+
+
+def test_extract_takes_a_combined_folder(tmp_path: Path) -> None:
+    content = v2_content(
+        coords=truth().points[:6],
+        extrinsics=np.tile(np.eye(4), (6, 1, 1)),
+        visibs=np.ones((6, 128)),
+        intrinsics=np.tile(truth().K, (6, 1, 1)),
+    )
+    write_combined(tmp_path / "a", {"format": "spatialtracker-v2", "path": "result.npz"})
+    np.savez(tmp_path / "a" / "result.npz", **content)
+    result = extract(ExtractConfig(tmp_path / "a", tmp_path / "out", importer="combined"))
+    assert result.interaction.num_frames == 6
+    loaded = load_interaction(tmp_path / "out")
+    np.testing.assert_array_equal(loaded.object_points_world, result.interaction.object_points_world)
+    with pytest.raises(OptionError, match="no importer 'nope'; expected one of dexmv, interaction, combined, hold, spider; or"):
+        extract(ExtractConfig(tmp_path / "a", tmp_path / "out", importer="nope"))
