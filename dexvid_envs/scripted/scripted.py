@@ -1,0 +1,189 @@
+"""The base of the scripted policies: a phase machine for N rows, with references that move the palm and the fingers smoothly.
+
+A scripted policy is privileged: it reads the simulation, never an observation. It acts through the environment's own control
+mode, so that what it does any other policy could have done. Which phases there are is the business of each task's file.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from dexvid_envs.core import EnvironmentCore
+from dexvid_envs.scripted.clearance import arm_clearance
+from dexvid_envs.tasks.task import Task
+from robots.arm_kinematics import palm_pose, solve_palm_pose
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+TaskT = TypeVar("TaskT", bound=Task)
+#: A phase moves the references of the rows that are in it and says which of them have finished it.
+Phase = Callable[[Rows], BoolArray]
+
+_ACCELERATION_M_PER_S2 = 0.8  # of the palm's reference: gentle enough for an object in the hand
+_ACCELERATION_RAD_PER_S2 = 5.0
+_TRACKING_ITERATIONS = 4  # the reference moves a centimetre a step, so the last solution is always near
+_SEEDS = 24
+_CLEARANCE_M = 0.025  # of the arm's links above the table
+
+
+class ScriptedPolicy(abc.ABC, Generic[TaskT]):
+    """Batched phase machine; act with `act()`, and call `reset` where an episode has started.
+
+    Attributes:
+        task_type: the task that it solves.
+        phase: (N,) index into `phases`; the last phase is never left.
+        phase_steps: (N,) control steps spent in it.
+        T_world_palm_ref: (N, 4, 4) where the palm is being led.
+        arm_ref, hand_ref: (N, 7), (N, 16) rad wanted servo targets.
+    """
+
+    task_type: type[TaskT]
+
+    def __init__(self, core: EnvironmentCore) -> None:
+        assert isinstance(core.task, self.task_type)
+        self.core, self.task, self.simulation = core, core.task, core.simulation
+        self.robot = core.task.robot
+        self.num_envs, self.dt_s = core.num_envs, 1.0 / core.control_config.control_hz
+        self.arm_joints = self.robot.arm_joints
+        model = core.simulation.model
+        self.palm_body_id = model.body(self.robot.palm_body).id
+        self.hand_qposadr = np.array([model.joint(name).qposadr[0] for name in self.robot.joint_names[self.arm_joints :]])
+        # Starts of the inverse kinematics: home first, then its surroundings; fixed, so that a plan never depends on luck.
+        spread = np.random.default_rng(0).uniform(-1.5, 1.5, (_SEEDS - 1, self.arm_joints))
+        self._seeds = self.robot.home_rad[: self.arm_joints] + np.concatenate([np.zeros((1, self.arm_joints)), spread])
+        self.phase = np.zeros(self.num_envs, dtype=np.int64)
+        self.phase_steps = np.zeros(self.num_envs, dtype=np.int64)
+        self.arm_ref, self.hand_ref = np.split(np.array(core.simulation.ctrl), [self.arm_joints], axis=-1)
+        self.T_world_palm_ref = palm_pose(self.arm_ref)
+        self.phases = self.make_phases()
+
+    @abc.abstractmethod
+    def make_phases(self) -> tuple[Phase, ...]:
+        """The phases in their order; called once, at the end of construction."""
+
+    @abc.abstractmethod
+    def plan(self, rows: Rows) -> None:
+        """Looks at the new episodes of the rows and prepares what their phases need."""
+
+    def reset(self, mask: BoolArray | None = None) -> None:
+        """Starts anew in the rows where `mask` (N,) is true (all by default), which have just been reset."""
+        rows = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        if not len(rows):
+            return
+        self.phase[rows] = self.phase_steps[rows] = 0
+        target = self.simulation.ctrl[rows]
+        self.arm_ref[rows], self.hand_ref[rows] = target[:, : self.arm_joints], target[:, self.arm_joints :]
+        self.T_world_palm_ref[rows] = palm_pose(self.arm_ref[rows])
+        self.plan(rows)
+
+    def act(self, observation: object = None) -> NDArray[np.float32]:
+        """(N, A) actions in [-1, 1] for the present state; the observation, which policies usually get, is not looked at."""
+        present = self.phase.copy()
+        for index, phase in enumerate(self.phases):
+            rows = np.flatnonzero(present == index)
+            if not len(rows):
+                continue
+            done = phase(rows) & (index + 1 < len(self.phases))
+            self.phase_steps[rows] = np.where(done, 0, self.phase_steps[rows] + 1)
+            self.phase[rows] += done
+        wanted = np.concatenate([self.arm_ref, self.hand_ref], axis=-1)
+        return self.core.control.action_for(wanted, self.simulation.ctrl).astype(np.float32)
+
+    # ---- what is the case --------------------------------------------------------------------------------------------
+
+    def body_pose(self, rows: Rows, body_id: int) -> FloatArray:
+        """(R, 4, 4) `T_world_body` as simulated."""
+        pose = np.tile(np.eye(4), (len(rows), 1, 1))
+        pose[:, :3, :3] = self.simulation.xmat[rows, body_id].reshape(-1, 3, 3)
+        pose[:, :3, 3] = self.simulation.xpos[rows, body_id]
+        return pose
+
+    def hand_qpos(self, rows: Rows) -> FloatArray:
+        """(R, 16) rad."""
+        return self.simulation.qpos[rows[:, None], self.hand_qposadr]
+
+    # ---- how references move -----------------------------------------------------------------------------------------
+
+    def move_palm(self, rows: Rows, T_world_palm: FloatArray, speed_m_per_s: float, turn_rad_per_s: float = 1.2) -> FloatArray:
+        """Leads the palm straight towards a pose (R, 4, 4), speeding up and slowing down; returns what remains (R,) m.
+
+        A radian of remaining turn counts as 0.1 m.
+        """
+        reference = self.T_world_palm_ref[rows]
+        way = T_world_palm[:, :3, 3] - reference[:, :3, 3]
+        turn = Rotation.from_matrix(T_world_palm[:, :3, :3] @ reference[:, :3, :3].transpose(0, 2, 1)).as_rotvec()
+        elapsed = (self.phase_steps[rows] + 1) * self.dt_s
+        stride = _limited(way, speed_m_per_s, _ACCELERATION_M_PER_S2, elapsed, self.dt_s)
+        turned = _limited(turn, turn_rad_per_s, _ACCELERATION_RAD_PER_S2, elapsed, self.dt_s)
+        reference[:, :3, 3] += stride
+        reference[:, :3, :3] = Rotation.from_rotvec(turned).as_matrix() @ reference[:, :3, :3]
+        self.T_world_palm_ref[rows] = reference
+        self.arm_ref[rows] = solve_palm_pose(reference, self.arm_ref[rows], _TRACKING_ITERATIONS)[0]
+        return np.linalg.norm(way - stride, axis=-1) + 0.1 * np.linalg.norm(turn - turned, axis=-1)
+
+    def move_arm(self, rows: Rows, arm_rad: FloatArray, speed_rad_per_s: float) -> FloatArray:
+        """Leads all arm joints together towards angles (R, 7); returns what remains (R,) rad."""
+        way = arm_rad - self.arm_ref[rows]
+        longest = np.abs(way).max(axis=-1)
+        elapsed = (self.phase_steps[rows] + 1) * self.dt_s
+        stride = _speed(longest, speed_rad_per_s, _ACCELERATION_RAD_PER_S2, elapsed) * self.dt_s
+        fraction = np.minimum(stride / np.maximum(longest, 1e-9), 1.0)
+        self.arm_ref[rows] += fraction[:, None] * way
+        self.T_world_palm_ref[rows] = palm_pose(self.arm_ref[rows])
+        return (1.0 - fraction) * longest
+
+    def move_hand(self, rows: Rows, hand_rad: FloatArray, speed_rad_per_s: float) -> None:
+        """Leads every hand joint towards its angle, (R, 16) or (16,)."""
+        stride = speed_rad_per_s * self.dt_s
+        self.hand_ref[rows] += np.clip(hand_rad - self.hand_ref[rows], -stride, stride)
+
+    def grip_hand(self, rows: Rows, hand_rad: FloatArray, grip_rad: FloatArray) -> None:
+        """Leads the hand to angles (R, 16), but no joint further than `grip_rad` (R, 1) ahead: the grip on what stops it."""
+        q = self.hand_qpos(rows)
+        lower, upper = self.robot.lower_rad[self.arm_joints :], self.robot.upper_rad[self.arm_joints :]
+        self.hand_ref[rows] = np.clip(q + np.clip(hand_rad - q, -grip_rad, grip_rad), lower, upper)
+
+    def solve_arm(self, T_world_palm: FloatArray, ways: tuple[FloatArray, ...] = ()) -> tuple[FloatArray, FloatArray]:
+        """Arm angles (R, 7) for palm poses (R, 4, 4), near home, from which the further poses `ways` can be followed.
+
+        The arm has many postures for one palm pose and cannot pass between all of them; so several are tried, and those that
+        press a joint's limit or come near the table are avoided.
+
+        Returns:
+            (R, 7) rad angles and (R,) m the largest remaining error over all poses.
+        """
+        count = len(T_world_palm)
+        repeated = np.repeat(T_world_palm, _SEEDS, axis=0)
+        angles, error = solve_palm_pose(repeated, np.tile(self._seeds, (count, 1)), iterations=40)
+        following, lower, upper = angles, self.robot.lower_rad[: self.arm_joints], self.robot.upper_rad[: self.arm_joints]
+        margin = np.minimum(angles - lower, upper - angles).min(axis=-1)
+        clearance = arm_clearance().lowest(angles)
+        for pose in ways:
+            following, further = solve_palm_pose(np.repeat(pose, _SEEDS, axis=0), following, iterations=15)
+            error = np.maximum(error, further)
+            clearance = np.minimum(clearance, arm_clearance().lowest(following))
+            margin = np.minimum(margin, np.minimum(following - lower, upper - following).min(axis=-1))
+        home = self.robot.home_rad[: self.arm_joints]
+        low = np.maximum(_CLEARANCE_M - clearance, 0.0)
+        cost = np.abs(angles - home).max(axis=-1) + 1000.0 * error + 2.0 * np.maximum(0.1 - margin, 0.0) + 100.0 * low
+        best = cost.reshape(count, _SEEDS).argmin(axis=-1) + np.arange(count) * _SEEDS
+        return angles[best], error[best]
+
+
+def _speed(distance: FloatArray, limit: float, acceleration: float, elapsed_s: FloatArray) -> FloatArray:
+    """Speed (R,) of a reference that starts from rest and comes to rest after `distance`."""
+    return np.minimum(np.minimum(limit, acceleration * elapsed_s), np.sqrt(2.0 * acceleration * distance) + 1e-3)
+
+
+def _limited(way: FloatArray, limit: float, acceleration: float, elapsed_s: FloatArray, dt_s: float) -> FloatArray:
+    """The part (R, 3) of a way (R, 3) that is gone in one step."""
+    distance = np.linalg.norm(way, axis=-1)
+    stride = _speed(distance, limit, acceleration, elapsed_s) * dt_s
+    return way * np.minimum(stride / np.maximum(distance, 1e-9), 1.0)[:, None]
