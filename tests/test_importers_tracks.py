@@ -342,6 +342,8 @@ def test_spatialtracker_v2(tmp_path: Path) -> None:
     [
         ({"extrinsics": None}, "lacks extrinsics"),
         ({"visibs": np.ones((T, P - 1))}, r"visibs has shape \(35, 127\), expected \(35, 128\)"),
+        ({"visibs": np.ones((T, 128, 0))}, r"visibs has shape \(35, 128, 0\)"),
+        ({"coords": np.full((T, 128, 3), 1e300), "extrinsics": np.full((T, 4, 4), 1e300)}, "not finite or beyond 1e.12"),
         ({"intrinsics": np.ones((T, 4))}, r"intrinsics has shape \(35, 4\), expected \(35, 3, 3\)"),
         ({"coords": np.array([{"a": 1}], dtype=object)}, "holds a list, expected|is an array of object|coords is"),
     ],
@@ -386,6 +388,7 @@ def test_tapvid3d(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"intrinsics": None}, "lacks intrinsics"),
+        ({"intrinsics": np.zeros((0, 4))}, r"intrinsics has shape \(0, 4\), expected fx, fy, cx, cy"),
         ({"queries_xyt": np.full((P, 3), 99.0)}, "names frames outside the 35"),
         ({"tracks_XYZ": np.zeros((T, P, 2))}, r"tracks_XYZ has shape \(35, 128, 2\)"),
         ({"visibility": np.ones((P, T), bool)}, r"visibility has shape \(128, 35\), expected \(35, 128\)"),

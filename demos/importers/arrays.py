@@ -21,6 +21,8 @@ from dexvid_envs.errors import InputFileError
 
 #: One array above this is refused before it is read.
 MAX_ARRAY_BYTES = 512 * 2**20
+#: Neither metres nor pixels nor logits are as large; squares and products of these stay finite.
+ABSURD = 1e12
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
 ARRAY_SUFFIXES = (".npz", ".npy", *TORCH_SUFFIXES)
 
@@ -77,7 +79,7 @@ def numbers(value: Any, shape: Shape | None, name: str, path: Path, finite: bool
         shape: expected lengths, of which None takes any; or None for any shape at all.
         name: of the entry, for the message.
         path: of the file, for the message.
-        finite: refuse NaN and infinity.
+        finite: refuse NaN, infinity and absurd numbers; else they all become NaN.
 
     Raises:
         InputFileError: it is no array of numbers, has another shape, or is not finite.
@@ -97,9 +99,12 @@ def numbers(value: Any, shape: Shape | None, name: str, path: Path, finite: bool
     ):
         raise InputFileError(f"{path}: {name} has shape {value.shape}, expected {wanted.removeprefix('shape ')}")
     result = value.astype(np.float64)
-    if finite and not np.isfinite(result).all():
-        raise InputFileError(f"{path}: {name} holds values that are not finite; run the extractor again for these frames")
-    return result
+    sound = np.abs(result) < ABSURD  # NaN is not
+    if finite and not sound.all():
+        raise InputFileError(
+            f"{path}: {name} holds values that are not finite or beyond {ABSURD:.0e}; run the extractor again for these frames"
+        )
+    return np.where(sound, result, np.nan)
 
 
 def rigid(value: Any, name: str, path: Path) -> FloatArray:

@@ -48,7 +48,7 @@ def read_spatialtracker_v2(path: Path) -> SpatialTrackerV2:
     T_camera_world = rigid(numbers(content["extrinsics"], (frames, 4, 4), "extrinsics", file), "extrinsics", file)
     K = intrinsics(numbers(content["intrinsics"], (frames, 3, 3), "intrinsics", file), "intrinsics", file)
     visibility = np.asarray(content["visibs"])
-    visibility = visibility[..., 0] if visibility.ndim == 3 else visibility
+    visibility = visibility[..., 0] if visibility.ndim == 3 and visibility.shape[2] == 1 else visibility
     seen = numbers(visibility, (frames, count), "visibs", file) > _VISIBLE
     points = transform(T_camera_world, coords)
     seen &= np.isfinite(points).all(axis=-1) & (points[..., 2] > 0)

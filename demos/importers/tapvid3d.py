@@ -48,7 +48,12 @@ def read_tapvid3d(path: Path) -> TapVid3d:
     name = "intrinsics" if "intrinsics" in content else "fx_fy_cx_cy"
     if name not in content:
         raise InputFileError(f"{path} lacks intrinsics; expected fx, fy, cx, cy px")
-    K = np.broadcast_to(intrinsics(content[name], name, path), (frames, 3, 3))
+    K = intrinsics(content[name], name, path)
+    if K.shape not in ((3, 3), (frames, 3, 3)):
+        raise InputFileError(
+            f"{path}: {name} has shape {np.shape(content[name])}, expected fx, fy, cx, cy, once or for each frame"
+        )
+    K = np.broadcast_to(K, (frames, 3, 3))
     T_world_camera = np.tile(np.eye(4), (frames, 1, 1))
     if "extrinsics_w2c" in content:
         given = numbers(content["extrinsics_w2c"], (frames, None, 4), "extrinsics_w2c", path)
