@@ -221,6 +221,14 @@ class BatchSimulation:
             for name in fields.keys() & _OVERWRITTEN:
                 self._expanded[name][row] = fields[name]
 
+    def bind(self, name: str) -> FloatArray:
+        """(N, ...) live array of a field of the data."""
+        return self._batch.bind(name)
+
+    def expanded(self, field: str) -> FloatArray:
+        """(N, ...) live array of a model field that differs between simulations."""
+        return self._expanded[field]
+
     def model_values(self, field: str, row: int) -> FloatArray:
         """See `Simulation`."""
         return self._expanded[field][row] if field in self._expanded else getattr(self.model, field)
