@@ -110,7 +110,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
             if self._viewer is None:
                 from dexvid_envs.viewer import HumanViewer
 
-                self._viewer = HumanViewer(self.model, self.metadata["render_fps"])
+                self._viewer = HumanViewer(self.model, fps=self.metadata["render_fps"], camera=self.camera)
             self._viewer.show(self.data)
             return None
         if self._renderer is None:
