@@ -151,10 +151,11 @@ class BottlePickPlace(ObjectTask):
     def fingertip_gap(self) -> FloatArray:
         """(N, 4) m distance of the fingertips' surfaces from the bottle, taken as a round bar of its height."""
         half, shape = self.memory["object_size"][:, None, 2] / 2, self.shape
+        scale = self.memory["object_size"][:, None, 2] / shape.height_m
         axis = self.bottle_axis_world[:, None]
         way = self.fingertip_pos_world - self.object_pos_world[:, None]
         way -= clipped(np.add.reduce(way * axis, axis=-1), -half, half)[..., None] * axis
-        return lengths(way) - ((shape.half_width_m + shape.half_depth_m) / 2 + FINGERTIP_RADIUS_M)
+        return lengths(way) - (scale * ((shape.half_width_m + shape.half_depth_m) / 2) + FINGERTIP_RADIUS_M)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""

@@ -199,7 +199,7 @@ class LiftThrow(ObjectTask):
     def metrics(self) -> dict[str, NDArray[Any]]:
         """Time of the release (s into the episode) and landing error (m from the bucket's axis), -1 before they are known."""
         return {
-            "release_time_s": self.memory["release_time_s"],
-            "landing_error_m": self.memory["landing_error_m"],
+            "release_time_s": self.memory["release_time_s"].copy(),
+            "landing_error_m": self.memory["landing_error_m"].copy(),
             "in_bucket": self.inside,
         }

@@ -101,6 +101,21 @@ class ObjectTask(Task):
         standing = np.array([x, y, self.variant_extents[variant, 2] / 2])
         set_free_pose(self.simulation, row, self.object_qposadr, standing, yaw)
 
+    def restore(self, row: int, memory: Mapping[str, Any]) -> None:
+        """See `Task`.
+
+        Raises:
+            OptionError: the state was saved with other objects or sizes, for which its variant stands.
+        """
+        variant = int(memory["variant"])
+        known = 0 <= variant < len(self.variants)
+        if not known or not np.allclose(self.variant_extents[variant], memory["object_size"], rtol=0, atol=1e-6):
+            raise OptionError(
+                f"the state's {self.noun} (number {variant}, {memory['object_size']} m) is none of this environment's "
+                f"({', '.join(self.object_names)}); make it with the objects and sizes that the state was saved with"
+            )
+        super().restore(row, memory)
+
     def write_episode_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
         """See `Task`; gives the body the shape and mass of the row's variant."""
         if self._table is not None:

@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import tolerance
@@ -90,7 +91,9 @@ class OpenCabinet(Task):
         simulation.mocap_pos[row, self._cabinet_mocap, :2] = drawn if given is None else given
         simulation.mocap_quat[row, self._cabinet_mocap] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
         opening = number_option(options, "opening", 0.0)
-        simulation.qpos[row, self.drawer_qposadr] = np.clip(opening, 0.0, self.cabinet.travel_m)
+        if not 0.0 <= opening <= self.cabinet.travel_m:
+            raise OptionError(f"reset option 'opening' is {opening}; expected 0 to {self.cabinet.travel_m:g} m")
+        simulation.qpos[row, self.drawer_qposadr] = opening
         self.memory["target_opening"][row] = settings.success_share * self.cabinet.travel_m
 
     def refresh(self) -> None:
