@@ -1,15 +1,15 @@
-"""A posable right human hand as a MuJoCo model: 21 key points, 21 finger joints and a forearm.
+"""A posable human hand as a MuJoCo model: 21 key points, 21 finger joints and a forearm.
 
 It is a kinematic model for making and drawing hand motions (its flesh takes no part in collisions); the drawn skin is in
-`robots.human_hand_skin`. Frame of the hand: origin at the wrist, fingers along +z, palm faces +x, index side +y. Lengths in m,
-angles in rad.
+`robots.human_hand_skin`. Frame of the hand: origin at the wrist, fingers along +z, palm faces +x, index side +y (of a left hand
+-y: it is the right hand's mirror image, and equal joint angles give mirrored postures). Lengths in m, angles in rad.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import mujoco
 import numpy as np
@@ -78,7 +78,7 @@ class Cone(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class HandDimensions:
-    """Bone lengths of an adult right hand, 50th percentile by default, all times `scale`.
+    """Bone lengths of an adult hand, 50th percentile by default, all times `scale`.
 
     Attributes:
         scale: size of the person's hand relative to the 50th percentile.
@@ -86,6 +86,7 @@ class HandDimensions:
         phalanges_m: the three bones beyond it, for the same five (thumb: metacarpal, proximal, distal).
         radii_m: radius of the flesh at base, proximal, distal joint and tip.
         forearm_length_m: length of the drawn forearm.
+        side: "right" or "left".
     """
 
     scale: float = 1.0
@@ -105,6 +106,7 @@ class HandDimensions:
         (0.0095, 0.0078, 0.0069, 0.0058),
     )
     forearm_length_m: float = 0.30
+    side: Literal["right", "left"] = "right"
 
     @property
     def bone_lengths_m(self) -> FloatArray:
@@ -169,7 +171,8 @@ def flesh_cones(dimensions: HandDimensions) -> tuple[Cone, ...]:
     for side in (1.0, -1.0):
         cones.append(Cone("forearm", (0.0, 0.010 * side, 0.0), (0.0, 0.010 * side, -0.07), 0.0185, 0.0215, "forearm"))
         cones.append(Cone("forearm", (0.0, 0.010 * side, -0.07), (0.0, 0.012 * side, -reach), 0.0215, 0.0380, "forearm"))
-    return tuple(_scaled(cone, dimensions.scale) for cone in cones)
+    scaled = (_scaled(cone, dimensions.scale) for cone in cones)
+    return tuple(scaled) if dimensions.side == "right" else tuple(_mirrored(cone) for cone in scaled)
 
 
 def human_hand_spec(dimensions: HandDimensions | None = None) -> mujoco.MjSpec:
@@ -183,7 +186,7 @@ def human_hand_spec(dimensions: HandDimensions | None = None) -> mujoco.MjSpec:
     hand.add_site(name="wrist", size=[0.003] * 3, group=3)
     forearm = hand.add_body(name="forearm")
     for name, axis in zip(WRIST_JOINT_NAMES, ([0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]), strict=True):
-        _add_joint(forearm, name, axis)
+        _add_joint(forearm, name, _turning_axis(axis, dimensions))
     knuckles = _knuckle_positions(dimensions)
     for index, finger in enumerate(FINGERS):
         _add_finger(hand, finger, knuckles[index], index, dimensions)
@@ -257,8 +260,19 @@ class HumanHand:
         return self._data.xmat[self._pad_body_ids].reshape(-1, 3, 3)[:, :, 0]
 
 
+def _mirror(dimensions: HandDimensions) -> FloatArray:
+    """(3,) factors from points of a right hand to those of this one."""
+    return np.array([1.0, 1.0 if dimensions.side == "right" else -1.0, 1.0])
+
+
+def _turning_axis(axis_right: list[float], dimensions: HandDimensions) -> list[float]:
+    """The joint axis of this hand about which equal angles mirror a right hand's turn: a mirror also reverses turns."""
+    mirror = _mirror(dimensions)
+    return [float(part) for part in mirror.prod() * mirror * axis_right]
+
+
 def _knuckle_positions(dimensions: HandDimensions) -> FloatArray:
-    """(5, 3) m, base knuckles in the hand frame."""
+    """(5, 3) m, base knuckles in the frame of a right hand."""
     points = np.array(_KNUCKLE_POINTS)
     lengths = dimensions.scale * np.array(dimensions.knuckle_distances_m)
     return points / np.linalg.norm(points, axis=1, keepdims=True) * lengths[:, None]
@@ -266,18 +280,19 @@ def _knuckle_positions(dimensions: HandDimensions) -> FloatArray:
 
 def _add_finger(hand: mujoco.MjsBody, finger: str, knuckle: FloatArray, index: int, dimensions: HandDimensions) -> None:
     """Adds the three bones of a finger with joints, key point sites and a nail's place at the tip."""
-    direction = np.array(_FINGER_DIRECTIONS[index]) / np.linalg.norm(_FINGER_DIRECTIONS[index])
-    pad = np.array(_PAD_DIRECTIONS[index])
+    mirror = _mirror(dimensions)
+    direction = mirror * _FINGER_DIRECTIONS[index] / np.linalg.norm(_FINGER_DIRECTIONS[index])
+    pad = mirror * _PAD_DIRECTIONS[index]
     pad = pad - pad @ direction * direction
     pad /= np.linalg.norm(pad)
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, np.column_stack([pad, np.cross(direction, pad), direction]).reshape(9))
-    parent, position = hand, knuckle
+    parent, position = hand, mirror * knuckle
     keypoint_parts = ("base", "proximal", "distal")
     for part, body_name in enumerate(segment_bodies(finger)):
         body = parent.add_body(name=body_name, pos=position, quat=quat if part == 0 else [1.0, 0.0, 0.0, 0.0])
         for joint_name in (name for name in JOINT_NAMES if name.startswith(f"{finger}_{keypoint_parts[part]}_")):
-            _add_joint(body, joint_name, _JOINT_AXES[joint_name.rsplit("_", 1)[1]])
+            _add_joint(body, joint_name, _turning_axis(_JOINT_AXES[joint_name.rsplit("_", 1)[1]], dimensions))
         body.add_site(name=f"{finger}_{keypoint_parts[part]}", size=[0.003] * 3, group=3)
         parent, position = body, np.array([0.0, 0.0, dimensions.scale * dimensions.phalanges_m[index][part]])
     parent.add_site(name=f"{finger}_tip", pos=position, size=[0.003] * 3, group=3)
@@ -311,6 +326,11 @@ def _scaled(cone: Cone, scale: float) -> Cone:
         start_radius=scale * cone.start_radius,
         end_radius=scale * cone.end_radius,
     )
+
+
+def _mirrored(cone: Cone) -> Cone:
+    mirror = np.array([1.0, -1.0, 1.0])
+    return cone._replace(start=_vector(mirror * cone.start), end=_vector(mirror * cone.end))
 
 
 def _vector(array: FloatArray) -> Vector:

@@ -6,6 +6,8 @@ MuJoCo as a skin with soft weights. It changes nothing but looks.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import NamedTuple
 
 import mujoco
@@ -34,11 +36,30 @@ _VOXEL_M = 0.0022
 #: How far two pieces of flesh melt into each other: along a finger, within the palm, a finger with the palm, the thumb with it.
 _MELT_FINGER_M, _MELT_PALM_M, _MELT_ROOT_M, _MELT_THUMB_M = 0.0035, 0.012, 0.009, 0.018
 _WEIGHT_SOFTNESS_M = 0.0035
-_BACK_OF_HAND_RGB, _PALM_RGB = (0.80, 0.585, 0.475), (0.90, 0.665, 0.575)
-_NAIL_RGBA = (0.95, 0.765, 0.70, 1.0)
-_SLEEVE_RGBA = (0.19, 0.27, 0.40, 1.0)
-_SLEEVE_START_M = 0.095  # behind the wrist
+_CREASE_WIDTH_M = 0.0022
 ELBOW_BEHIND_WRIST_M = 0.27
+Rgb = tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class HandLook:
+    """Colours of a person's hand and sleeve.
+
+    Attributes:
+        back_rgb: skin on the back of the hand.
+        palm_rgb: skin of palm and pads.
+        nail_rgb: finger nails.
+        sleeve_rgb: cloth of the sleeve.
+        sleeve_start_m: the sleeve begins this far behind the wrist.
+        detail: strength of creases at the joints and of the skin's unevenness, 0 (none) to 1.
+    """
+
+    back_rgb: Rgb = (0.80, 0.585, 0.475)
+    palm_rgb: Rgb = (0.90, 0.665, 0.575)
+    nail_rgb: Rgb = (0.95, 0.765, 0.70)
+    sleeve_rgb: Rgb = (0.19, 0.27, 0.40)
+    sleeve_start_m: float = 0.095
+    detail: float = 0.0
 
 
 class _Flesh(NamedTuple):
@@ -50,34 +71,78 @@ class _Flesh(NamedTuple):
     cones: tuple[Cone, ...]
 
 
-def add_skin(spec: mujoco.MjSpec, dimensions: HandDimensions | None = None) -> None:
+def add_skin(spec: mujoco.MjSpec, dimensions: HandDimensions | None = None, look: HandLook | None = None) -> None:
     """Adds skin, nails and sleeve to a spec made by `robots.human_hand.human_hand_spec` with the same dimensions."""
-    dimensions = dimensions or HandDimensions()
+    dimensions, look = dimensions or HandDimensions(), look or HandLook()
+    skin = _make_skin(dimensions, look.sleeve_start_m)
+    vertices, weights = skin.vertices, skin.weights
+    _add_texture(spec, look)
+    toward_palm, shade = skin.toward_palm, np.full(len(vertices), 0.5)
+    if look.detail > 0.0:
+        toward_palm = np.clip(toward_palm + 0.16 * look.detail * _mottle(vertices), 0.02, 0.98)
+        shade = skin.creases
+    used = weights > 0.02
+    spec.add_skin(
+        name="skin",
+        material="skin",
+        vert=vertices.reshape(-1).tolist(),
+        texcoord=np.column_stack([toward_palm, shade]).reshape(-1).tolist(),
+        face=skin.faces.reshape(-1).tolist(),
+        bodyname=list(skin.bodies),
+        bindpos=skin.bindpos.reshape(-1).tolist(),
+        bindquat=skin.bindquat.reshape(-1).tolist(),
+        vertid=[np.flatnonzero(used[:, bone]).tolist() for bone in range(len(skin.bodies))],
+        vertweight=[weights[used[:, bone], bone].tolist() for bone in range(len(skin.bodies))],
+    )
+    _add_nails(spec, dimensions, look)
+    _add_sleeve(spec, dimensions, look)
+
+
+class _Skin(NamedTuple):
+    """A skin at the bind posture: V vertices moved by B bones.
+
+    Attributes:
+        vertices: (V, 3) m.
+        faces: (F, 3).
+        weights: (V, B).
+        bodies: B names.
+        bindpos: (B, 3) m.
+        bindquat: (B, 4) wxyz.
+        toward_palm: (V,) as of `_palm_share`.
+        creases: (V,) as of `_crease_share`.
+    """
+
+    vertices: FloatArray
+    faces: IntArray
+    weights: FloatArray
+    bodies: tuple[str, ...]
+    bindpos: FloatArray
+    bindquat: FloatArray
+    toward_palm: FloatArray
+    creases: FloatArray
+
+
+@functools.lru_cache(maxsize=8)
+def _make_skin(dimensions: HandDimensions, sleeve_start_m: float) -> _Skin:
+    """The skin of a hand; it takes seconds, so the last ones are kept."""
     hand = HumanHand(dimensions)
     posture = np.array([_BIND_POSTURE_RAD.get(n, _BIND_POSTURE_RAD.get(n.split("_", 1)[1], 0.0)) for n in JOINT_NAMES])
     data = mujoco.MjData(hand.model)
     data.qpos[:] = hand.qpos(np.eye(4), posture)
     mujoco.mj_kinematics(hand.model, data)
     flesh = _flesh_at(dimensions, data)
-    vertices, faces = _mesh(flesh)
+    vertices, faces = _mesh(flesh, sleeve_start_m)
     weights, bodies = _weights(flesh, vertices)
-    _add_texture(spec)
-    normals_toward_palm = _palm_share(flesh, vertices, faces, data)
-    used = weights > 0.02
-    spec.add_skin(
-        name="skin",
-        material="skin",
-        vert=vertices.reshape(-1).tolist(),
-        texcoord=np.column_stack([normals_toward_palm, np.full(len(vertices), 0.5)]).reshape(-1).tolist(),
-        face=faces.reshape(-1).tolist(),
-        bodyname=bodies,
-        bindpos=np.concatenate([data.body(name).xpos for name in bodies]).tolist(),
-        bindquat=np.concatenate([data.body(name).xquat for name in bodies]).tolist(),
-        vertid=[np.flatnonzero(used[:, bone]).tolist() for bone in range(len(bodies))],
-        vertweight=[weights[used[:, bone], bone].tolist() for bone in range(len(bodies))],
+    return _Skin(
+        vertices,
+        faces,
+        weights,
+        tuple(bodies),
+        np.array([data.body(name).xpos for name in bodies]),
+        np.array([data.body(name).xquat for name in bodies]),
+        _palm_share(flesh, vertices, faces, data),
+        _crease_share(vertices, data),
     )
-    _add_nails(spec, dimensions)
-    _add_sleeve(spec, dimensions)
 
 
 def surface_nets(values: FloatArray, origin: FloatArray, spacing_m: float) -> tuple[FloatArray, IntArray]:
@@ -164,12 +229,12 @@ def _distance(flesh: _Flesh, points: FloatArray) -> FloatArray:
     return np.min([_melt(palm, melted(finger, _MELT_FINGER_M), width) for finger, width in roots.items()], axis=0)
 
 
-def _mesh(flesh: _Flesh) -> tuple[FloatArray, IntArray]:
+def _mesh(flesh: _Flesh, sleeve_start_m: float) -> tuple[FloatArray, IntArray]:
     """Vertices and faces of the skin from the fingertips to inside the sleeve."""
     margin = flesh.radii.max() + 3.0 * _VOXEL_M
     lower = np.minimum(flesh.starts, flesh.ends).min(axis=0) - margin
     upper = np.maximum(flesh.starts, flesh.ends).max(axis=0) + margin
-    lower[2] = -_SLEEVE_START_M - 0.03
+    lower[2] = -sleeve_start_m - 0.03
     axes = [np.arange(lo, hi, _VOXEL_M) for lo, hi in zip(lower, upper, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     values = np.stack([_distance(flesh, plane) for plane in grid])
@@ -213,20 +278,43 @@ def _palm_share(flesh: _Flesh, vertices: FloatArray, faces: IntArray, data: mujo
     return np.clip(0.5 + 0.75 * np.einsum("vi,vi->v", normals, pads), 0.02, 0.98)
 
 
-def _add_texture(spec: mujoco.MjSpec) -> None:
-    """Skin colours from the back of the hand (left edge) to the palm (right edge)."""
-    width, height = 64, 8
+def _mottle(vertices: FloatArray) -> FloatArray:
+    """(V,) smooth unevenness in about [-1, 1], patches of a few millimetres."""
+    waves = np.array([(310.0, 170.0, 240.0), (-220.0, 350.0, 130.0), (140.0, -260.0, 330.0), (700.0, 620.0, -540.0)])
+    return np.sin(vertices @ waves.T + np.array([0.3, 1.1, 2.7, 4.0])).mean(axis=1) * 1.6
+
+
+def _crease_share(vertices: FloatArray, data: mujoco.MjData) -> FloatArray:
+    """(V,) 1 in the skin's creases around the finger joints, 0 away from them."""
+    share = np.zeros(len(vertices))
+    for finger in FINGERS:
+        for part, body in enumerate(segment_bodies(finger)):
+            if part == 0:
+                continue  # the base knuckles lie under the palm's smooth skin
+            frame, origin = data.body(body).xmat.reshape(3, 3), data.body(body).xpos
+            local = (vertices - origin) @ frame
+            near = np.linalg.norm(local, axis=1) < 0.014
+            for offset, strength in ((0.0, 1.0), (0.0038, 0.5), (-0.0038, 0.5)):
+                line = strength * np.exp(-(((local[:, 2] - offset) / _CREASE_WIDTH_M) ** 2))
+                share = np.maximum(share, np.where(near, line, 0.0))
+    return np.clip(share, 0.02, 0.98)
+
+
+def _add_texture(spec: mujoco.MjSpec, look: HandLook) -> None:
+    """Skin colours from the back of the hand (left edge) to the palm (right edge); creases are darker and redder."""
+    width, height = 64, 16
     share = np.linspace(0.0, 1.0, width)[:, None]
-    row = np.array(_BACK_OF_HAND_RGB) + share * (np.array(_PALM_RGB) - np.array(_BACK_OF_HAND_RGB))
-    pixels = np.broadcast_to((255.0 * row).astype(np.uint8), (height, width, 3))
+    row = np.array(look.back_rgb) + share * (np.array(look.palm_rgb) - np.array(look.back_rgb))
+    crease = np.linspace(0.0, 1.0, height)[:, None, None] * look.detail
+    pixels = np.clip(255.0 * row * (1.0 - crease * np.array([0.20, 0.30, 0.32])), 0.0, 255.0).astype(np.uint8)
     texture = spec.add_texture(name="skin", type=mujoco.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
     texture.data = np.ascontiguousarray(pixels).tobytes()
     material = spec.add_material(name="skin", specular=0.25, shininess=0.25)
     material.textures[int(mujoco.mjtTextureRole.mjTEXROLE_RGB)] = "skin"
 
 
-def _add_nails(spec: mujoco.MjSpec, dimensions: HandDimensions) -> None:
-    spec.add_material(name="nail", rgba=_NAIL_RGBA, specular=0.6, shininess=0.6)
+def _add_nails(spec: mujoco.MjSpec, dimensions: HandDimensions, look: HandLook) -> None:
+    spec.add_material(name="nail", rgba=[*look.nail_rgb, 1.0], specular=0.6, shininess=0.6)
     for finger, bones, radii in zip(FINGERS, dimensions.phalanges_m, dimensions.radii_m, strict=True):
         length, radius = dimensions.scale * bones[2], dimensions.scale * radii[3]
         spec.body(segment_bodies(finger)[2]).add_geom(
@@ -243,14 +331,15 @@ def _add_nails(spec: mujoco.MjSpec, dimensions: HandDimensions) -> None:
         )
 
 
-def _add_sleeve(spec: mujoco.MjSpec, dimensions: HandDimensions) -> None:
+def _add_sleeve(spec: mujoco.MjSpec, dimensions: HandDimensions, look: HandLook) -> None:
     """A knitted sleeve around the forearm, with a cuff and soft folds."""
-    spec.add_material(name="sleeve", rgba=_SLEEVE_RGBA, specular=0.05, shininess=0.05)
+    spec.add_material(name="sleeve", rgba=[*look.sleeve_rgb, 1.0], specular=0.05, shininess=0.05)
     length, sides = ELBOW_BEHIND_WRIST_M / dimensions.scale, 48
-    along = np.concatenate([np.linspace(0.0, 0.012, 6), np.linspace(0.014, length - _SLEEVE_START_M, 60)])
+    behind = look.sleeve_start_m - HandLook.sleeve_start_m  # a rolled-up sleeve begins where the arm is thicker
+    along = np.concatenate([np.linspace(0.0, 0.012, 6), np.linspace(0.014, length - look.sleeve_start_m, 60)])
     angle = np.linspace(0.0, 2.0 * np.pi, sides, endpoint=False)
     grow = 0.0050 * np.minimum(along / 0.004, 1.0) - 0.0010 * np.exp(-(((along - 0.014) / 0.004) ** 2))
-    radius = 0.0255 + grow + 0.055 * np.minimum(along, 0.35)
+    radius = 0.0255 + grow + 0.055 * (np.minimum(along, 0.35) + max(behind, -0.03))
     phase = 2.0 * np.pi * along[:, None] + 0.05 * np.sin(angle + 8.0 * along[:, None])
     wave = np.sin(phase / 0.061 + 1.4 * np.sin(angle)) + 0.7 * np.sin(phase / 0.037 - 2.1 * np.cos(angle + 0.7))
     folds = 0.0009 * wave * np.clip(along[:, None] / 0.05, 0.0, 1.0)
@@ -259,7 +348,7 @@ def _add_sleeve(spec: mujoco.MjSpec, dimensions: HandDimensions) -> None:
         [
             0.92 * ring * np.cos(angle),
             1.22 * ring * np.sin(angle),
-            np.broadcast_to(-_SLEEVE_START_M - along[:, None], ring.shape),
+            np.broadcast_to(-look.sleeve_start_m - along[:, None], ring.shape),
         ],
         axis=-1,
     )

@@ -15,19 +15,18 @@ from demos.files import atomic_path
 from demos.interaction import FloatArray
 from demos.synthetic import bottle
 from demos.synthetic.config import CameraConfig, SyntheticPickPlaceConfig
+from demos.synthetic.drawing import Pixels, add_image, add_visual, to_pixels
+from demos.synthetic.torso import add_torso, follow_with_upper_arm
 from dexvid_envs.rendering import make_renderer
 from robots.human_hand import HandDimensions, HumanHand, human_hand_spec
-from robots.human_hand_skin import ELBOW_BEHIND_WRIST_M, add_skin
+from robots.human_hand_skin import add_skin
 
 if TYPE_CHECKING:
     from demos.synthetic.pick_place import SyntheticTruth
 
-Pixels = NDArray[np.uint8]
-
 CAMERA_NAME = "camera"
 _LABEL_BOTTOM_M, _LABEL_TOP_M = 0.040, 0.128  # above the bottom of the bottle
 _SIDES = 64
-_SHOULDER_M = (-0.13, -0.26, 0.42)  # in the world frame; the person leans a little with the arm
 
 
 def scene_spec(config: SyntheticPickPlaceConfig) -> mujoco.MjSpec:
@@ -40,7 +39,7 @@ def scene_spec(config: SyntheticPickPlaceConfig) -> mujoco.MjSpec:
     _add_coaster(spec, config)
     _add_bottle(spec, rng)
     _add_lights(spec)
-    _add_person(spec)
+    add_torso(spec)
     _add_camera(spec, config.camera)
     return spec
 
@@ -71,7 +70,7 @@ def film(config: SyntheticPickPlaceConfig, truth: SyntheticTruth, path: Path) ->
                 own = hand.qpos(truth.T_world_hand[frame], truth.joints_rad[frame], truth.wrist_rad[frame])
                 data.qpos[: len(own)] = own
                 data.qpos[bottle_qposadr : bottle_qposadr + 7] = _pose_qpos(truth.T_world_bottle[frame])
-                _follow_with_upper_arm(model, data)
+                follow_with_upper_arm(model, data)
                 mujoco.mj_forward(model, data)
                 renderer.update_scene(data, camera=CAMERA_NAME)
                 writer.append_data(renderer.render())
@@ -83,41 +82,6 @@ def _pose_qpos(pose: FloatArray) -> FloatArray:
     qpos[:3] = pose[:3, 3]
     mujoco.mju_mat2Quat(qpos[3:], np.ascontiguousarray(pose[:3, :3]).reshape(9))
     return qpos
-
-
-def _add_person(spec: mujoco.MjSpec) -> None:
-    """The rest of the person, mostly outside the picture: elbow, upper arm (moved by `_follow_with_upper_arm`) and chest."""
-    forearm = next(geom for geom in spec.body("forearm").geoms if geom.name == "sleeve")
-    spec.body("forearm").add_site(name="elbow", pos=[0.0, 0.0, -ELBOW_BEHIND_WRIST_M], group=3)
-    sphere, capsule = mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE
-    upper_arm = spec.worldbody.add_body(name="upper_arm", mocap=True)
-    _add_visual(upper_arm, "elbow", geom_type=sphere, size=[0.050, 0.0, 0.0], material=forearm.material)
-    _add_visual(
-        upper_arm,
-        "upper_arm",
-        geom_type=capsule,
-        fromto=[0.0, 0.0, 0.0, 0.0, 0.0, 0.36],
-        size=[0.052, 0.0, 0.0],
-        material=forearm.material,
-    )
-    chest = mujoco.mjtGeom.mjGEOM_ELLIPSOID
-    _add_visual(
-        spec.worldbody, "chest", geom_type=chest, size=[0.14, 0.23, 0.50], pos=[-0.26, -0.11, 0.12], material=forearm.material
-    )
-
-
-def _follow_with_upper_arm(model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Puts the upper arm between the elbow and the shoulder."""
-    mujoco.mj_kinematics(model, data)
-    elbow = data.site("elbow").xpos
-    upwards = np.array(_SHOULDER_M) - elbow
-    upwards /= np.linalg.norm(upwards)
-    sideways = np.cross(upwards, [0.0, 1.0, 0.0])
-    sideways /= np.linalg.norm(sideways)
-    rotation = np.column_stack([sideways, np.cross(upwards, sideways), upwards])
-    mocap = int(model.body("upper_arm").mocapid[0])
-    data.mocap_pos[mocap] = elbow
-    mujoco.mju_mat2Quat(data.mocap_quat[mocap], np.ascontiguousarray(rotation).reshape(9))
 
 
 def _add_camera(spec: mujoco.MjSpec, camera: CameraConfig) -> None:
@@ -169,8 +133,8 @@ def _add_room(spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
         width=64,
         height=384,
     )
-    _add_image(spec, "wood", _wood(rng))
-    _add_image(spec, "plaster", _plaster(rng))
+    add_image(spec, "wood", _wood(rng))
+    add_image(spec, "plaster", _plaster(rng))
     spec.material("wood").specular, spec.material("wood").shininess = 0.15, 0.3
     table = spec.worldbody.add_body(name="table")
     mesh = _board(half_x=0.55, half_y=0.80, thickness=0.035)
@@ -181,17 +145,17 @@ def _add_room(spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
         usertexcoord=mesh[2].reshape(-1).tolist(),
         smoothnormal=False,
     )
-    _add_visual(table, "table_top", material="wood", meshname="table_top", pos=[0.50, -0.04, 0.0])
+    add_visual(table, "table_top", material="wood", meshname="table_top", pos=[0.50, -0.04, 0.0])
     room = spec.worldbody.add_body(name="room")
     box = mujoco.mjtGeom.mjGEOM_BOX
-    _add_visual(room, "floor", geom_type=box, size=[4.0, 4.0, 0.05], pos=[0.0, 0.0, -0.80], rgba=[0.46, 0.44, 0.42, 1.0])
-    _add_visual(room, "back_wall", geom_type=box, size=[0.05, 4.0, 2.0], pos=[-1.55, 0.0, 1.15], material="plaster")
-    _add_visual(room, "side_wall", geom_type=box, size=[4.0, 0.05, 2.0], pos=[0.0, -1.75, 1.15], material="plaster")
+    add_visual(room, "floor", geom_type=box, size=[4.0, 4.0, 0.05], pos=[0.0, 0.0, -0.80], rgba=[0.46, 0.44, 0.42, 1.0])
+    add_visual(room, "back_wall", geom_type=box, size=[0.05, 4.0, 2.0], pos=[-1.55, 0.0, 1.15], material="plaster")
+    add_visual(room, "side_wall", geom_type=box, size=[4.0, 0.05, 2.0], pos=[0.0, -1.75, 1.15], material="plaster")
 
 
 def _add_coaster(spec: mujoco.MjSpec, config: SyntheticPickPlaceConfig) -> None:
     """A thin felt disc where the bottle is to be put."""
-    _add_visual(
+    add_visual(
         spec.worldbody,
         "coaster",
         geom_type=mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -209,7 +173,7 @@ def _add_bottle(spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
     body.explicitinertial = True
     spec.add_material(name="pet", rgba=[0.50, 0.76, 0.80, 1.0], specular=0.9, shininess=0.8)
     spec.add_material(name="cap", rgba=[0.13, 0.28, 0.55, 1.0], specular=0.4, shininess=0.4)
-    _add_image(spec, "label", _label(rng))
+    add_image(spec, "label", _label(rng))
     outline = [point for point in bottle.OUTLINE_M if point[1] <= bottle.CAP_BASE_M and point[0] != bottle.CAP_RADIUS_M]
     label = [(bottle.RADIUS_M + 0.00015, _LABEL_BOTTOM_M), (bottle.RADIUS_M + 0.00015, _LABEL_TOP_M)]
     cap = [point for point in bottle.OUTLINE_M if point[1] >= bottle.CAP_BASE_M and point[0] != bottle.NECK_RADIUS_M]
@@ -227,14 +191,7 @@ def _add_bottle(spec: mujoco.MjSpec, rng: np.random.Generator) -> None:
             usertexcoord=texcoords.reshape(-1).tolist(),
             inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
         )
-        _add_visual(body, name, material=material, meshname=name)
-
-
-def _add_visual(
-    body: mujoco.MjsBody, name: str, *, geom_type: mujoco.mjtGeom = mujoco.mjtGeom.mjGEOM_MESH, **options: object
-) -> None:
-    """A geom that is only seen."""
-    body.add_geom(name=name, type=geom_type, mass=0.0, contype=0, conaffinity=0, group=1, **options)
+        add_visual(body, name, material=material, meshname=name)
 
 
 def _turned(profile: FloatArray) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
@@ -266,15 +223,6 @@ def _board(half_x: float, half_y: float, thickness: float) -> tuple[FloatArray, 
     return vertices, np.array(faces), texcoords
 
 
-def _add_image(spec: mujoco.MjSpec, name: str, pixels: Pixels) -> None:
-    """A texture and a material of the same name from (H, W, 3) pixels."""
-    height, width = pixels.shape[:2]
-    texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
-    texture.data = np.ascontiguousarray(pixels).tobytes()
-    material = spec.add_material(name=name, specular=0.1, shininess=0.1)
-    material.textures[int(mujoco.mjtTextureRole.mjTEXROLE_RGB)] = name
-
-
 def _wood(rng: np.random.Generator) -> Pixels:
     """(512, 1024, 3) oak planks along the width, a little grain."""
     height, width, planks = 512, 1024, 6
@@ -286,13 +234,13 @@ def _wood(rng: np.random.Generator) -> Pixels:
     seam = np.r_[True, plank[1:] != plank[:-1]]
     shade[seam] -= 0.16
     colour = np.array([0.74, 0.585, 0.425]) * (1.0 + shade[..., None])
-    return _to_pixels(colour)
+    return to_pixels(colour)
 
 
 def _plaster(rng: np.random.Generator) -> Pixels:
     """(256, 256, 3) a nearly even wall."""
     cloud = gaussian_filter(rng.standard_normal((256, 256)), 24.0, mode="wrap")
-    return _to_pixels(np.array([0.80, 0.815, 0.80]) * (1.0 + 0.012 * cloud[..., None] / cloud.std()))
+    return to_pixels(np.array([0.80, 0.815, 0.80]) * (1.0 + 0.012 * cloud[..., None] / cloud.std()))
 
 
 def _label(rng: np.random.Generator) -> Pixels:
@@ -314,8 +262,4 @@ def _label(rng: np.random.Generator) -> Pixels:
     for line in range(7):
         inked = (rng.random(width // 3) < 0.62)[(x[0] // 3) % (width // 3)] & (x[0] % 256 > 150) & (x[0] % 256 < 235)
         colour[46 + 8 * line : 49 + 8 * line, inked] = (0.15, 0.18, 0.22)
-    return _to_pixels(colour)
-
-
-def _to_pixels(colour: FloatArray) -> Pixels:
-    return (255.0 * np.clip(colour, 0.0, 1.0)).astype(np.uint8)
+    return to_pixels(colour)
