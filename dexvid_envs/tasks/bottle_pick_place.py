@@ -62,7 +62,13 @@ _PALM_RADIUS_M = 0.002
 
 
 class BottlePickPlace(ObjectTask):
-    """A bottle standing at a random place has to stand, released, upright and at rest, on a random target."""
+    """A bottle standing at a random place has to stand, released, upright and at rest, on a random target.
+
+    Reset options:
+        bottle_position: (x, y) of the standing bottle, m.
+        bottle_yaw: its turn about the vertical, rad.
+        target_position: (x, y) of the target on the table, m.
+    """
 
     noun = "bottle"
     moved_body: ClassVar[str] = "bottle"
@@ -207,7 +213,12 @@ class BottlePickPlace(ObjectTask):
         return lying | self.lost()
 
     def metrics(self) -> dict[str, NDArray[Any]]:
-        """Distance to the target, height of the base, release near the target."""
+        """Where the bottle is, and whether it has been let go.
+
+        target_distance_m: horizontal, of the bottle's centre.
+        base_height_m: of the middle of the bottle's base above the table.
+        released: whether it stands still near the target with the hand off.
+        """
         return {
             "target_distance_m": self.target_distance,
             "base_height_m": self.base_height,

@@ -47,7 +47,14 @@ class GraspLiftConfig(ObjectTaskConfig):
 
 
 class GraspLift(ObjectTask):
-    """An object on the table has to be lifted to a goal in the air and held there."""
+    """An object on the table has to be lifted to a goal in the air and held there.
+
+    Reset options:
+        object: one of `objects`, by name.
+        object_position: (x, y) of its centre on the table, m.
+        object_yaw: its turn about the vertical, rad.
+        goal_position: (x, y, z) of the goal, m.
+    """
 
     noun = "object"
     moved_body: ClassVar[str] = "object"
@@ -141,7 +148,11 @@ class GraspLift(ObjectTask):
         return self.lost()
 
     def metrics(self) -> dict[str, NDArray[Any]]:
-        """Distance to the goal and HOP's own success criterion (0.1125 m for 50 consecutive steps)."""
+        """Distance to the goal, and HOP's criterion.
+
+        goal_distance_m: of the object's centre.
+        hop_success: HOP's own criterion, within 0.1125 m of the goal for 50 consecutive steps.
+        """
         return {
             "goal_distance_m": self.goal_distance,
             "hop_success": self.memory["hop_held_steps"] >= self.settings.hop_hold_steps,

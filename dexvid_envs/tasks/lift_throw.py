@@ -51,7 +51,14 @@ class LiftThrowConfig(ObjectTaskConfig):
 
 
 class LiftThrow(ObjectTask):
-    """An object on the table has to end in a bucket beyond the arm's reach."""
+    """An object on the table has to end in a bucket beyond the arm's reach.
+
+    Reset options:
+        object: one of `objects`, by name.
+        object_position: (x, y) of its centre on the table, m.
+        object_yaw: its turn about the vertical, rad.
+        bucket_position: (x, y) of the bucket's axis, m.
+    """
 
     noun = "object"
     moved_body: ClassVar[str] = "object"
@@ -197,7 +204,12 @@ class LiftThrow(ObjectTask):
         return (out_of_reach & (self.height < 0.02) & ~self.inside) | (z < -0.05) | (x > 2.0) | (np.abs(y) > 1.2)
 
     def metrics(self) -> dict[str, NDArray[Any]]:
-        """Time of the release (s into the episode) and landing error (m from the bucket's axis), -1 before they are known."""
+        """Release and landing.
+
+        release_time_s: time into the episode at which the hand let go of the lifted object, -1 before.
+        landing_error_m: distance from the bucket's axis at which the object came down to the rim or the table, -1 before.
+        in_bucket: whether the object is in the bucket now.
+        """
         return {
             "release_time_s": self.memory["release_time_s"].copy(),
             "landing_error_m": self.memory["landing_error_m"].copy(),

@@ -43,7 +43,13 @@ class OpenCabinetConfig(TaskConfig):
 
 
 class OpenCabinet(Task):
-    """The closed top drawer has to be pulled open by at least 80 % of its travel and stay open."""
+    """The closed top drawer has to be pulled open by at least 80 % of its travel and stay open.
+
+    Reset options:
+        cabinet_position: (x, y) of the middle of the cabinet's front, m.
+        cabinet_yaw: the cabinet's turn about the vertical, rad.
+        opening: how far the drawer is open at the start, m.
+    """
 
     moved_body: ClassVar[str] = "drawer"
     reset_options: ClassVar[tuple[str, ...]] = ("cabinet_position", "cabinet_yaw", "opening")
@@ -170,5 +176,8 @@ class OpenCabinet(Task):
         return np.zeros(self.num_envs, dtype=bool)
 
     def metrics(self) -> dict[str, NDArray[Any]]:
-        """Opening of the drawer."""
+        """Opening of the drawer.
+
+        opening_m: how far the drawer is open.
+        """
         return {"opening_m": self.opening.copy()}
