@@ -77,6 +77,7 @@ class EnvironmentCore:
         self._guard = NanGuard(type(task).__name__, options.nan_folder)
         self._steps = np.zeros(simulation.num_envs, dtype=np.int64)
         self._before: tuple[FloatArray, dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]] | None = None
+        self._restarted = _NO_ROWS  # rows that have been reset since the last step
         self._no_row = np.zeros(simulation.num_envs, dtype=bool)
         self._no_row.flags.writeable = False
         self._all_rows = np.arange(simulation.num_envs)
@@ -106,11 +107,29 @@ class EnvironmentCore:
             options: the reset options of all of them, or one mapping for each; `{"state": state}` continues from a saved state.
 
         Raises:
-            OptionError: an option is unknown or has a wrong value.
+            OptionError: an option is unknown or has a wrong value; the episodes go on as they were then.
         """
         each = [options] * len(rows) if isinstance(options, Mapping) else list(options)
         if len(each) != len(rows):
             raise OptionError(f"got reset options for {len(each)} environments, expected {len(rows)}")
+        for one in each:
+            if not isinstance(one, Mapping):
+                raise OptionError(f"reset options are {one!r}; expected a mapping of {self._reset_option_names()} to values")
+        self._restarted = np.union1d(self._restarted, rows)
+        kept = [self.state(int(row)) for row in rows] if any(each) else []  # nothing else can be refused
+        try:
+            self._start(rows, rngs, each)
+        except OptionError:
+            for row, state in zip(rows, kept, strict=True):
+                self._restore(int(row), state)
+            self.task.update(_NO_ROWS)
+            self.observer.see(_NO_ROWS)
+            raise
+
+    def _reset_option_names(self) -> str:
+        return ", ".join((*self.task.reset_options, "state"))
+
+    def _start(self, rows: Rows, rngs: Sequence[np.random.Generator], each: Sequence[Mapping[str, Any]]) -> None:
         drawn = [index for index, one in enumerate(each) if "state" not in one]
         fresh = rows[drawn]
         if len(fresh):
@@ -152,6 +171,7 @@ class EnvironmentCore:
         """`step` of `rows` (None: all) without computing observation and reward; actions (N, A) count for those rows only."""
         simulation = self.simulation
         checked = check_actions(actions, (simulation.num_envs, self.control.action_size))
+        self._restarted = _NO_ROWS
         # The task replaces entries of its memory in a step, the randomizer writes into its own.
         drawn = {name: values.copy() for name, values in self.randomizer.memory.items()}
         self._before = simulation.get_states(), dict(self.task.memory), drawn, checked
@@ -196,7 +216,7 @@ class EnvironmentCore:
         if self._before is None:
             return
         states, memory, drawn, actions = self._before
-        for row in rows:
+        for row in np.setdiff1d(rows, self._restarted):
             state: dict[str, Any] = {"simulation": states[row]}
             for part, entries in (("memory", memory), ("randomization", drawn)):
                 state[part] = {name: values[row] for name, values in entries.items()}
@@ -226,29 +246,20 @@ class EnvironmentCore:
         self.observer.see(_NO_ROWS)
 
     def _restore(self, row: int, state: Mapping[str, Any]) -> None:
-        size = len(self.simulation.get_state(row))
-        parts = {"simulation", "memory"}
-        given = set(state) - {"randomization"} if isinstance(state, Mapping) else set()
-        if given != parts or np.shape(state["simulation"]) != (size,):
+        if not isinstance(state, Mapping) or set(state) - {"randomization"} != {"simulation", "memory"}:
             raise OptionError(f"this is no state of {type(self.task).__name__}: expected what env.unwrapped.state() returned")
-        for part, memory in (("memory", self.task.memory), ("randomization", self.randomizer.memory)):
-            if part == "randomization" and part not in state:
-                continue  # a state from an environment without randomisation: the episode goes on as it was drawn
-            values = state[part]
-            if not isinstance(values, Mapping) or set(values) != set(memory):
-                raise OptionError(
-                    f"the state's {part} holds {sorted(values)}; expected {sorted(memory)}: was it saved with other options?"
-                )
-            for name, value in values.items():
-                if np.shape(value) != memory[name].shape[1:]:
-                    raise OptionError(
-                        f"the state's {part} {name!r} has shape {np.shape(value)}; expected {memory[name].shape[1:]}"
-                    )
-        self.task.restore(row, state["memory"])
-        for name, value in state.get("randomization", {}).items():
+        simulation = _array_like("simulation", state["simulation"], self.simulation.get_state(row))
+        memory = _entries_like("memory", state["memory"], self.task.memory)
+        drawn: dict[str, NDArray[Any]] = {}
+        if "randomization" in state:
+            drawn = _entries_like("randomization", state["randomization"], self.randomizer.memory)
+        self.task.restore(row, memory)  # refuses before it changes anything
+        if not drawn:  # saved without randomisation: the episode goes on as it was drawn here
+            self.randomizer.forget(row)
+        for name, value in drawn.items():
             self.randomizer.memory[name][row] = value
         self._write_model(row)
-        self.simulation.set_state(row, np.asarray(state["simulation"], dtype=np.float64))
+        self.simulation.set_state(row, simulation)
 
     def close(self) -> None:
         """Frees what rendering holds."""
@@ -259,6 +270,27 @@ def make_randomizer(task: Task, model: Any, options: EnvironmentOptions) -> Rand
     """The randomizer of a task; `task` need not be bound yet."""
     robot_geoms = np.flatnonzero(model.geom_contype & ROBOT)
     return Randomizer(make_randomization(options.randomization), model, task.moved_body, robot_geoms)
+
+
+def _entries_like(part: str, given: Any, memory: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A part of a state, checked against the memory (N, ...) that it is for."""
+    if not isinstance(given, Mapping) or set(given) != set(memory):
+        held = sorted(map(str, given)) if isinstance(given, Mapping) else repr(given)
+        raise OptionError(f"the state's {part} holds {held}; expected {sorted(memory)}: was it saved with other options?")
+    return {name: _array_like(f"{part} {name!r}", value, memory[name][0]) for name, value in given.items()}
+
+
+def _array_like(what: str, given: Any, expected: NDArray[Any]) -> NDArray[Any]:
+    """A part of a state as an array of the expected shape and type."""
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        array = np.zeros(0, dtype=object)
+    if array.shape != expected.shape or array.dtype.kind not in "fiub":
+        raise OptionError(
+            f"the state's {what} has shape {array.shape} and type {array.dtype}; expected {expected.shape} and {expected.dtype}"
+        )
+    return array.astype(expected.dtype)
 
 
 def _finite(observations: Observation) -> Observation:

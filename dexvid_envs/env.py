@@ -84,7 +84,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode; `options` sets what is otherwise drawn, or restores a `state()`."""
         super().reset(seed=seed)
-        self.core.reset(_ROW, [self.np_random], options or {})
+        self.core.reset(_ROW, [self.np_random], [{} if options is None else options])
         result = self.core.result()
         if self.render_mode == "human":
             self.render()
@@ -145,12 +145,13 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         return {"others": others, "model": copy.copy(self.model), "nominal": nominal, "state": self.state()}
 
     def __setstate__(self, carried: dict[str, Any]) -> None:
-        self.__dict__.update(carried["others"])
+        self._arguments = carried["others"]["_arguments"]
         task = self._arguments["task"]
         options = {name: value for name, value in self._arguments.items() if name not in ("task", "camera", "width", "height")}
         parsed, chosen = parse_options(task, options)
         parsed.prepare(carried["model"])
         self._build(carried["model"], parsed, chosen)
+        self.__dict__.update(carried["others"])  # the spaces too, with their generators
         self.core.nominal.update(carried["nominal"])
         self.core.set_state(0, carried["state"])
 

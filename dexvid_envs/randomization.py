@@ -212,7 +212,7 @@ class Randomizer:
             memory["camera_turn"][row] = rng.uniform(-1, 1, (self._model.ncam, 3)) * config.camera_turn_rad
         if "delay_steps" in memory:
             memory["delay_steps"][row] = rng.integers(config.object_delay_steps[0], config.object_delay_steps[1] + 1)
-            memory["seen"][row] = np.nan  # nothing seen yet
+            self.forget(row)
         if "step" in memory:
             memory["step"][row] = 0
             memory["noise_seed"][row] = rng.integers(2**62)
@@ -296,16 +296,24 @@ class Randomizer:
             self.memory["step"][rows] += 1
 
     def see(self, values: FloatArray, object_columns: NDArray[np.int64], rows: Rows) -> None:
-        """Remembers what the sensors saw of the object in the rows' present state, for delayed observation."""
+        """Remembers what the sensors saw of the object in the rows' present state, for delayed observation.
+
+        Rows whose sensors have seen nothing yet take the present state for their past, whether among `rows` or not.
+        """
         if "seen" not in self.memory:
             return
         seen, now = self.memory["seen"], values[:, object_columns]
+        fresh = np.isnan(seen[:, 0, 0])
         for row in rows:
-            if np.isnan(seen[row, 0, 0]):
-                seen[row] = now[row]
-            else:
+            if not fresh[row]:
                 seen[row, 1:] = seen[row, :-1].copy()
                 seen[row, 0] = now[row]
+        seen[fresh] = now[fresh][:, None]
+
+    def forget(self, row: int) -> None:
+        """Forgets what a row's sensors have seen; what they see next fills the past."""
+        if "seen" in self.memory:
+            self.memory["seen"][row] = np.nan
 
     def _step_rng(self, row: int, stream: int) -> np.random.Generator:
         """The generator of this row, step and purpose."""
