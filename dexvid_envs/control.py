@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,16 @@ class ControlConfig:
     wrist_delta_rad: float = 0.15
 
 
+class ActionMeaning(NamedTuple):
+    """What one number of an action does: its name, what -1 and +1 stand for, and their unit."""
+
+    name: str
+    meaning: str
+    low: float
+    high: float
+    unit: str
+
+
 class ControlMode(abc.ABC):
     """Maps actions to servo targets, row by row; targets never leave the joint limits nor outrun the speed limits."""
 
@@ -57,6 +68,10 @@ class ControlMode(abc.ABC):
     def action_size(self) -> int:
         """Length of one action."""
         return len(self.action_names)
+
+    @abc.abstractmethod
+    def action_meanings(self) -> list[ActionMeaning]:
+        """What each number of an action does, for the documentation."""
 
     @abc.abstractmethod
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
@@ -84,6 +99,10 @@ class JointDelta(ControlMode):
         scale_rad = np.array([config.arm_delta_rad] * robot.arm_joints + [config.hand_delta_rad] * robot.hand_joints)
         self.scale_rad = np.minimum(scale_rad, self.max_step_rad)
 
+    def action_meanings(self) -> list[ActionMeaning]:
+        """See `ControlMode`."""
+        return _meanings(self.action_names, "change of the servo's target", -self.scale_rad, self.scale_rad, "rad")
+
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
         following = self.scale_rad * action
@@ -110,6 +129,11 @@ class JointTarget(ControlMode):
         lower = np.where(arm, np.maximum(robot.lower_rad, robot.home_rad - config.arm_range_rad), robot.lower_rad)
         upper = np.where(arm, np.minimum(robot.upper_rad, robot.home_rad + config.arm_range_rad), robot.upper_rad)
         self.centre_rad, self.half_range_rad = (lower + upper) / 2, (upper - lower) / 2
+
+    def action_meanings(self) -> list[ActionMeaning]:
+        """See `ControlMode`."""
+        low, high = self.centre_rad - self.half_range_rad, self.centre_rad + self.half_range_rad
+        return _meanings(self.action_names, "the servo's target", low, high, "rad")
 
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
@@ -141,6 +165,16 @@ class WristDelta(ControlMode):
         """See `ControlMode`."""
         return self._WRIST_NAMES + self.robot.joint_names[self.robot.arm_joints :]
 
+    def action_meanings(self) -> list[ActionMeaning]:
+        """See `ControlMode`."""
+        names, shift, turn = self.action_names, np.full(3, self.config.wrist_delta_m), np.full(3, self.config.wrist_delta_rad)
+        hand = np.minimum(self.hand_scale_rad, self.max_step_rad[self.robot.arm_joints :])
+        return [
+            *_meanings(names[:3], "change of the palm's target along a world axis", -shift, shift, "m"),
+            *_meanings(names[3:6], "turn of the palm's target about a world axis", -turn, turn, "rad"),
+            *_meanings(names[6:], "change of the servo's target", -hand, hand, "rad"),
+        ]
+
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
         arm = self.robot.arm_joints
@@ -163,6 +197,10 @@ class WristDelta(ControlMode):
         turn = Rotation.from_matrix(rotation).as_rotvec() / self.config.wrist_delta_rad
         hand = (next_target[:, arm:] - target[:, arm:]) / self.hand_scale_rad
         return np.clip(np.concatenate([shift, turn, hand], axis=-1), -1.0, 1.0)
+
+
+def _meanings(names: tuple[str, ...], meaning: str, low: FloatArray, high: FloatArray, unit: str) -> list[ActionMeaning]:
+    return [ActionMeaning(name, meaning, float(a), float(b), unit) for name, a, b in zip(names, low, high, strict=True)]
 
 
 CONTROL_MODES: dict[str, type[ControlMode]] = {mode.name: mode for mode in (JointDelta, JointTarget, WristDelta)}

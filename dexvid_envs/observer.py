@@ -21,6 +21,7 @@ from dexvid_envs.observations import (
 )
 from dexvid_envs.options import EnvironmentOptions
 from dexvid_envs.randomization import Randomizer
+from dexvid_envs.rgbd import FAR_M, RgbdCameras
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.task import Task
 
@@ -63,6 +64,28 @@ class Observer:
     def delayed_size(self) -> int:
         """Number of values that an observation delay holds back."""
         return len(self._object_columns)
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each part of the observation is, for the documentation, by the keys of a Dict space."""
+        options = self._options
+        texts = {
+            "state": "the vector of the `state` mode",
+            "proprioception": f"the robot itself: {_listed(self._with_role('proprioception'))}",
+            "goal": f"the goal: {_listed(self._with_role('goal'))}",
+            "points": f"surface points of the `{self._task.moved_body}` in the world, m; fixed points of it in the same order "
+            "at every step",
+            "visible": f"1 where the camera `{options.point_camera}` sees the point; the other points repeat seen ones, "
+            "or are 0 where none is seen",
+            "privileged": "the true state, without noise or delay, then mass of the handled body (kg), factor on its friction, "
+            "disturbance force on it (x, y, z in the world, N), share of `hold_steps` for which the criterion has held",
+        }
+        for camera in options.cameras:
+            texts[f"rgb_{camera}"] = f"colours that the camera `{camera}` sees"
+            texts[f"depth_{camera}"] = (
+                f"depth along that camera's axis, m; what is farther than {FAR_M:g} m stands at {FAR_M:g}"
+            )
+        return {name: texts[name] for name in (["state"] if self.flat else self.space)}  # type: ignore[union-attr]
 
     def see(self, rows: Rows | None = None) -> None:
         """Reads the present state; the sensors of `rows` (None: all) take it in."""
@@ -149,8 +172,6 @@ class Observer:
         return {"points": self._points.clipped(repeat_visible(points, visible)), "visible": visible}
 
     def _add_images(self) -> dict[str, spaces.Space[Any]]:
-        from dexvid_envs.rgbd import RgbdCameras
-
         options = self._options
         self._check_cameras(options.cameras)
         self._cameras = RgbdCameras(options.cameras, options.image_height, options.image_width)
@@ -170,3 +191,8 @@ class Observer:
         force = np.clip(self._simulation.xfrc_applied[:, body, :3], -20.0, 20.0)
         physics = [self._randomizer.mass_kg, self._randomizer.friction, *force.T, held]
         return np.concatenate([self._state(values), np.stack(physics, axis=-1).astype(np.float32)], axis=-1)
+
+
+def _listed(fields: list[ObservationField]) -> str:
+    """Names and sizes of fields."""
+    return ", ".join(f"`{field.name}` ({field.size})" for field in fields)
