@@ -371,8 +371,9 @@ def test_wilor_whole_clip_in_one_file(tmp_path: Path) -> None:
     frames = [[] if t == 5 else [wilor_frame(t)] for t in range(truth().frames)]
     as_tensors = [[_with_tensors(d) for d in frame] for frame in frames]
     torch.save(as_tensors, tmp_path / "hands.pt")
+    torch.save(frames, tmp_path / "arrays.pt")  # the pipeline gives numpy's arrays
     np.save(tmp_path / "hands.npy", object_array(frames), allow_pickle=True)
-    for name in ("hands.pt", "hands.npy"):
+    for name in ("hands.pt", "arrays.pt", "hands.npy"):
         track = read_wilor(tmp_path / name, IMAGE_SIZE, truth().K)
         known = np.arange(truth().frames) != 5
         np.testing.assert_allclose(track.keypoints_camera[known], truth().hand[known], atol=2e-4)

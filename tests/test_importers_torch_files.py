@@ -67,6 +67,17 @@ def test_a_checkpoint_with_optimiser_and_scheduler(tmp_path: Path) -> None:
     np.testing.assert_array_equal(content["model"]["weight"].array(), module.weight.detach().numpy())
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_numpy_arrays_inside_a_torch_file(tmp_path: Path, zipped: bool) -> None:
+    arrays = [np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)), np.zeros((0, 2))]
+    torch.save({"a": arrays, "n": np.float32(2.5)}, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    content = read_torch(tmp_path / "a.pt")
+    for read, expected in zip(content["a"], arrays, strict=True):
+        np.testing.assert_array_equal(read, expected)
+        assert read.dtype == expected.dtype
+    assert content["n"] == np.float32(2.5)
+
+
 def test_a_tensor_inside_a_numpy_file(tmp_path: Path) -> None:
     content = {"norm_mat": torch.eye(4)[:, [1, 0, 2, 3]], "a": np.arange(3)}
     np.save(tmp_path / "data.npy", np.array(content, dtype=object), allow_pickle=True)

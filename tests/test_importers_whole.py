@@ -485,7 +485,7 @@ def test_every_row_of_the_formats_has_an_importer() -> None:
 @pytest.mark.parametrize("name", [name for name, importer in IMPORTERS.items() if importer.load is None])
 def test_part_formats_say_what_else_is_needed(name: str, tmp_path: Path) -> None:
     with pytest.raises(
-        OptionError, match=rf"{name} gives .* only, and .* needed as well: .*combined.* or call {name[:4].split('-')[0]}"
+        OptionError, match=rf"{name} gives .* only, and .* needed as well: .*combined.* or call demos\.importers\.{name[:3]}"
     ):
         find_importer(name)(tmp_path)
     module, function = IMPORTERS[name].reader.split(".")

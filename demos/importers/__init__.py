@@ -42,7 +42,8 @@ class Importer:
         if self.load is None:
             raise OptionError(
                 f"{self.name} gives {self.provides} only, and {self.missing} is needed as well: put both into one folder with"
-                f" an import.json and use --importer combined (demos/importers/combined.py shows one), or call {self.reader}"
+                " an import.json and use --importer combined (demos/importers/combined.py shows one), or call"
+                f" demos.importers.{self.reader}"
             )
         return self.load(path)
 

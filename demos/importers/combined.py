@@ -192,7 +192,8 @@ def _mcc_ho(setting: Setting, part: Mapping[str, Any]) -> ObjectTrack:
 def _shape_of_motion(setting: Setting, part: Mapping[str, Any]) -> ObjectTrack:
     from demos.importers.shape_of_motion import read_shape_of_motion
 
-    read = read_shape_of_motion(setting.path(part))
+    norm = setting.path(part, "scene_norm") if "scene_norm" in part else None
+    read = read_shape_of_motion(setting.path(part), norm)
     return _static(read.track, read.camera)
 
 

@@ -64,10 +64,8 @@ def join_detections(
     kept = [detection for detection in detections if detection.side == side]
     start = min(detection.frame for detection in kept) if first_frame is None else first_frame
     rows = num_frames or max(detection.frame for detection in kept) - start + 1
-    if not 0 < rows <= 1_000_000:
-        raise InputFileError(
-            f"{source} has hands in the frames {start} to {start + rows - 1}, expected at most a million frames"
-        )
+    if not 0 < rows <= 200_000:
+        raise InputFileError(f"{source} has hands in the frames {start} to {start + rows - 1}, expected at most 200000 frames")
     points, pixels = np.full((rows, 21, 3), np.nan), np.full((rows, 21, 2), np.nan)
     confidence, doubtful = np.zeros(rows), np.ones(rows, bool)
     wrist = np.zeros(3)

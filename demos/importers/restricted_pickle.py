@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from demos.importers.inert_pickle import Record, Refused, load_inert
+from demos.importers.numpy_records import ARRAY_NAMES, NUMPY_NAMES, array_from_bytes, as_bytes, checked_shape, plain_array
 from demos.importers.torch_files import rebuild_tensor, storage_from_bytes
 from dexvid_envs.errors import InputFileError
 
@@ -25,17 +24,6 @@ MAX_BYTES = 64 * 2**20
 MAX_ITEMS = 1_000_000  # elements of one object array
 MAX_DEPTH = 32  # nesting of containers
 
-_PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|i[1248]|u[1248]|f[248]|c8|c16)")
-_OBJECT_DTYPE = re.compile(r"\|?O[48]?")
-#: Names that numpy 1 and 2 write when they pickle arrays, dtypes and scalars.
-_NUMPY_NAMES = frozenset(
-    [("numpy", "ndarray"), ("numpy", "dtype")]
-    + [
-        (f"numpy.{core}.{module}", name)
-        for core in ("core", "_core")
-        for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-    ]
-)
 #: Names by which a tensor stands in an ordinary pickle; HOLD's `data.npy` holds one.
 _TORCH_NAMES = frozenset(
     [("torch._utils", "_rebuild_tensor_v2"), ("torch.storage", "_load_from_bytes"), ("collections", "OrderedDict")]
@@ -89,7 +77,7 @@ def _parse(content: bytes) -> Any:
         raise Refused(f"an npy version {version}, where 1.0 and 2.0 are known")
     body = content[stream.tell() :]
     if not dtype.hasobject:
-        return _array_from_bytes(body, dtype.str, shape, fortran)
+        return array_from_bytes(body, dtype.str, shape, fortran)
     value = _Builder().build(load_inert(io.BytesIO(body), _expected), 0)
     if isinstance(value, np.ndarray) and value.dtype.hasobject and value.shape == ():
         return value.item()
@@ -97,7 +85,7 @@ def _parse(content: bytes) -> Any:
 
 
 def _expected(module: str, name: str) -> bool:
-    return (module, name) in _NUMPY_NAMES or (module, name) in _TORCH_NAMES
+    return (module, name) in NUMPY_NAMES or (module, name) in _TORCH_NAMES
 
 
 class _Builder:
@@ -141,62 +129,19 @@ class _Builder:
         return node
 
     def _build_record(self, record: Record, depth: int) -> Any:
-        if record.name == "_reconstruct":
-            _, shape, dtype, fortran, data = record.state
-            descriptor = _dtype_text(dtype)
-            if not _OBJECT_DTYPE.fullmatch(descriptor):
-                return _array_from_bytes(_as_bytes(data), descriptor, shape, bool(fortran))
-            shape = _checked_shape(shape, MAX_ITEMS)
+        if record.name in ARRAY_NAMES:
+            if (array := plain_array(record)) is not None:
+                return array
+            _, shape, _, fortran, data = record.state
+            shape = checked_shape(shape, MAX_ITEMS)
             if not isinstance(data, list) or len(data) != math.prod(shape):
                 raise Refused("an object array whose shape and items disagree")
             items = np.empty(len(data), dtype=object)
             for i, item in enumerate(data):
                 items[i] = self.build(item, depth)
             return items.reshape(shape, order="F" if fortran else "C")
-        if record.name == "scalar":
-            dtype, data = record.arguments
-            return _array_from_bytes(_as_bytes(data), _dtype_text(dtype), (), False)[()]
-        if record.name == "_frombuffer":
-            data, dtype, shape, order = record.arguments
-            return _array_from_bytes(_as_bytes(data), _dtype_text(dtype), shape, order == "F")
         if record.name == "_load_from_bytes" and len(record.arguments) == 1:
-            return storage_from_bytes(_as_bytes(record.arguments[0]))
+            return storage_from_bytes(as_bytes(record.arguments[0]))
         if record.name == "_rebuild_tensor_v2" and record.arguments:
             return rebuild_tensor((self.build(record.arguments[0], depth), *record.arguments[1:])).array()
         raise Refused(f"a bare {record.module}.{record.name}")
-
-
-def _dtype_text(record: Any) -> str:
-    """Text such as `<f8` of a recorded dtype; the recorded state contributes its byte order only."""
-    if not isinstance(record, Record) or record.name != "dtype" or not isinstance(record.arguments[0], str):
-        raise Refused("an array without a dtype")
-    text = record.arguments[0].lstrip("<>|=")
-    order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "="
-    if order not in ("<", ">", "|", "="):
-        raise Refused("a dtype without a byte order")
-    return order + text
-
-
-def _as_bytes(data: Any) -> bytes:
-    if not isinstance(data, bytes | bytearray):
-        raise Refused("an array without raw data")
-    return bytes(data)
-
-
-def _checked_shape(shape: Any, max_items: int) -> tuple[int, ...]:
-    if not isinstance(shape, tuple) or len(shape) > 16 or not all(type(n) is int and n >= 0 for n in shape):
-        raise Refused("an array whose shape is not a short tuple of counts")
-    if math.prod(shape) > max_items:
-        raise Refused(f"an array of {math.prod(shape)} items")
-    return shape
-
-
-def _array_from_bytes(data: bytes, dtype_text: str, shape: Any, fortran: bool) -> NDArray:
-    """Array of plain numbers from raw bytes; the bytes have to fit the shape exactly, so a header cannot ask for memory."""
-    if not _PLAIN_DTYPE.fullmatch(dtype_text):
-        raise Refused(f"the dtype {dtype_text}")
-    dtype = np.dtype(dtype_text)
-    shape = _checked_shape(shape, max(len(data), 1))
-    if math.prod(shape) * dtype.itemsize != len(data):
-        raise Refused(f"{len(data)} bytes where shape {shape} of {dtype_text} needs {math.prod(shape) * dtype.itemsize}")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").copy()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.importers.inert_pickle import Name, Record, Refused, load_inert
+from demos.importers.numpy_records import ARRAY_NAMES, BYTES_NAMES, plain_array
 from dexvid_envs.errors import InputFileError
 
 #: A single tensor above this is refused before it is read.
@@ -115,7 +116,7 @@ def fetch(tensor: Any, path: Path, name: str) -> NDArray:
     """
     if isinstance(tensor, Tensor):
         return guarded(path, tensor.array)
-    if isinstance(tensor, bool | int | float | np.ndarray):
+    if isinstance(tensor, bool | int | float | np.ndarray | np.generic):
         return np.asarray(tensor)
     raise InputFileError(f"{path}: {name} is a {type(tensor).__name__}, expected a tensor")
 
@@ -154,7 +155,7 @@ def rebuild_tensor(arguments: tuple[Any, ...]) -> Tensor:
 
 
 def _expected(module: str, name: str) -> bool:
-    return module.split(".", 1)[0] in _KNOWN_PACKAGES and bool(name)
+    return module.split(".", 1)[0] in _KNOWN_PACKAGES or (module, name) in BYTES_NAMES
 
 
 def _read_zip(path: Path) -> Any:
@@ -266,6 +267,9 @@ def _plain_record(record: Record, done: dict[int, Any], depth: int) -> Any:
         return {key: _plain(value, done, depth + 1) for key, value in record.items.items()}
     if record.name == "_rebuild_tensor_v2":
         return rebuild_tensor(record.arguments)
+    if record.module.startswith("numpy.") and record.name in ARRAY_NAMES:
+        array = plain_array(record)
+        return record if array is None else array
     if record.name == "_rebuild_parameter" and record.arguments:
         return _plain(record.arguments[0], done, depth + 1)
     return record
