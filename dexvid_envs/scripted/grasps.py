@@ -67,7 +67,9 @@ def wrap_grasp(
 ) -> Grasp:
     """A power grasp from the side, the palm on the object, `height_m` above the table."""
     depth = _extent_along(extents_m, yaws_rad[0] + math.pi / 2 if yaws_rad else 0.0)
-    point_palm = np.array([_PALM_SURFACE_M + 0.006 + depth / 2, 0.0, 0.0])
+    width = _extent_along(extents_m, yaws_rad[0] if yaws_rad else 0.0)
+    forward = max(0.5 * (width - 0.065), 0.0)  # the thumb reaches less far back than the fingers reach forward
+    point_palm = np.array([_PALM_SURFACE_M + 0.006 + depth / 2, 0.0, forward])
     point_object = np.array([0.0, 0.0, height_m - extents_m[2] / 2])
     grip = 0.10 + 0.20 * min(mass_kg / 0.5, 1.0)
     return Grasp(FROM_THE_SIDE_RAD, _SIDE_PITCH_RAD, yaws_rad, point_object, point_palm, 0.12, _OPEN_WRAP, _CLOSED_WRAP, grip)

@@ -96,6 +96,10 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
         wanted = np.concatenate([self.arm_ref, self.hand_ref], axis=-1)
         return self.core.control.action_for(wanted, self.simulation.ctrl).astype(np.float32)
 
+    def phase_name(self, row: int) -> str:
+        """What a row is doing, such as "approach"."""
+        return self.phases[self.phase[row]].__name__
+
     # ---- what is the case --------------------------------------------------------------------------------------------
 
     def body_pose(self, rows: Rows, body_id: int) -> FloatArray:
