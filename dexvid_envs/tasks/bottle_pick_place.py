@@ -102,7 +102,7 @@ class BottlePickPlace(ObjectTask):
         self._target_mocap = int(model.body("target").mocapid[0])
         self._hand_body_ids = np.array([model.body(name).id for name, _ in _HAND_LINKS])
         self._hand_radii_m = np.array(
-            [radius for _, radius in _HAND_LINKS] + [FINGERTIP_RADIUS_M] * len(self.fingertip_ids) + [_PALM_RADIUS_M]
+            [radius for _, radius in _HAND_LINKS] + [FINGERTIP_RADIUS_M] * len(self.robot.fingertip_sites) + [_PALM_RADIUS_M]
         )
         self.memory |= {"target": np.zeros((self.num_envs, 2))}
 
@@ -118,7 +118,7 @@ class BottlePickPlace(ObjectTask):
         """See `Task`."""
         super().refresh()
         settings, simulation = self.settings, self.simulation
-        self.bottle_axis_world = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)[:, :, 2]  # (N, 3)
+        self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3)
         offset = self.memory["target"] - self.object_pos_world[:, :2]
         self.target_distance = lengths(offset)  # (N,) m
         uprightness = self.bottle_axis_world[:, 2]
@@ -138,9 +138,7 @@ class BottlePickPlace(ObjectTask):
     def hand_in_bottle(self) -> FloatArray:
         """(N, 13, 3) m centres of the hand's links, tips and palm in the bottle's frame."""
         simulation = self.simulation
-        hand = np.concatenate(
-            [simulation.xpos.take(self._hand_body_ids, axis=1), self.fingertip_pos_world, self.palm_pos_world[:, None]], axis=1
-        )
+        hand = np.concatenate([simulation.xpos.take(self._hand_body_ids, axis=1), self.hand_pos_world], axis=1)
         hand -= self.object_pos_world[:, None]
         rotation = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)
         return hand @ rotation  # one small product per row

@@ -126,8 +126,7 @@ class GraspLift(ObjectTask):
         hold: 1 within `success_distance_m` of the goal.
         success: 1 while the task's success holds.
         """
-        hand = np.concatenate([self.fingertip_pos_world, self.palm_pos_world[:, None]], axis=1)
-        hand -= self.object_pos_world[:, None]
+        hand = self.hand_pos_world - self.object_pos_world[:, None]
         size = self.memory["object_size"]
         measures = np.empty((self.num_envs, 7))
         measures[:, :5] = lengths(hand) - np.add.reduce(size, axis=-1)[:, None] / 6

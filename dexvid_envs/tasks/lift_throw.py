@@ -121,8 +121,7 @@ class LiftThrow(ObjectTask):
         """See `Task`."""
         super().refresh()
         self.inside = inside_bucket(self.bucket, self.memory["bucket"], self.object_pos_world)  # (N,)
-        hand = np.concatenate([self.fingertip_pos_world, self.palm_pos_world[:, None]], axis=1)
-        self.hand_gap = self.box_gap(hand)  # (N, 5) m
+        self.hand_gap = self.box_gap(self.hand_pos_world)  # (N, 5) m
         self.clear = self.hand_gap.min(axis=-1) > self.settings.release_clearance_m  # (N,) the hand does not touch the object
         self.height = self.object_pos_world[:, 2] - self.memory["object_size"][:, 2] / 2  # (N,) m of the underside
         self.raised = self.height > self.settings.lifted_m

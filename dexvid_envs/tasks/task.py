@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources
+from dexvid_envs.option_values import check_fields, is_number, numbers
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.simulation import Rows, Simulation
 from robots.arm_hand import ARM_HAND, add_arm_hand
@@ -35,13 +36,16 @@ class TaskConfig:
         home_noise_rad: the robot starts within this distance of home, joint by joint.
         hold_steps: consecutive control steps (20 a second) for which the criterion has to hold.
         num_points: surface points of the object in the point-cloud observation.
-        weights: of the dense reward terms.
+        weights: of the dense reward terms; those that are not named keep their defaults.
     """
 
     home_noise_rad: float = 0.02
     hold_steps: int = 10
     num_points: int = 100
     weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Task(abc.ABC):
@@ -113,8 +117,7 @@ class Task(abc.ABC):
         self.num_envs = simulation.num_envs
         model = simulation.model
         self.joint_qposadr = np.array([model.joint(name).qposadr[0] for name in self.robot.joint_names])
-        self.fingertip_ids = np.array([model.site(name).id for name in self.robot.fingertip_sites])
-        self.palm_site_id = model.site("palm").id
+        self._hand_site_ids = np.array([model.site(name).id for name in (*self.robot.fingertip_sites, "palm")])
         self.memory = {"held_steps": np.zeros(self.num_envs, dtype=np.int64)}
 
     # ---- reset ------------------------------------------------------------------------------------------------------
@@ -149,9 +152,9 @@ class Task(abc.ABC):
 
     def update(self, rows: Rows | None = None) -> None:
         """Computes what observation, reward and success share; the hold counters of `rows` (None: all) advance by one step."""
-        simulation = self.simulation
-        self.fingertip_pos_world = simulation.site_xpos.take(self.fingertip_ids, axis=1)  # (N, 4, 3) m
-        self.palm_pos_world = simulation.site_xpos[:, self.palm_site_id]  # (N, 3) m
+        self.hand_pos_world = self.simulation.site_xpos.take(self._hand_site_ids, axis=1)  # (N, 5, 3) m fingertips, palm
+        self.fingertip_pos_world = self.hand_pos_world[:, :-1]  # (N, 4, 3) m
+        self.palm_pos_world = self.hand_pos_world[:, -1]  # (N, 3) m
         self.refresh()
         if rows is None or len(rows):
             self.count("held_steps", self.holds(), rows)
@@ -240,15 +243,12 @@ def vector_option(options: Mapping[str, Any], name: str, size: int) -> FloatArra
     """
     if name not in options:
         return None
-    try:
-        value = np.asarray(options[name], dtype=np.float64)
-    except (TypeError, ValueError):
-        value = np.zeros(0)
-    if value.shape != (size,) or not np.isfinite(value).all():
+    given = numbers(options[name])
+    if given is None or len(given) != size:
         raise OptionError(
             f"reset option {name!r} is {options[name]!r}; expected {size} finite numbers ({', '.join('xyz'[:size])}) in metres"
         )
-    return value
+    return np.array(given)
 
 
 def number_option(options: Mapping[str, Any], name: str, drawn: float) -> float:
@@ -259,13 +259,9 @@ def number_option(options: Mapping[str, Any], name: str, drawn: float) -> float:
     """
     if name not in options:
         return drawn
-    try:
-        value = float(options[name])
-    except (TypeError, ValueError):
-        value = np.nan
-    if not np.isfinite(value):
+    if not is_number(options[name]):
         raise OptionError(f"reset option {name!r} is {options[name]!r}; expected a finite number")
-    return value
+    return float(options[name])
 
 
 def drawn_in_box(rng: np.random.Generator, centre: tuple[float, ...], half_extent: tuple[float, ...]) -> FloatArray:
