@@ -217,13 +217,28 @@ def make_control_mode(name: str, robot: RobotModel, config: ControlConfig) -> Co
     return CONTROL_MODES[name](robot, config)
 
 
+def as_numbers(actions: object) -> FloatArray:
+    """Actions as float64 of any shape.
+
+    Raises:
+        ActionError: they are no array of real numbers.
+    """
+    try:
+        array = np.asarray(actions)
+    except ValueError:  # ragged
+        array = np.zeros(0, dtype=object)
+    if array.dtype.kind not in "fiub":
+        raise ActionError(f"the action has the type {array.dtype}, expected numbers; see env.action_space")
+    return array.astype(np.float64, copy=False)
+
+
 def check_actions(actions: object, shape: tuple[int, ...]) -> FloatArray:
     """Actions as float64 of the given shape, clipped to [-1, 1].
 
     Raises:
-        ActionError: wrong shape, or an element is NaN or infinite; nothing has been simulated then.
+        ActionError: wrong shape or type, or an element is NaN or infinite; nothing has been simulated then.
     """
-    array = np.asarray(actions, dtype=np.float64)
+    array = as_numbers(actions)
     if array.shape != shape:
         raise ActionError(f"the action has shape {array.shape}, expected {shape}; see env.action_space")
     if not math.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():  # the first is the quick test

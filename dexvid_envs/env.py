@@ -10,10 +10,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from dexvid_envs.control import as_numbers
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import Observation
-from dexvid_envs.options import expect_one_of, parse_options
+from dexvid_envs.options import expect_one_of, expect_pixels, parse_options
 from dexvid_envs.simulation import SingleSimulation
 
 _ROW = np.zeros(1, dtype=np.int64)
@@ -55,6 +56,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
     ) -> None:
         if render_mode is not None:
             expect_one_of("render_mode", render_mode, RENDER_MODES)
+        expect_pixels(width=width, height=height)
         self.render_mode, self.camera, self.width, self.height = render_mode, camera, width, height
         self._arguments = {"task": task, "camera": camera, "width": width, "height": height} | options
         parsed, chosen = parse_options(task, options)
@@ -92,7 +94,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step of 50 ms; raises ActionError for an action that is not finite or has a wrong shape."""
-        result = self.core.step(np.asarray(action)[None])
+        result = self.core.step(as_numbers(action)[None])
         if self.render_mode == "human":
             self.render()
         reward, terminated = float(result.rewards[0]), bool(result.terminated[0])

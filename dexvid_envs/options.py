@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from dexvid_envs.control import CONTROL_MODES
 from dexvid_envs.errors import OptionError
+from dexvid_envs.option_values import is_count
 from dexvid_envs.randomization import Randomization, make_randomization
 from dexvid_envs.tasks.task import Task
 
@@ -54,19 +55,27 @@ class EnvironmentOptions:
         expect_one_of("reward_mode", self.reward_mode, REWARD_MODES)
         expect_one_of("observation_mode", self.observation_mode, OBSERVATION_MODES)
         expect_one_of("points", self.points, POINT_MODES)
-        for name in ("image_width", "image_height"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and 1 <= value <= 4096):
-                raise OptionError(f"{name}={value!r}: expected a whole number of pixels, 1 to 4096")
-        if isinstance(self.cameras, str) or not self.cameras:
+        if not isinstance(self.privileged, bool):
+            raise OptionError(f"privileged={self.privileged!r}: expected True or False")
+        expect_pixels(image_width=self.image_width, image_height=self.image_height)
+        if not (isinstance(self.cameras, tuple) and self.cameras and all(isinstance(name, str) for name in self.cameras)):
             raise OptionError(f"cameras={self.cameras!r}: expected one or more camera names, such as ('front',)")
+        if not isinstance(self.nan_folder, str | None):
+            raise OptionError(f"nan_folder={self.nan_folder!r}: expected a folder's name, or None")
         make_randomization(self.randomization)
 
 
 def expect_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     """Raises OptionError, listing what is allowed, unless the value is among it."""
-    if value not in allowed:
+    if not (isinstance(value, str) and value in allowed):
         raise OptionError(f"unknown {name} {value!r}: expected one of {', '.join(allowed)}")
+
+
+def expect_pixels(**sizes: object) -> None:
+    """Raises OptionError unless every size is a number of pixels."""
+    for name, value in sizes.items():
+        if not (is_count(value) and int(cast(int, value)) <= 4096):
+            raise OptionError(f"{name}={value!r}: expected a whole number of pixels, 1 to 4096")
 
 
 def parse_options(task: str, options: Mapping[str, Any]) -> tuple[Task, EnvironmentOptions]:
@@ -80,7 +89,7 @@ def parse_options(task: str, options: Mapping[str, Any]) -> tuple[Task, Environm
     config_type = getattr(module, f"{class_name}Config")
     own = [field.name for field in dataclasses.fields(config_type)]
     general = [field.name for field in dataclasses.fields(EnvironmentOptions)]
-    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    frozen: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     for name in frozen:
         if name not in own and name not in general:
             known = [*own, *general, "render_mode", "camera", "width", "height"]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.option_values import is_count, is_number, numbers
 from dexvid_envs.simulation import Rows, Simulation
 
 FloatArray = NDArray[np.float64]
@@ -57,22 +58,28 @@ class Randomization:
 
     def __post_init__(self) -> None:
         for name in ("friction", "mass", "size", "actuator_gain"):
-            low, high = getattr(self, name)
+            low, high = self._pair(name)
             if not 0 < low <= high < np.inf:
-                raise OptionError(f"randomization {name}={getattr(self, name)}: expected (low, high) with 0 < low <= high")
-        least, most = self.object_delay_steps
+                raise OptionError(f"randomization {name}={getattr(self, name)!r}: expected (low, high) with 0 < low <= high")
+            object.__setattr__(self, name, (low, high))
+        least, most = self._pair("object_delay_steps")
         if not (0 <= least <= most <= 20 and least == int(least) and most == int(most)):
             raise OptionError(
-                f"randomization object_delay_steps={self.object_delay_steps}: expected (least, most) control steps, 0 to 20"
+                f"randomization object_delay_steps={self.object_delay_steps!r}: expected (least, most) control steps, 0 to 20"
             )
+        object.__setattr__(self, "object_delay_steps", (int(least), int(most)))
         for name in ("joint_noise_rad", "object_noise_m", "camera_shift_m", "camera_turn_rad", "force_m_per_s2"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise OptionError(f"randomization {name}={getattr(self, name)}: expected a finite number, 0 or more")
-        if not (0 <= self.force_probability <= 1 and self.force_steps >= 1):
-            raise OptionError(
-                f"randomization force_probability={self.force_probability}, force_steps={self.force_steps}: expected a "
-                "probability and at least one step"
-            )
+            if not (is_number(getattr(self, name)) and 0 <= getattr(self, name) < np.inf):
+                raise OptionError(f"randomization {name}={getattr(self, name)!r}: expected a finite number, 0 or more")
+        if not (is_number(self.force_probability) and 0 <= self.force_probability <= 1):
+            raise OptionError(f"randomization force_probability={self.force_probability!r}: expected a probability, 0 to 1")
+        if not (is_count(self.force_steps) and self.force_steps <= 1000):
+            raise OptionError(f"randomization force_steps={self.force_steps!r}: expected a whole number of steps, 1 to 1000")
+
+    def _pair(self, name: str) -> tuple[float, float]:
+        """A field's two numbers, or two NaN where it holds something else."""
+        given = numbers(getattr(self, name))
+        return (given[0], given[1]) if given is not None and len(given) == 2 else (np.nan, np.nan)
 
     @property
     def within_episodes(self) -> bool:
@@ -128,11 +135,7 @@ def make_randomization(given: Randomization | Mapping[str, Any] | str | None) ->
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise OptionError(f"unknown randomization field {name!r}: expected one of {', '.join(known)}{hint}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    try:
-        return Randomization(**values)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"randomization={dict(given)!r} makes no sense ({error}); see Randomization's fields") from error
+    return Randomization(**given)
 
 
 class Randomizer:
@@ -219,7 +222,7 @@ class Randomizer:
         if "force_steps_left" in memory:
             memory["force_steps_left"][row] = 0
 
-    def apply(self, row: int, fields: Mapping[str, FloatArray]) -> None:
+    def apply(self, row: int, fields: dict[str, NDArray[Any]]) -> None:
         """Scales the nominal model fields (this row's, full arrays) by what was drawn, in place."""
         memory = self.memory
         if "friction" in memory:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from dexvid_envs.core import EnvironmentCore, make_randomizer
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import Observation
-from dexvid_envs.options import parse_options
+from dexvid_envs.option_values import is_count
+from dexvid_envs.options import expect_one_of, expect_pixels, parse_options
 from dexvid_envs.simulation import BatchSimulation
 
 StepTuple = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -56,10 +57,15 @@ class DexVidVectorEnv(VectorEnv):
         height: int = 240,
         **options: Any,
     ) -> None:
-        if num_envs < 1:
-            raise OptionError(f"num_envs={num_envs}: expected 1 or more")
+        if not is_count(num_envs):
+            raise OptionError(f"num_envs={num_envs!r}: expected a whole number, 1 or more")
+        if not (max_episode_steps is None or is_count(max_episode_steps)):
+            raise OptionError(f"max_episode_steps={max_episode_steps!r}: expected a whole number, 1 or more, or None")
+        if num_threads != 0 and not is_count(num_threads):
+            raise OptionError(f"num_threads={num_threads!r}: expected a whole number, 0 for all cores")
         if render_mode not in (None, "rgb_array"):
             raise OptionError(f"unknown render_mode {render_mode!r} of a vector environment: expected None or rgb_array")
+        expect_pixels(width=width, height=height)
         self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 20}
@@ -67,6 +73,7 @@ class DexVidVectorEnv(VectorEnv):
         self._renderer: Any = None
         self.task, chosen = parse_options(task, options)
         model = self.task.make_model()
+        expect_one_of("camera", camera, [model.camera(index).name for index in range(model.ncam)])
         fields = (*self.task.model_fields, *make_randomizer(self.task, model, chosen).model_fields)
         self.simulation = BatchSimulation(model, num_envs, num_threads, tuple(dict.fromkeys(fields)))
         self.core = EnvironmentCore(self.task, self.simulation, chosen)
@@ -88,11 +95,15 @@ class DexVidVectorEnv(VectorEnv):
         Raises:
             OptionError: an option is unknown or has a wrong value, or the seeds are not N.
         """
+        if not isinstance(options, Mapping | None):
+            raise OptionError(f"reset options are {options!r}; expected a mapping of options to values")
         options = dict(options or {})
         rows = self._rows_to_reset(options.pop("reset_mask", None))
         each = options.pop("each", None)
         if each is not None and options:
             raise OptionError(f"reset option 'each' holds all options; got also {sorted(options)}")
+        if each is not None and (isinstance(each, str | Mapping) or not isinstance(each, Sequence)):
+            raise OptionError(f"reset option 'each' is {each!r}; expected a list of mappings, one for each environment")
         self._seed(seed, rows)
         self.core.reset(rows, [self._rngs[row] for row in rows], options if each is None else each)
         self.elapsed_steps[rows], self._done[rows] = 0, False
@@ -193,13 +204,14 @@ class DexVidVectorEnv(VectorEnv):
     def _seed(self, seed: int | Sequence[int | None] | None, rows: NDArray[np.int64]) -> None:
         if seed is None:
             return
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else list(seed)
-        if len(seeds) != self.num_envs:
-            raise OptionError(f"got {len(seeds)} seeds; expected one for each of the {self.num_envs} environments")
+        count = self.num_envs
+        seeds = [seed + row for row in range(count)] if isinstance(seed, int | np.integer) else seed
+        several = isinstance(seeds, Sequence | np.ndarray) and len(seeds) == count
+        if not several or not all(one is None or (isinstance(one, int | np.integer) and one >= 0) for one in seeds):
+            raise OptionError(f"seed={seed!r}: expected a whole number, 0 or more, or {count} of them (None: no change)")
         for row in rows:
-            one = seeds[row]
-            if one is not None:
-                self._rngs[row] = seeding.np_random(int(one))[0]
+            if seeds[row] is not None:
+                self._rngs[row] = seeding.np_random(int(seeds[row]))[0]
 
 
 def _autoreset_mode(given: AutoresetMode | str) -> AutoresetMode:
@@ -217,8 +229,8 @@ def _copied(observations: Observation) -> Observation:
 
 def _put(observations: Observation, rows: NDArray[np.int64], fresh: Observation) -> None:
     """Overwrites some rows in place."""
-    if isinstance(observations, dict) and isinstance(fresh, dict):
+    if isinstance(observations, dict):
         for name, part in observations.items():
-            part[rows] = fresh[name]
-    elif not isinstance(observations, dict):
-        observations[rows] = fresh
+            part[rows] = cast(dict[str, NDArray[Any]], fresh)[name]
+    else:
+        observations[rows] = cast(NDArray[Any], fresh)

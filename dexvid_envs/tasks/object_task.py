@@ -178,7 +178,8 @@ _TABLE_CENTRE_M, _TABLE_HALF_M = np.array([0.4, 0.0, 4.95]), np.array([0.8, 0.8,
 
 def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:
     """Raises OptionError, listing the right names, where one is wrong or none is given."""
-    unknown = [given] if isinstance(given, str) else [name for name in given if name not in known]
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    unknown = [name for name in given if not (isinstance(name, str) and name in known)] if several else [given]
     if unknown or not given:
-        hint = f"; {unknown[0]!r} is not among them" if not isinstance(given, str) and unknown else ""
+        hint = f"; {unknown[0]!r} is not among them" if several and unknown else ""
         raise OptionError(f"{option}={given!r}: expected one or more of {', '.join(known)}{hint}")

@@ -1,0 +1,67 @@
+"""Checks of the values that options have, by type; what each option means stands with the option."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dexvid_envs.errors import OptionError
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite real number, and no bool."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number, 1 or more, and no bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(1 <= value < 2**31)
+
+
+def numbers(value: object) -> tuple[float, ...] | None:
+    """A sequence of finite numbers as a tuple, or None where it is something else."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(is_number(one) for one in value):
+        return None
+    return tuple(float(one) for one in value)
+
+
+def check_fields(config: Any) -> None:
+    """Checks the fields of a config, a frozen dataclass with defaults, by the types of those; tuples and weights are completed.
+
+    Counts have to be 1 or more, other numbers finite and not below 0, and tuples of numbers as long as the default. Mappings
+    may hold the default's keys only, and keep its values elsewhere. Tuples of names are the owner's business.
+
+    Raises:
+        OptionError: a field has a wrong value.
+    """
+    for field in dataclasses.fields(config):
+        factory = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        value = getattr(config, field.name)
+        if isinstance(default, bool):
+            _expect(isinstance(value, bool), field.name, value, "True or False")
+        elif isinstance(default, int):
+            _expect(is_count(value), field.name, value, "a whole number, 1 or more")
+        elif isinstance(default, float):
+            _expect(is_number(value) and value >= 0, field.name, value, "a finite number, 0 or more")
+        elif isinstance(default, tuple) and default and is_number(default[0]):
+            given = numbers(value)
+            _expect(given is not None and len(given) == len(default), field.name, value, f"{len(default)} finite numbers")
+            object.__setattr__(config, field.name, given)
+        elif isinstance(default, Mapping):
+            known = isinstance(value, Mapping) and all(key in default and is_number(value[key]) for key in value)
+            _expect(known, field.name, value, f"a mapping of {', '.join(default)} to finite numbers")
+            object.__setattr__(config, field.name, {**default, **value})
+
+
+def _expect(right: bool, name: str, value: object, expected: str) -> None:
+    if not right:
+        raise OptionError(f"{name}={value!r}: expected {expected}")
