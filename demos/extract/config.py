@@ -27,7 +27,7 @@ class ExtractConfig:
         object_name: name of the object in the result.
         hands: hand backend; known: mediapipe.
         tracks: backend of the object points; known: optical-flow.
-        importer: read another extractor's output instead of a video, e.g. dexmv.
+        importer: read another extractor's output instead of a video: dexmv, interaction, combined, hold or spider.
         side: which hand to follow: auto (the one that moves most), right or left.
         mirrored: the picture is mirrored, as selfie cameras show it.
         fps_limit: frames a second that are looked at.

@@ -255,7 +255,7 @@ def _object_points(file: Path, config: SpiderConfig) -> FloatArray:
 
 
 def _contact(file: Path, names: list[str], side: str, frames: int, hand: FloatArray, points: FloatArray) -> np.ndarray:
-    """(T,) by the file's own flags of the fingers where it has them, else by distance."""
+    """(T,) by the file's own flags of the fingers where it has them, else by distance, which without a mesh sees little."""
     name = _match([name for name in names if "pos" not in name], ("contact", side))
     if name is None:
         return find_contact(hand, points, np.ones(points.shape[:2], bool))
