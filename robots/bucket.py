@@ -99,6 +99,8 @@ def inside_bucket(bucket: Bucket, position_m: FloatArray, points_world: FloatArr
     Returns:
         (N,) truth values.
     """
-    x, y, z = np.moveaxis(points_world - position_m, -1, 0)
-    within: NDArray[np.bool_] = (np.hypot(x, y) < bucket.floor_radius_m + bucket.slope * z) & (z > 0.0) & (z < bucket.height_m)
+    offset = points_world - position_m
+    across, z = offset[..., :2], offset[..., 2]
+    radius = np.sqrt(np.add.reduce(across * across, axis=-1))
+    within: NDArray[np.bool_] = (radius < bucket.floor_radius_m + bucket.slope * z) & (z > 0.0) & (z < bucket.height_m)
     return within

@@ -128,13 +128,19 @@ class LiftThrow(ObjectTask):
 
     def remember(self, rows: Rows | None) -> None:
         """Follows the flight: lifted, then released, then above the rim, then down to the rim or the table."""
-        memory = self.memory
-        moving = np.ones(self.num_envs, dtype=bool)
+        memory, moving = self.memory, np.ones(self.num_envs, dtype=bool)
         if rows is not None:
             moving[:] = False
             moving[rows] = True
+        before = memory["previous_position"]
         memory["step"] = memory["step"] + moving
-        position, before, bucket = self.object_pos_world, memory["previous_position"], memory["bucket"]
+        memory["previous_position"] = np.where(moving[:, None], self.object_pos_world, before)
+        if (memory["lifted"] | self.raised).any():  # else nothing is under way in any row
+            self._follow_flight(moving, before)
+
+    def _follow_flight(self, moving: BoolArray, before: FloatArray) -> None:
+        """`remember` for objects that have left the table; `before` is where they were a step ago, (N, 3) m."""
+        memory, position, bucket = self.memory, self.object_pos_world, self.memory["bucket"]
         released_before = memory["release_time_s"] >= 0
         releases = moving & ~released_before & memory["lifted"] & self.clear & self.raised
         memory["release_time_s"] = np.where(releases, memory["step"] * _CONTROL_STEP_S, memory["release_time_s"])
@@ -150,7 +156,6 @@ class LiftThrow(ObjectTask):
             offset = (before + share * (position - before) - bucket)[:, :2]
             memory["landing_error_m"] = np.where(lands, lengths(offset), memory["landing_error_m"])
         memory["above_rim"] = memory["above_rim"] | (moving & released_before & (position[:, 2] > rim))
-        memory["previous_position"] = np.where(moving[:, None], position, before)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
@@ -176,7 +181,7 @@ class LiftThrow(ObjectTask):
         offset = landing - self.memory["bucket"][:, :2]
         return lengths(offset)
 
-    def reward_terms(self) -> dict[str, FloatArray]:
+    def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Reach, lift, aim; every term is largest with the object in the bucket.
 
         reach: the gaps of fingertips and palm to the object's bounding box (1 within 2 cm, falling over 20 cm), the mean of
