@@ -26,6 +26,8 @@ from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.task import Task
 
 FloatArray = NDArray[np.float64]
+#: Of mass (kg), friction factor, disturbance force (N), share held; values outside are clipped.
+_PRIVILEGED_BOUNDS = np.array([10.0, 10.0, 20.0, 20.0, 20.0, 1.0], dtype=np.float32)
 
 
 class Observer:
@@ -38,6 +40,7 @@ class Observer:
 
     def __init__(self, task: Task, simulation: Simulation, randomizer: Randomizer, options: EnvironmentOptions) -> None:
         self._task, self._simulation, self._randomizer, self._options = task, simulation, randomizer, options
+        self._check_cameras((options.point_camera, *options.cameras))
         self.fields = task.observation_fields()
         self.sources = SourceVector(simulation, task.memory, self.fields)
         self._find_perceived_columns()
@@ -52,9 +55,8 @@ class Observer:
         else:
             parts |= self._add_images()
         if options.privileged:
-            extra = np.array([3.0, 3.0, 20.0, 20.0, 20.0, 1.0], dtype=np.float32)
-            low = np.concatenate([self._state.space.low, -extra])
-            high = np.concatenate([self._state.space.high, extra])
+            low = np.concatenate([self._state.space.low, -_PRIVILEGED_BOUNDS])
+            high = np.concatenate([self._state.space.high, _PRIVILEGED_BOUNDS])
             parts["privileged"] = spaces.Box(low, high, dtype=np.float32)
         self.flat = list(parts) == ["state"]
         self.space: spaces.Space[Any] = parts["state"] if self.flat else spaces.Dict(parts)
@@ -116,7 +118,7 @@ class Observer:
         else:
             parts = {"proprioception": self._proprioception(seen), "goal": self._goal(seen)}
             if self._options.observation_mode == "pointcloud":
-                parts |= self._observe_points(seen)
+                parts |= self._observe_points(seen, values)
         if self._options.privileged:
             parts["privileged"] = self._privileged(values)
         if rows is not None:
@@ -159,21 +161,20 @@ class Observer:
         parts: dict[str, spaces.Space[Any]] = {"points": self._points.space}
         self._visibility = None
         if self._options.points == "partial":
-            self._check_cameras((self._options.point_camera,))
             self._visibility = PointVisibility(self._simulation, self._options.point_camera, count)
             parts["visible"] = self._visibility.space
         return parts
 
-    def _observe_points(self, seen: FloatArray) -> dict[str, NDArray[Any]]:
+    def _observe_points(self, seen: FloatArray, values: FloatArray) -> dict[str, NDArray[Any]]:
         points = self._points(seen)
         if self._visibility is None:
             return {"points": self._points.clipped(points)}
-        visible = self._visibility(points)
+        # Rays meet the object where it is, not where it seems to be.
+        visible = self._visibility(points if seen is values else self._points(values))
         return {"points": self._points.clipped(repeat_visible(points, visible)), "visible": visible}
 
     def _add_images(self) -> dict[str, spaces.Space[Any]]:
         options = self._options
-        self._check_cameras(options.cameras)
         self._cameras = RgbdCameras(options.cameras, options.image_height, options.image_width)
         return self._cameras.spaces()
 
@@ -188,9 +189,11 @@ class Observer:
         """The true state, then the object's mass (kg), the friction factor, the disturbance force (N), the share held."""
         task, body = self._task, self._simulation.model.body(self._task.moved_body).id
         held = np.minimum(task.memory["held_steps"] / task.config.hold_steps, 1.0)
-        force = np.clip(self._simulation.xfrc_applied[:, body, :3], -20.0, 20.0)
-        physics = [self._randomizer.mass_kg, self._randomizer.friction, *force.T, held]
-        return np.concatenate([self._state(values), np.stack(physics, axis=-1).astype(np.float32)], axis=-1)
+        force = self._simulation.xfrc_applied[:, body, :3]
+        columns = [self._randomizer.mass_kg, self._randomizer.friction, *force.T, held]
+        physics = np.stack(columns, axis=-1).astype(np.float32)
+        physics = np.maximum(np.minimum(physics, _PRIVILEGED_BOUNDS), -_PRIVILEGED_BOUNDS)
+        return np.concatenate([self._state(values), physics], axis=-1)
 
 
 def _listed(fields: list[ObservationField]) -> str:

@@ -121,7 +121,8 @@ class DexVidVectorEnv(VectorEnv):
         self.elapsed_steps += 1
         truncated = self._truncated()
         done = result.terminated | truncated
-        observations, infos = result.observations, dict(result.infos)
+        observations = result.observations
+        infos: dict[str, Any] = dict(result.infos)
         if done.any():
             rows = np.flatnonzero(done)
             infos["final_obs"] = _copied(observations)

@@ -146,11 +146,12 @@ class BottlePickPlace(ObjectTask):
     @property
     def hand_clearance(self) -> FloatArray:
         """(N,) m distance of the hand's nearest part from the bottle; computed when it is first asked for in a step."""
-        if self._hand_clearance is None:
+        clearance = self._hand_clearance
+        if clearance is None:
             scale = self.memory["object_size"][:, None, 2] / self.shape.height_m
             distance = bottle_distance(self.shape, self.hand_in_bottle() / scale[..., None]) * scale
-            self._hand_clearance = np.minimum.reduce(distance - self._hand_radii_m, axis=-1)
-        return self._hand_clearance
+            clearance = self._hand_clearance = np.minimum.reduce(distance - self._hand_radii_m, axis=-1)
+        return clearance
 
     def fingertip_gap(self) -> FloatArray:
         """(N, 4) m distance of the fingertips' surfaces from the bottle, taken as a round bar of its height."""
@@ -171,7 +172,7 @@ class BottlePickPlace(ObjectTask):
             ObservationField("target_position", -2.0, 2.0, "target on the table, world, m", "goal", target),
         )
 
-    def reward_terms(self) -> dict[str, FloatArray]:
+    def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Stages that only add up, so that no stage is worth leaving: reach, lift, carry, place, release, success.
 
         All but release and success are multiplied by how upright the bottle is (1 within 0.1 rad, falling over 0.5 of cosine).

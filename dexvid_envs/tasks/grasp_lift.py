@@ -16,7 +16,7 @@ from dexvid_envs.rewards import Tolerances
 from dexvid_envs.rows import lengths, means
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
-from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
+from dexvid_envs.tasks.task import BoolArray, drawn_in_box, vector_option
 from robots.collision import make_visual
 from robots.everyday import ALL_OBJECTS, EVERYDAY_OBJECTS
 
@@ -116,7 +116,7 @@ class GraspLift(ObjectTask):
             ObservationField("goal_position", -2.0, 2.0, "goal in the world, m", "goal", goal),
         )
 
-    def reward_terms(self) -> dict[str, FloatArray]:
+    def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Reach with the fingertips, lift, bring to the goal, hold; every term is largest at the goal.
 
         reach: the distances of fingertips and palm from the object's surface, taken as a ball of its mean extent (1 within

@@ -147,7 +147,7 @@ class OpenCabinet(Task):
         """See `Task`: half of them on the bar, half on the drawer's front."""
         return np.broadcast_to(self._points, (self.num_envs, *self._points.shape))
 
-    def reward_terms(self) -> dict[str, FloatArray]:
+    def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Reach the bar, put fingers to it, open; every term is largest with the drawer open, wherever the hand is then.
 
         reach: the palm within 10 cm of the bar's middle (falling over 40 cm), or 1 once open.

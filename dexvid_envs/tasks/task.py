@@ -209,7 +209,7 @@ class Task(abc.ABC):
     # ---- reward, success, failure -----------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def reward_terms(self) -> dict[str, FloatArray]:
+    def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Unweighted dense reward terms in [0, 1], (N,) each, in the order of the config's weights."""
 
     @abc.abstractmethod
