@@ -75,10 +75,10 @@ class Observer:
             "state": "the vector of the `state` mode",
             "proprioception": f"the robot itself: {_listed(self._with_role('proprioception'))}",
             "goal": f"the goal: {_listed(self._with_role('goal'))}",
-            "points": f"surface points of the `{self._task.moved_body}` in the world, m; fixed points of it in the same order "
-            "at every step",
-            "visible": f"1 where the camera `{options.point_camera}` sees the point; the other points repeat seen ones, "
-            "or are 0 where none is seen",
+            "points": f"surface points of the `{self._task.moved_body}` in the world, m; the same points of it in the same order "
+            "at every step"
+            + ("; unseen ones repeat seen ones, or are 0 where none is seen" if options.points == "partial" else ""),
+            "visible": f"1 where the camera `{options.point_camera}` sees the point that belongs here",
             "privileged": "the true state, without noise or delay, then mass of the handled body (kg), factor on its friction, "
             "disturbance force on it (x, y, z in the world, N), share of `hold_steps` for which the criterion has held",
         }

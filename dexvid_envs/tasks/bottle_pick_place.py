@@ -214,8 +214,8 @@ class BottlePickPlace(ObjectTask):
     def metrics(self) -> dict[str, NDArray[Any]]:
         """Where the bottle is, and whether it has been let go.
 
-        target_distance_m: horizontal, of the bottle's centre.
-        base_height_m: of the middle of the bottle's base above the table.
+        target_distance_m: horizontal distance from the bottle's centre to the target.
+        base_height_m: height of the middle of the bottle's base above the table.
         released: whether it stands still near the target with the hand off.
         """
         return {

@@ -149,7 +149,7 @@ class GraspLift(ObjectTask):
     def metrics(self) -> dict[str, NDArray[Any]]:
         """Distance to the goal, and HOP's criterion.
 
-        goal_distance_m: of the object's centre.
+        goal_distance_m: from the object's centre to the goal.
         hop_success: HOP's own criterion, within 0.1125 m of the goal for 50 consecutive steps.
         """
         return {
