@@ -43,14 +43,17 @@ class NanGuard:
         if self._written >= MAX_REPORTS:
             _LOG.warning("%s: the simulation became unstable (already %d reports written)", where, self._written)
             return None
-        path = self._folder / f"{self._task}-{time.strftime('%Y%m%d-%H%M%S')}-{row}-{step}.npz"
+        moment = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}"  # several environments share the folder
+        path = self._folder / f"{self._task}-{moment}-{row}-{step}.npz"
         parts = [part for part in state if part != "simulation"]
         arrays = {f"{part}/{name}": np.asarray(value) for part in parts for name, value in state[part].items()}
         about = json.dumps({"task": self._task, "environment": row, "step": step})
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
+            unfinished = path.with_suffix(".part")
+            with unfinished.open("wb") as file:
                 np.savez(file, simulation=state["simulation"], action=action, about=about, **arrays)  # type: ignore[arg-type]
+            unfinished.rename(path)
         except OSError as error:
             _LOG.warning("%s: the simulation became unstable; its state could not be saved (%s)", where, error)
             return None
