@@ -75,8 +75,8 @@ class Observer:
             "state": "the vector of the `state` mode",
             "proprioception": f"the robot itself: {_listed(self._with_role('proprioception'))}",
             "goal": f"the goal: {_listed(self._with_role('goal'))}",
-            "points": f"surface points of the `{self._task.moved_body}` in the world, m; the same points of it in the same order "
-            "at every step"
+            "points": f"surface points of the `{self._task.moved_body}` in the world, m; the same points in the same order at "
+            "every step"
             + ("; unseen ones repeat seen ones, or are 0 where none is seen" if options.points == "partial" else ""),
             "visible": f"1 where the camera `{options.point_camera}` sees the point that belongs here",
             "privileged": "the true state, without noise or delay, then mass of the handled body (kg), factor on its friction, "
