@@ -13,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_importers_hands import object_array, tensors, wilor_frame, write_mano
-from test_importers_tracks import tapvid_content, v2_content, write_rgbd, write_shape_of_motion
+from test_importers_combined import write_combined
+from test_importers_hands import object_array, tensors, wilor_frame
+from test_importers_mano import write_mano
+from test_importers_pictures import write_rgbd
+from test_importers_tracks import tapvid_content, v2_content, write_shape_of_motion
 from test_importers_truth import IMAGE_SIZE, truth
-from test_importers_whole import hold_content, spider_content, write_combined, write_hold, write_points
+from test_importers_whole import hold_content, spider_content, write_hold, write_points
 
 from demos.importers.cotracker import read_cotracker
 from demos.importers.hamer import read_hamer
