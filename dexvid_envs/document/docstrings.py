@@ -62,6 +62,24 @@ def inherited_entries(owner: type, section: str) -> dict[str, str]:
     return found
 
 
+def listed(thing: Any) -> dict[str, str]:
+    """Names and texts of the lines "name: text" of a docstring outside of sections; deeper lines go on with the text."""
+    found: dict[str, str] = {}
+    names: tuple[str, ...] = ()
+    for line in (inspect.getdoc(thing) or "").splitlines():
+        entry = _ENTRY.match(line)
+        if _SECTION.match(line):
+            break
+        if entry:
+            names = tuple(entry.group(1).split(", "))
+            found |= dict.fromkeys(names, entry.group(2))
+        elif line.strip() and _indent(line):
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+        else:
+            names = ()
+    return found
+
+
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
