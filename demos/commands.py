@@ -36,3 +36,12 @@ REPLAY = Command(
     "demos.replay_command:main",
     ("dexvid replay demonstrations --episode 0 --video replay.mp4",),
 )
+SYNTHESIZE = Command(
+    "synthesize",
+    "synthetic human videos with exact truth: hand, objects, depth, masks, camera",
+    "demos.synthetic.command:main",
+    (
+        "dexvid synthesize --corpus evaluation --out synthetic_evaluation",
+        "dexvid synthesize --corpus training --count 100 --seed 1 --out synthetic_training",
+    ),
+)

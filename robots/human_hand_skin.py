@@ -331,15 +331,25 @@ def _add_nails(spec: mujoco.MjSpec, dimensions: HandDimensions, look: HandLook) 
         )
 
 
+def _forearm_radius_m(behind_m: FloatArray) -> FloatArray:
+    """Radius of the forearm's flesh at distances behind the wrist, of an average person."""
+    cones = [cone for cone in flesh_cones(HandDimensions()) if cone.finger == "forearm"][:2]
+    ends = sorted(
+        {(-z, radius) for cone in cones for z, radius in ((cone.start[2], cone.start_radius), (cone.end[2], cone.end_radius))}
+    )
+    return np.interp(behind_m, [z for z, _ in ends], [radius for _, radius in ends])
+
+
 def _add_sleeve(spec: mujoco.MjSpec, dimensions: HandDimensions, look: HandLook) -> None:
     """A knitted sleeve around the forearm, with a cuff and soft folds."""
     spec.add_material(name="sleeve", rgba=[*look.sleeve_rgb, 1.0], specular=0.05, shininess=0.05)
     length, sides = ELBOW_BEHIND_WRIST_M / dimensions.scale, 48
-    behind = look.sleeve_start_m - HandLook.sleeve_start_m  # a rolled-up sleeve begins where the arm is thicker
     along = np.concatenate([np.linspace(0.0, 0.012, 6), np.linspace(0.014, length - look.sleeve_start_m, 60)])
     angle = np.linspace(0.0, 2.0 * np.pi, sides, endpoint=False)
     grow = 0.0050 * np.minimum(along / 0.004, 1.0) - 0.0010 * np.exp(-(((along - 0.014) / 0.004) ** 2))
-    radius = 0.0255 + grow + 0.055 * (np.minimum(along, 0.35) + max(behind, -0.03))
+    radius = 0.0255 + grow + 0.055 * np.minimum(along, 0.35)
+    if look.sleeve_start_m > HandLook.sleeve_start_m:  # rolled up, over the thicker part of the arm
+        radius = np.maximum(radius, (_forearm_radius_m(look.sleeve_start_m + along) + 0.0065) / 0.92)
     phase = 2.0 * np.pi * along[:, None] + 0.05 * np.sin(angle + 8.0 * along[:, None])
     wave = np.sin(phase / 0.061 + 1.4 * np.sin(angle)) + 0.7 * np.sin(phase / 0.037 - 2.1 * np.cos(angle + 0.7))
     folds = 0.0009 * wave * np.clip(along[:, None] / 0.05, 0.0, 1.0)

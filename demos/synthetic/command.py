@@ -1,0 +1,62 @@
+"""`dexvid synthesize`: synthetic human videos with exact truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from demos.commands import SYNTHESIZE
+from dexvid_envs.cli import parse_config
+from dexvid_envs.errors import OptionError
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthesizeArguments:
+    """Arguments of `dexvid synthesize`.
+
+    Attributes:
+        out: folder of the corpus; clips that are complete there stay as they are.
+        corpus: the fixed one for evaluation, or one for training; they share no person, thing, camera or seed.
+        count: how many clips; all 24 of the evaluation corpus by default, and 24 for training.
+        seed: of a training corpus, 0 to 1999.
+        first: number of the first clip, to share the work between machines.
+        width: of the pictures, px.
+        height: of the pictures, px.
+    """
+
+    out: Path
+    corpus: Literal["evaluation", "training"] = "evaluation"
+    count: int = 24
+    seed: int = 0
+    first: int = 0
+    width: int = 640
+    height: int = 480
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; stopped and run again, it goes on with the clip that it was making."""
+    config = parse_config(SynthesizeArguments, SYNTHESIZE, arguments)
+    if config.count < 1 or min(config.width, config.height) < 64 or config.width % 2 or config.height % 2:
+        raise OptionError(
+            f"expected a positive --count and an even --width and --height of at least 64, got {config.count}, "
+            f"{config.width} and {config.height}"
+        )
+    from demos.synthetic.corpus import make_corpus
+    from dexvid_envs.progress import progress_bar
+
+    with progress_bar("synthesize") as report:
+        made = make_corpus(
+            config.corpus,
+            config.count,
+            config.out,
+            config.seed,
+            width=config.width,
+            height=config.height,
+            first=config.first,
+            report=report,
+        )
+    there = len(made.folders) - made.made
+    print(f"{made.made} clips made, {there} were there: {config.out}")
+    return 0

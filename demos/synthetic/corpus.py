@@ -1,0 +1,170 @@
+"""The corpora of synthetic clips: which clips they hold, made one after the other, each in a folder that appears when done.
+
+Evaluation and training have no person, thing, camera or seed in common. The evaluation corpus is fixed: clip i never changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from demos.files import atomic_folder, atomic_path
+from demos.synthetic.clips import ClipConfig, make_clip
+from demos.synthetic.people import pool_rng
+from demos.synthetic.scripts import KINDS
+from dexvid_envs.errors import OptionError
+
+Corpus = Literal["evaluation", "training"]
+
+EVALUATION_CLIPS = 24
+#: Raised by every change that alters what a clip shows, so that older clips are made again.
+MAKER_VERSION = 1
+_PEOPLE = {"evaluation": 12, "training": 60}
+#: Seeds of clip i: the two ranges never meet.
+_FIRST_SEED = {"evaluation": 1_000_000, "training": 1_000_000_000}
+_SEEDS_PER_CORPUS_SEED = 1_000_000
+_DONE = "clip.json"
+
+
+def clip_config(corpus: Corpus, number: int, seed: int = 0, *, width: int = 640, height: int = 480) -> ClipConfig:
+    """Clip `number` of a corpus.
+
+    Args:
+        corpus: which.
+        number: from 0.
+        seed: of a training corpus; the evaluation corpus is fixed.
+        width: px.
+        height: px.
+
+    Raises:
+        OptionError: a seed for the evaluation corpus, or a number or seed out of range.
+    """
+    if corpus == "evaluation" and seed != 0:
+        raise OptionError(
+            f"the evaluation corpus is fixed and takes no seed, got {seed}; leave --seed out or make a training corpus"
+        )
+    if not (0 <= seed < 2_000 and 0 <= number < _SEEDS_PER_CORPUS_SEED):
+        raise OptionError(
+            f"a training corpus has a seed of 0 to 1999 and at most {_SEEDS_PER_CORPUS_SEED} clips, got {seed}, {number}"
+        )
+    clip_seed = _FIRST_SEED[corpus] + seed * _SEEDS_PER_CORPUS_SEED + number
+    rng = pool_rng(corpus, clip_seed, "clip")
+    return ClipConfig(
+        corpus=corpus,
+        number=number,
+        seed=clip_seed,
+        kind=KINDS[number % len(KINDS)],
+        side="left" if number % 3 == 2 else "right",
+        person=int(number % _PEOPLE[corpus] if corpus == "evaluation" else rng.integers(_PEOPLE[corpus])),
+        thing=number // len(KINDS) + number % len(KINDS) if corpus == "evaluation" else int(rng.integers(1000)),
+        camera=clip_seed,
+        width=width,
+        height=height,
+        fps=float(rng.choice([24.0, 25.0, 30.0])),
+        exposure_share=float(rng.uniform(0.15, 0.55)),
+        noise_std=float(rng.uniform(0.5, 3.5)),
+        gain=float(rng.uniform(0.9, 1.15)),
+        crf=int(rng.integers(18, 31)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a run did.
+
+    Attributes:
+        folders: of the corpus's clips, in order.
+        made: how many were made now; the others were there.
+    """
+
+    folders: tuple[Path, ...]
+    made: int
+
+
+def make_corpus(
+    corpus: Corpus,
+    count: int,
+    out: Path,
+    seed: int = 0,
+    *,
+    width: int = 640,
+    height: int = 480,
+    first: int = 0,
+    report: Callable[[float, str], None] | None = None,
+    make: Callable[[ClipConfig, Path, Callable[[float, str], None] | None], object] = make_clip,
+) -> Made:
+    """Makes the clips that are not there yet, each as the folder `out/CLIP_ID` with video.mp4, truth.npz and clip.json.
+
+    A clip's folder appears when it is complete; a run that is stopped goes on where it was. A clip made with other settings is
+    made again.
+
+    Args:
+        corpus: which.
+        count: how many clips.
+        out: folder of the corpus.
+        seed: of a training corpus.
+        width: px.
+        height: px.
+        first: number of the first clip.
+        report: told the share of the work that is done.
+        make: makes one clip.
+    """
+    configs = [clip_config(corpus, number, seed, width=width, height=height) for number in range(first, first + count)]
+    out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(f".{corpus}-*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    waiting = [config for config in configs if not is_made(config, out / config.clip_id)]
+    for done, config in enumerate(waiting):
+
+        def within(share: float, state: str, done: int = done) -> None:
+            if report is not None:
+                report((done + share) / len(waiting), state)
+
+        with atomic_folder(out / config.clip_id) as folder:
+            make(config, folder, within)
+            (folder / _DONE).write_text(config_json(config))
+    folders = tuple(out / config.clip_id for config in configs)
+    with atomic_path(out / "corpus.json") as temporary:
+        names = [folder.name for folder in folders]
+        temporary.write_text(json.dumps({"corpus": corpus, "seed": seed, "clips": names}, indent=2) + "\n")
+    return Made(folders, len(waiting))
+
+
+def is_made(config: ClipConfig, folder: Path) -> bool:
+    """Whether the folder holds just this clip."""
+    try:
+        return (folder / _DONE).read_text() == config_json(config)
+    except OSError:
+        return False
+
+
+def config_json(config: ClipConfig) -> str:
+    """The config and the maker's version as JSON, in a fixed order."""
+    return json.dumps({"maker_version": MAKER_VERSION, **dataclasses.asdict(config)}, indent=2, sort_keys=True) + "\n"
+
+
+def clip_folders(corpus: Path) -> list[Path]:
+    """Folders of all complete clips in the folder of a corpus, by name.
+
+    Raises:
+        OptionError: there are none.
+    """
+    found = sorted(path.parent for path in corpus.glob(f"*/{_DONE}") if not path.parent.name.startswith("."))
+    if not found:
+        raise OptionError(f"no clips in {corpus}; make some with: dexvid synthesize --corpus evaluation --out {corpus}")
+    return found
+
+
+def contact_sheet(folder: Path, columns: int = 6) -> np.ndarray:
+    """(H, W, 3) evenly spaced pictures of a clip's video in one row."""
+    import imageio.v3 as imageio
+
+    pictures = [np.asarray(picture) for picture in imageio.imiter(folder / "video.mp4", plugin="FFMPEG")]
+    chosen = np.linspace(0, len(pictures) - 1, columns).round().astype(int)
+    return np.concatenate([pictures[index][::2, ::2] for index in chosen], axis=1)
