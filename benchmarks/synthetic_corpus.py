@@ -22,7 +22,7 @@ from benchmarks.result import RESULTS, Check, write_result
 from demos.extract.config import ExtractConfig
 from demos.extract.hands import MediaPipeHands, hand_size_px
 from demos.files import atomic_path
-from demos.synthetic.corpus import EVALUATION_CLIPS, contact_sheet, make_corpus
+from demos.synthetic.corpus import EVALUATION_CLIPS, Pictures, contact_sheet, make_corpus
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.progress import progress_bar
 
@@ -47,9 +47,9 @@ class CorpusBenchmark:
 
 def main(arguments: CorpusBenchmark) -> dict[str, Any]:
     """Makes what is missing, runs the detector over every clip and writes the table."""
-    count, size = (2, (320, 240)) if arguments.quick else (arguments.count, (640, 480))
+    count, pictures = (2, Pictures(320, 240, fps=12.0)) if arguments.quick else (arguments.count, Pictures())
     with progress_bar("clips") as report:
-        made = make_corpus("evaluation", count, arguments.corpus, width=size[0], height=size[1], report=report)
+        made = make_corpus("evaluation", count, arguments.corpus, pictures=pictures, report=report)
     rows, began = [], time.monotonic()
     with progress_bar("hands") as report:
         for number, folder in enumerate(made.folders):
@@ -61,7 +61,7 @@ def main(arguments: CorpusBenchmark) -> dict[str, Any]:
         Check("clips", len(rows), 20, "higher"),
     ]
     out = arguments.corpus if arguments.quick else RESULTS
-    config = {"min_confidence": ExtractConfig.min_confidence, "clips": len(rows), "size_px": size}
+    config = {"min_confidence": ExtractConfig.min_confidence, "clips": len(rows), "pictures": dataclasses.asdict(pictures)}
     write_result(out / "synthetic_corpus.json", "synthetic_corpus", config, rows, checks)
     with atomic_path(out / "synthetic_corpus.png") as temporary:
         imageio.imwrite(temporary, np.concatenate([contact_sheet(folder)[::2, ::2] for folder in made.folders]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from demos.synthetic.clips import Act, ClipConfig, make_act, make_clip
-from demos.synthetic.corpus import EVALUATION_CLIPS, clip_config, clip_folders, is_made, make_corpus
+from demos.synthetic.corpus import EVALUATION_CLIPS, Pictures, clip_config, clip_folders, is_made, make_corpus
 from demos.synthetic.gesture import PHASES
 from demos.synthetic.people import make_person
 from demos.synthetic.scripts import KINDS
@@ -239,8 +239,10 @@ def test_a_stopped_corpus_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(clip_folders(tmp_path)) == 5
     assert not list(tmp_path.glob(".training-*"))
     assert make_corpus("training", 5, tmp_path, make=_stub).made == 0
-    assert make_corpus("training", 5, tmp_path, width=320, height=240, make=_stub).made == 5  # other settings, other clips
-    assert is_made(clip_config("training", 0, width=320, height=240), tmp_path / "training-00000-lift")
+    assert (
+        make_corpus("training", 5, tmp_path, pictures=Pictures(320, 240), make=_stub).made == 5
+    )  # other settings, other clips
+    assert is_made(clip_config("training", 0, pictures=Pictures(320, 240)), tmp_path / "training-00000-lift")
 
 
 def test_impossible_corpora_are_refused(tmp_path: Path) -> None:
@@ -248,6 +250,8 @@ def test_impossible_corpora_are_refused(tmp_path: Path) -> None:
         clip_config("evaluation", 0, 3)
     with pytest.raises(OptionError, match="a seed of 0 to 1999"):
         clip_config("training", 0, 2000)
+    with pytest.raises(OptionError, match="even width and height of at least 64 px, got 63 and 480"):
+        Pictures(width=63)
     with pytest.raises(OptionError, match="make some with: dexvid synthesize"):
         clip_folders(tmp_path)
     with pytest.raises(DexVidError, match="expected one of lift, place, drawer, throw"):

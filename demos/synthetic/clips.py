@@ -20,7 +20,7 @@ from demos.synthetic.people import Person, make_person
 from demos.synthetic.rooms import CABINET_NAME, TARGET_NAME, Surroundings, furnished_spec
 from demos.synthetic.scripts import KINDS, Scene, perform
 from demos.synthetic.things import Thing, make_drawer, make_thing
-from demos.synthetic.truth import DEPTH_UNIT_M, ClipTruth, DepthStore
+from demos.synthetic.truth import ClipTruth, DepthStore
 from demos.synthetic.viewpoint import Viewpoint, choose_viewpoint
 from dexvid_envs.errors import DexVidError
 from robots.human_hand import HumanHand
@@ -53,6 +53,7 @@ class ClipConfig:
         noise_std: of each pixel, in 8-bit steps.
         gain: brightness.
         crf: of the H.264 stream, 0 (lossless) to 51.
+        depth_unit_mm: resolution of the stored depth.
     """
 
     corpus: str
@@ -70,6 +71,7 @@ class ClipConfig:
     noise_std: float = 2.0
     gain: float = 1.0
     crf: int = 23
+    depth_unit_mm: float = 0.2
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -209,7 +211,7 @@ def make_clip(config: ClipConfig, folder: Path, report: Callable[[float, str], N
     shutter = Shutter(config.fps, _SAMPLES, config.exposure_share, config.noise_std, config.gain, config.crf)
     label_names = ("background", "hand", "arm", *(o.name for o in objects))
     labels = {geom: label_names.index(o.name) for o in objects for geom in o.label_keys}
-    lookup, depths, pictures = DepthLookup(view, act, objects), DepthStore(), []
+    lookup, depths, pictures = DepthLookup(view, act, objects), DepthStore(1e-3 * config.depth_unit_mm), []
     writer = video_writer(folder / "video.mp4", shutter)
     try:
         for frame, shot in enumerate(film(spec, dimensions, acted, view, shutter, labels, config.seed)):
@@ -221,7 +223,7 @@ def make_clip(config: ClipConfig, folder: Path, report: Callable[[float, str], N
                 report((frame + 1) / len(act.frames), f"{config.clip_id}, picture {frame + 1} of {len(act.frames)}")
     finally:
         writer.close()
-    background, change = depths.finish()
+    background, steps = depths.finish()
     touching = act.tip_distance_m < TOUCHING_M
     names, keypoints = task_keypoints(act, objects)
     truth = ClipTruth(
@@ -263,8 +265,8 @@ def make_clip(config: ClipConfig, folder: Path, report: Callable[[float, str], N
         label_names=label_names,
         labels=np.array(pictures),
         depth_background=background,
-        depth_change=change,
-        depth_unit_m=DEPTH_UNIT_M,
+        depth_steps=steps,
+        depth_unit_m=1e-3 * config.depth_unit_mm,
     )
     truth.save(folder / "truth.npz")
     return truth

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from demos.commands import SYNTHESIZE
+from demos.synthetic.corpus import Pictures, make_corpus
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import OptionError
 
@@ -22,8 +25,7 @@ class SynthesizeArguments:
         count: how many clips; all 24 of the evaluation corpus by default, and 24 for training.
         seed: of a training corpus, 0 to 1999.
         first: number of the first clip, to share the work between machines.
-        width: of the pictures, px.
-        height: of the pictures, px.
+        pictures: their size and rate.
     """
 
     out: Path
@@ -31,19 +33,14 @@ class SynthesizeArguments:
     count: int = 24
     seed: int = 0
     first: int = 0
-    width: int = 640
-    height: int = 480
+    pictures: Annotated[Pictures, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Pictures)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; stopped and run again, it goes on with the clip that it was making."""
     config = parse_config(SynthesizeArguments, SYNTHESIZE, arguments)
-    if config.count < 1 or min(config.width, config.height) < 64 or config.width % 2 or config.height % 2:
-        raise OptionError(
-            f"expected a positive --count and an even --width and --height of at least 64, got {config.count}, "
-            f"{config.width} and {config.height}"
-        )
-    from demos.synthetic.corpus import make_corpus
+    if config.count < 1:
+        raise OptionError(f"expected a positive --count, got {config.count}")
     from dexvid_envs.progress import progress_bar
 
     with progress_bar("synthesize") as report:
@@ -52,8 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             config.count,
             config.out,
             config.seed,
-            width=config.width,
-            height=config.height,
+            pictures=config.pictures,
             first=config.first,
             report=report,
         )

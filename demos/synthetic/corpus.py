@@ -32,15 +32,39 @@ _SEEDS_PER_CORPUS_SEED = 1_000_000
 _DONE = "clip.json"
 
 
-def clip_config(corpus: Corpus, number: int, seed: int = 0, *, width: int = 640, height: int = 480) -> ClipConfig:
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Size and rate of a corpus's pictures.
+
+    Attributes:
+        width: px.
+        height: px.
+        fps: pictures a second; 24, 25 or 30 by default, as the clip's seed has it.
+        depth_unit_mm: resolution of the stored depth; a coarser one makes smaller files.
+    """
+
+    width: int = 640
+    height: int = 480
+    fps: float | None = None
+    depth_unit_mm: float = 0.2
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 64 or self.width % 2 or self.height % 2:
+            raise OptionError(f"expected an even width and height of at least 64 px, got {self.width} and {self.height}")
+        if not (self.fps is None or 4.0 <= self.fps <= 120.0) or not 0.1 <= self.depth_unit_mm <= 10.0:
+            raise OptionError(
+                f"expected 4 to 120 pictures a second and a depth unit of 0.1 to 10 mm, got {self.fps} and {self.depth_unit_mm}"
+            )
+
+
+def clip_config(corpus: Corpus, number: int, seed: int = 0, pictures: Pictures | None = None) -> ClipConfig:
     """Clip `number` of a corpus.
 
     Args:
         corpus: which.
         number: from 0.
         seed: of a training corpus; the evaluation corpus is fixed.
-        width: px.
-        height: px.
+        pictures: their size and rate.
 
     Raises:
         OptionError: a seed for the evaluation corpus, or a number or seed out of range.
@@ -54,7 +78,8 @@ def clip_config(corpus: Corpus, number: int, seed: int = 0, *, width: int = 640,
             f"a training corpus has a seed of 0 to 1999 and at most {_SEEDS_PER_CORPUS_SEED} clips, got {seed}, {number}"
         )
     clip_seed = _FIRST_SEED[corpus] + seed * _SEEDS_PER_CORPUS_SEED + number
-    rng = pool_rng(corpus, clip_seed, "clip")
+    rng, pictures = pool_rng(corpus, clip_seed, "clip"), pictures or Pictures()
+    fps = float(rng.choice([24.0, 25.0, 30.0]))
     return ClipConfig(
         corpus=corpus,
         number=number,
@@ -64,13 +89,14 @@ def clip_config(corpus: Corpus, number: int, seed: int = 0, *, width: int = 640,
         person=int(number % _PEOPLE[corpus] if corpus == "evaluation" else rng.integers(_PEOPLE[corpus])),
         thing=number // len(KINDS) + number % len(KINDS) if corpus == "evaluation" else int(rng.integers(1000)),
         camera=clip_seed,
-        width=width,
-        height=height,
-        fps=float(rng.choice([24.0, 25.0, 30.0])),
+        width=pictures.width,
+        height=pictures.height,
+        fps=pictures.fps or fps,
         exposure_share=float(rng.uniform(0.15, 0.55)),
         noise_std=float(rng.uniform(0.5, 3.5)),
         gain=float(rng.uniform(0.9, 1.15)),
         crf=int(rng.integers(18, 31)),
+        depth_unit_mm=pictures.depth_unit_mm,
     )
 
 
@@ -93,8 +119,7 @@ def make_corpus(
     out: Path,
     seed: int = 0,
     *,
-    width: int = 640,
-    height: int = 480,
+    pictures: Pictures | None = None,
     first: int = 0,
     report: Callable[[float, str], None] | None = None,
     make: Callable[[ClipConfig, Path, Callable[[float, str], None] | None], object] = make_clip,
@@ -109,13 +134,12 @@ def make_corpus(
         count: how many clips.
         out: folder of the corpus.
         seed: of a training corpus.
-        width: px.
-        height: px.
+        pictures: their size and rate.
         first: number of the first clip.
         report: told the share of the work that is done.
         make: makes one clip.
     """
-    configs = [clip_config(corpus, number, seed, width=width, height=height) for number in range(first, first + count)]
+    configs = [clip_config(corpus, number, seed, pictures) for number in range(first, first + count)]
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(f".{corpus}-*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)

@@ -20,8 +20,6 @@ from dexvid_envs.errors import InputFileError
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-DEPTH_UNIT_M = 2e-4
-
 
 @dataclasses.dataclass(frozen=True)
 class ClipTruth:
@@ -68,7 +66,8 @@ class ClipTruth:
         label_names: (L,) what each value of `labels` means: background, hand, arm, then the objects.
         labels: (T, H, W) uint8.
         depth_background: (H, W) uint16 along the viewing direction in units of `depth_unit_m`: what stays where it is.
-        depth_change: (T, H, W) uint16, the depth where something is before the background, else 0.
+        depth_steps: (T, H, W) uint16, row by row the steps from pixel to pixel (they wrap around, and compress well) of the
+            depth where something is before the background, of 0 elsewhere: `numpy.cumsum(steps, axis=-1, dtype=uint16)`.
         depth_unit_m: m.
     """
 
@@ -110,7 +109,7 @@ class ClipTruth:
     label_names: tuple[str, ...]
     labels: NDArray[np.uint8]
     depth_background: NDArray[np.uint16]
-    depth_change: NDArray[np.uint16]
+    depth_steps: NDArray[np.uint16]
     depth_unit_m: float
 
     @property
@@ -120,8 +119,8 @@ class ClipTruth:
 
     def depth_m(self, frame: int) -> NDArray[np.float32]:
         """(H, W) depth of a picture along the viewing direction."""
-        change = self.depth_change[frame]
-        return (np.where(change > 0, change, self.depth_background) * self.depth_unit_m).astype(np.float32)
+        before = np.cumsum(self.depth_steps[frame], axis=-1, dtype=np.uint16)
+        return (np.where(before > 0, before, self.depth_background) * self.depth_unit_m).astype(np.float32)
 
     def mask(self, name: str) -> BoolArray:
         """(T, H, W) where a thing of `label_names` is seen."""
@@ -162,17 +161,19 @@ def _plain(array: np.ndarray) -> Any:
 
 
 class DepthStore:
-    """Collects depth images as 16-bit numbers, keeping only what differs from the background."""
+    """Collects depth images as 16-bit numbers of a unit, keeping only what differs from the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit_m: float) -> None:
+        self._unit_m = unit_m
         self._images: list[NDArray[np.uint16]] = []
 
     def append(self, depth_m: NDArray[np.float32]) -> None:
         """Adds an image."""
-        self._images.append(np.clip(np.rint(depth_m / DEPTH_UNIT_M), 1, 65535).astype(np.uint16))
+        self._images.append(np.clip(np.rint(depth_m / self._unit_m), 1, 65535).astype(np.uint16))
 
     def finish(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """`depth_background` (the farthest ever seen at each pixel) and `depth_change`."""
+        """`depth_background` (the farthest ever seen at each pixel) and `depth_steps`."""
         images = np.array(self._images)
         background = images.max(axis=0)
-        return background, np.where(images == background, 0, images).astype(np.uint16)
+        before = np.where(images == background, 0, images).astype(np.uint16)
+        return background, np.diff(before, axis=-1, prepend=np.zeros_like(before[..., :1]))
