@@ -79,6 +79,11 @@ class Configuration:
         """Steps of all environments together."""
         return self.num_envs * self.steps
 
+    @property
+    def cost(self) -> float:
+        """How long it takes, compared to others; for the time left."""
+        return self.total_steps * (25.0 if self.observation == "rgbd" else 1.0)
+
     def make(self, nan_folder: Path) -> DexVidVectorEnv:
         """The environments; they wait for a reset at an episode's end, so that the engine's counters can be read before."""
         env = gymnasium.make_vec(
@@ -177,17 +182,17 @@ def run(path: Path, plan: Sequence[Configuration]) -> None:
     todo = plan[len(rows) :]
     log = _Log(path.with_suffix(".log"), fresh=not rows)
     log.write(f"{len(rows)} of {len(plan)} configurations are done; sources {config['sources']}")
-    total, done = sum(one.total_steps for one in todo), 0
+    total, done = sum(one.cost for one in todo), 0.0
     with progress_bar("soak") as report:
         for configuration in todo:
-            share, portion = done / total, configuration.total_steps / total
+            share, portion = done / total, configuration.cost / total
 
             def report_part(part: float, state: str, share: float = share, portion: float = portion) -> None:
                 report(share + portion * part, state)
 
             row = soak(configuration, path.with_name(f"{path.stem}-states"), report_part, log)
             rows.append(row)
-            done += configuration.total_steps
+            done += configuration.cost
             write_result(path, "soak", config, rows, checks(rows, plan))
     log.write("all configurations are done")
 
