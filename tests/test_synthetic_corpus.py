@@ -256,3 +256,34 @@ def test_impossible_corpora_are_refused(tmp_path: Path) -> None:
         clip_folders(tmp_path)
     with pytest.raises(DexVidError, match="expected one of lift, place, drawer, throw"):
         dataclasses.replace(_small("place"), kind="juggle")
+
+
+def test_shipped_clips_are_small_and_of_the_training_corpus() -> None:
+    folders = clip_folders(SHIPPED)
+    assert [folder.name for folder in folders] == ["training-00001-place", "training-00002-drawer"]
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 1_000_000
+    for number, folder in enumerate(folders, start=1):
+        config = clip_config("training", number, 9, Pictures(256, 192, fps=12.0, depth_unit_mm=1.0))
+        assert is_made(config, folder)
+        truth = ClipTruth.load(folder / "truth.npz")
+        assert len(list(imageio.imiter(folder / "video.mp4", plugin="FFMPEG"))) == truth.num_frames
+        assert truth.hand_side == config.side
+        held = truth.tip_distance_m[truth.held]
+        assert np.abs(held[:, 1:3]).max() < 0.002
+        assert truth.contact[truth.held].all()
+        assert truth.min_distance_m.min() > -0.0016
+
+
+@pytest.mark.parametrize("name", ["training-00001-place", "training-00002-drawer"])
+def test_mediapipe_finds_the_hand_of_shipped_clips(name: str) -> None:
+    pytest.importorskip("mediapipe")
+    from demos.extract.hands import MediaPipeHands, hand_size_px
+
+    truth = ClipTruth.load(SHIPPED / name / "truth.npz")
+    detector, found = MediaPipeHands(0.2, mirrored=False), 0
+    for frame, picture in enumerate(imageio.imiter(SHIPPED / name / "video.mp4", plugin="FFMPEG")):
+        true = truth.hand_keypoints_image[frame]
+        errors_px = [np.linalg.norm(hand.image - true, axis=-1).mean() for hand in detector.detect(np.asarray(picture))]
+        found += min(errors_px, default=np.inf) < 0.5 * hand_size_px(true)
+    detector.close()
+    assert found >= 0.8 * truth.num_frames
