@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from baselines.policy import single_spaces
 from dexvid_envs.errors import OptionError
+
+#: Of all environments: (N, ...), or such arrays by name.
+Observations = NDArray[Any] | dict[str, NDArray[Any]]
 
 
 class Sb3VecEnv(VecEnv):
@@ -33,7 +36,12 @@ class Sb3VecEnv(VecEnv):
                 f"{envs} resets in mode {envs.metadata.get('autoreset_mode')}, expected {AutoresetMode.SAME_STEP}"
             )
         self.envs, self.reward_scale = envs, reward_scale
-        observation_space, action_space = single_spaces(envs)
+        observation_space, action_space = envs.single_observation_space, envs.single_action_space
+        if not isinstance(action_space, spaces.Box) or not isinstance(observation_space, spaces.Box | spaces.Dict):
+            raise OptionError(
+                f"{envs} has the spaces {observation_space} and {action_space}; expected a Box or a Dict of boxes for observations, "
+                "and a Box for actions"
+            )
         super().__init__(envs.num_envs, observation_space, action_space)
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)
@@ -41,7 +49,7 @@ class Sb3VecEnv(VecEnv):
         self._actions: NDArray[Any] = np.zeros((self.num_envs, *action_space.shape), dtype=np.float32)
         self._started = time.perf_counter()
 
-    def reset(self) -> NDArray[np.float32]:
+    def reset(self) -> Observations:
         """Starts an episode in every environment, with the seeds given to `seed`."""
         seeds = list(self._seeds) if any(one is not None for one in self._seeds) else None
         observations, _ = self.envs.reset(seed=seeds)  # type: ignore[arg-type]  # a list is allowed, one seed each
@@ -68,7 +76,7 @@ class Sb3VecEnv(VecEnv):
         """Keeps the actions for `step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[Observations, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """One control step of every environment."""
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         done = terminated | truncated
@@ -78,7 +86,7 @@ class Sb3VecEnv(VecEnv):
         for row in np.flatnonzero(done):
             info = row_infos[row]
             info |= {name: values[row] for name, values in infos["final_info"].items() if not name.startswith("_")}
-            info["terminal_observation"] = np.asarray(infos["final_obs"][row])
+            info["terminal_observation"] = _row(infos["final_obs"], row)
             info["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
             if self._shortened[row]:
                 info.pop("is_success", None)
@@ -114,3 +122,10 @@ class Sb3VecEnv(VecEnv):
         if indices is None:
             return list(range(self.num_envs))
         return [indices] if isinstance(indices, int) else list(indices)
+
+
+def _row(observations: Observations, row: int) -> Any:
+    """One environment's observation."""
+    if isinstance(observations, dict):
+        return {name: part[row] for name, part in observations.items()}
+    return np.asarray(observations[row])
