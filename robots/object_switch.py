@@ -30,6 +30,7 @@ OBJECT_FIELDS: tuple[str, ...] = (
     "geom_quat",
     "geom_rbound",
     "geom_aabb",
+    "geom_condim",
     "geom_contype",
     "geom_conaffinity",
     "geom_matid",
@@ -185,6 +186,7 @@ def _add_body(
             part = chosen.parts[slot]
             geom.type, geom.size = _GEOM_TYPES[part.kind], part.size_m
             geom.pos, geom.quat, geom.mass = part.position_m, part.quat_wxyz, masses[slot]
+            geom.condim = 6 if part.kind == "sphere" else 4  # without rolling friction a ball never comes to rest
             if part.kind == "mesh":
                 geom.meshname = _part_mesh(name, index, slot)
         else:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from robots.collision import OBJECT_CONTACT
 from robots.visuals_bottle import add_bottle_visual
 
-OBJECT_FRICTION = (0.9, 0.01, 0.0005)
+#: Sliding, torsional (m) and rolling (m) friction; the last counts for balls alone.
+OBJECT_FRICTION = (0.9, 0.01, 0.002)
 _POLYGON_SIDES = 32
 
 
