@@ -39,8 +39,8 @@ class Sb3VecEnv(VecEnv):
         observation_space, action_space = envs.single_observation_space, envs.single_action_space
         if not isinstance(action_space, spaces.Box) or not isinstance(observation_space, spaces.Box | spaces.Dict):
             raise OptionError(
-                f"{envs} has the spaces {observation_space} and {action_space}; expected a Box or a Dict of boxes for observations, "
-                "and a Box for actions"
+                f"{envs} has the spaces {observation_space} and {action_space}; expected a Box or a Dict of boxes for "
+                "observations, and a Box for actions"
             )
         super().__init__(envs.num_envs, observation_space, action_space)
         self._returns = np.zeros(self.num_envs)
