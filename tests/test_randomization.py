@@ -88,7 +88,7 @@ def hand_geoms(env: Any) -> list[str]:
     """Collision geoms of the fingertips."""
     model = env.model
     geoms = [model.geom(index) for index in range(model.ngeom) if model.geom_group[index] == 3]
-    tips = [geom.name for geom in geoms if "tip" in geom.name]
+    tips = [geom.name for geom in geoms if "distal" in geom.name]
     assert len(tips) >= 4
     return tips
 
