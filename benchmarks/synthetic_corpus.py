@@ -1,6 +1,6 @@
 """How well MediaPipe finds the hand in the synthetic evaluation corpus, and a picture of every clip to look at.
 
-    python -m benchmarks.synthetic_corpus [--corpus DIR] [--quick]
+    python -m benchmarks.synthetic_corpus [--corpus DIR] [--width W --height H --fps F] [--quick]
 
 Clips that are not there yet are made first. A frame counts as found where a detected hand lies on the true one: its 21 points
 are on average nearer than half the hand's size.
@@ -12,7 +12,7 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import imageio.v3 as imageio
 import numpy as np
@@ -37,17 +37,19 @@ class CorpusBenchmark:
     Attributes:
         corpus: folder of the evaluation corpus; made there where it is missing.
         count: how many clips.
+        pictures: their size and rate; smaller ones are faster to make and harder to see hands in.
         quick: two small clips; the results go beside the corpus and replace nothing.
     """
 
     corpus: Path = Path("synthetic_evaluation")
     count: int = EVALUATION_CLIPS
+    pictures: Annotated[Pictures, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Pictures)
     quick: bool = False
 
 
 def main(arguments: CorpusBenchmark) -> dict[str, Any]:
     """Makes what is missing, runs the detector over every clip and writes the table."""
-    count, pictures = (2, Pictures(320, 240, fps=12.0)) if arguments.quick else (arguments.count, Pictures())
+    count, pictures = (2, Pictures(320, 240, fps=12.0)) if arguments.quick else (arguments.count, arguments.pictures)
     with progress_bar("clips") as report:
         made = make_corpus("evaluation", count, arguments.corpus, pictures=pictures, report=report)
     rows, began = [], time.monotonic()
@@ -64,7 +66,7 @@ def main(arguments: CorpusBenchmark) -> dict[str, Any]:
     config = {"min_confidence": ExtractConfig.min_confidence, "clips": len(rows), "pictures": dataclasses.asdict(pictures)}
     write_result(out / "synthetic_corpus.json", "synthetic_corpus", config, rows, checks)
     with atomic_path(out / "synthetic_corpus.png") as temporary:
-        imageio.imwrite(temporary, np.concatenate([contact_sheet(folder)[::2, ::2] for folder in made.folders]))
+        imageio.imwrite(temporary, np.concatenate([contact_sheet(folder, columns=5) for folder in made.folders]))
     print(f"hand found in {rate:.1%} of the frames of {len(rows)} clips ({time.monotonic() - began:.0f} s of detection)")
     for row in rows:
         print(f"  {row['clip']:<28} {row['found_share']:6.1%}  {row['median_error_px']:5.1f} px  {row['side']}")
@@ -75,14 +77,14 @@ def clip_row(folder: Path) -> dict[str, Any]:
     """Detection over one clip."""
     truth = ClipTruth.load(folder / "truth.npz")
     detector = MediaPipeHands(ExtractConfig.min_confidence, mirrored=False)
-    found, right_side, errors_px = 0, 0, []
+    found, side_known, errors_px = 0, 0, []
     try:
         for frame, picture in enumerate(imageio.imiter(folder / "video.mp4", plugin="FFMPEG")):
             true = truth.hand_keypoints_image[frame]
             for hand in detector.detect(np.asarray(picture)):
                 error_px = np.linalg.norm(hand.image - true, axis=-1).mean()
                 if error_px < _ON_THE_HAND * hand_size_px(true):
-                    found, right_side = found + 1, right_side + (hand.side == truth.hand_side)
+                    found, side_known = found + 1, side_known + (hand.side == truth.hand_side)
                     errors_px.append(error_px)
                     break
     finally:
@@ -94,7 +96,7 @@ def clip_row(folder: Path) -> dict[str, Any]:
         "frames": truth.num_frames,
         "found": found,
         "found_share": round(found / truth.num_frames, 4),
-        "side_right_share": round(right_side / max(found, 1), 4),
+        "side_known_share": round(side_known / max(found, 1), 4),
         "median_error_px": round(float(np.median(errors_px)), 2) if errors_px else float("nan"),
         "hand_size_px": round(float(np.median(hand_size_px(truth.hand_keypoints_image))), 1),
     }

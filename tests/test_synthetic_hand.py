@@ -46,7 +46,7 @@ def test_thumb_is_on_the_other_side_of_a_left_hand() -> None:
 
 
 def test_skin_of_another_persons_left_hand_closes_and_looks_outwards() -> None:
-    person = make_person("training", 3)
+    person = make_person("evaluation", 4)
     dimensions = person.hand("left")
     spec = human_hand_spec(dimensions)
     add_skin(spec, dimensions, person.look)

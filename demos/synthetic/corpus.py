@@ -185,10 +185,11 @@ def clip_folders(corpus: Path) -> list[Path]:
     return found
 
 
-def contact_sheet(folder: Path, columns: int = 6) -> np.ndarray:
-    """(H, W, 3) evenly spaced pictures of a clip's video in one row."""
+def contact_sheet(folder: Path, columns: int = 6, width: int = 160) -> np.ndarray:
+    """(H, W, 3) evenly spaced pictures of a clip's video in one row, each reduced to about `width` px."""
     import imageio.v3 as imageio
 
     pictures = [np.asarray(picture) for picture in imageio.imiter(folder / "video.mp4", plugin="FFMPEG")]
     chosen = np.linspace(0, len(pictures) - 1, columns).round().astype(int)
-    return np.concatenate([pictures[index][::2, ::2] for index in chosen], axis=1)
+    step = max(1, pictures[0].shape[1] // width)
+    return np.concatenate([pictures[index][::step, ::step] for index in chosen], axis=1)

@@ -63,7 +63,8 @@ class ClipTruth:
         held: (T,) bool, the object moves with the hand.
         phase: (T,) index into `phase_names`.
         phase_names: of the phases.
-        label_names: (L,) what each value of `labels` means: background, hand, arm, then the objects.
+        label_names: (L,) what each value of `labels` means: background, hand (all bare skin, also of the forearm), arm (sleeve
+            and body), then the objects.
         labels: (T, H, W) uint8.
         depth_background: (H, W) uint16 along the viewing direction in units of `depth_unit_m`: what stays where it is.
         depth_steps: (T, H, W) uint16, row by row the steps from pixel to pixel (they wrap around, and compress well) of the
