@@ -331,8 +331,7 @@ anything = st.one_of(
 def test_any_mapping_makes_sense_or_is_refused(given: dict[str, Any]) -> None:
     try:
         made = make_randomization(given)
-    except OptionError as error:
-        assert "randomization" in str(error)
+    except OptionError:
         return
     for name in ("friction", "mass", "size", "actuator_gain"):
         low, high = getattr(made, name)
