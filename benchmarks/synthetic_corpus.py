@@ -65,8 +65,8 @@ def main(arguments: CorpusBenchmark) -> dict[str, Any]:
     out = arguments.corpus if arguments.quick else RESULTS
     config = {"min_confidence": ExtractConfig.min_confidence, "clips": len(rows), "pictures": dataclasses.asdict(pictures)}
     write_result(out / "synthetic_corpus.json", "synthetic_corpus", config, rows, checks)
-    with atomic_path(out / "synthetic_corpus.png") as temporary:
-        imageio.imwrite(temporary, np.concatenate([contact_sheet(folder, columns=5) for folder in made.folders]))
+    with atomic_path(out / "synthetic_corpus.jpg") as temporary:
+        imageio.imwrite(temporary, np.concatenate([contact_sheet(folder, columns=6, width=128) for folder in made.folders]))
     print(f"hand found in {rate:.1%} of the frames of {len(rows)} clips ({time.monotonic() - began:.0f} s of detection)")
     for row in rows:
         print(f"  {row['clip']:<28} {row['found_share']:6.1%}  {row['median_error_px']:5.1f} px  {row['side']}")
