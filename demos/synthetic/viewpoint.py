@@ -19,13 +19,15 @@ _DIRECTIONS_DEG = {
     "front": ((-50.0, 50.0), (18.0, 48.0)),
     "right": ((-115.0, -50.0), (18.0, 45.0)),
     "left": ((50.0, 115.0), (18.0, 45.0)),
+    "right of the person": ((-130.0, -85.0), (18.0, 45.0)),
+    "left of the person": ((85.0, 130.0), (18.0, 45.0)),
     "own eyes": ((165.0, 200.0), (46.0, 62.0)),
 }
 _BY_KIND = {
     "lift": ("front", "front", "right", "left", "own eyes"),
     "place": ("front", "front", "right", "left", "own eyes"),
     "throw": ("front", "right", "left", "own eyes"),
-    "drawer": ("right", "left", "own eyes"),  # from the front the cabinet hides the hand
+    "drawer": ("right of the person", "left of the person", "own eyes"),  # else the cabinet hides the hand
 }
 
 
