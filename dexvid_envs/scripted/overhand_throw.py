@@ -42,9 +42,9 @@ _PICK_RAD = np.array([0.0, 0.48, 0.0, 0.60, 0.0, -1.25, -math.pi])
 _OBJECT_PALM_M = np.array([0.085, 0.0, 0.015])  # the object in the hand, about
 _GRAVITY_M_PER_S2 = 9.81
 
-#: How far beyond the bucket's axis to aim so that the object comes down on it, m. Set by hand in a few rounds of 40 throws of each
-#: (seeds 200 to 239, reset option `object`) from the mean error at the height of the rim, which stays within 3 cm. Only the gelatin
-#: box is aimed 6 cm long: where it comes down on the bucket's thin floor first, it may pass through it.
+#: How far beyond the bucket's axis to aim so that the object comes down on it, m. Set by hand in a few rounds of 40 throws of
+#: each (seeds 200 to 239, reset option `object`) from the mean error at the height of the rim, which stays within 3 cm. Only
+#: the gelatin box is aimed 7 cm long: where it comes down on the bucket's thin floor first, it may pass through it.
 AIM_M: dict[str, float] = {
     "tennis_ball": -0.070,
     "baseball": -0.080,
