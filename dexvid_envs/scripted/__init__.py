@@ -13,10 +13,12 @@ from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import OptionError
 from dexvid_envs.scripted.bottle_pick_place import ScriptedBottlePickPlace
 from dexvid_envs.scripted.grasp_lift import ScriptedGraspLift
+from dexvid_envs.scripted.lift_throw import ScriptedLiftThrow
 from dexvid_envs.scripted.open_cabinet import ScriptedOpenCabinet
 from dexvid_envs.scripted.scripted import ScriptedPolicy
 from dexvid_envs.tasks.bottle_pick_place import BottlePickPlace
 from dexvid_envs.tasks.grasp_lift import GraspLift
+from dexvid_envs.tasks.lift_throw import LiftThrow
 from dexvid_envs.tasks.open_cabinet import OpenCabinet
 from dexvid_envs.tasks.task import Task
 
@@ -25,6 +27,7 @@ __all__ = ["SCRIPTED_POLICIES", "ScriptedPolicy", "make_scripted_policy"]
 SCRIPTED_POLICIES: dict[type[Task], type[ScriptedPolicy[Any]]] = {
     BottlePickPlace: ScriptedBottlePickPlace,
     GraspLift: ScriptedGraspLift,
+    LiftThrow: ScriptedLiftThrow,
     OpenCabinet: ScriptedOpenCabinet,
 }
 

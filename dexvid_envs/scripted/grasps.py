@@ -29,7 +29,7 @@ _SPREAD_M = 0.0435  # y of the outer fingers' bases
 _OPENING_M = 0.030  # between fingertip and surface before the hand closes
 _GRAVITY_M_PER_S2 = 9.81
 #: Force of the thumb, and of the three fingers together: three times what friction 1 needs, and a little for light things.
-_LEAST_FORCE_N, _MOST_FORCE_N, _FORCE_PER_WEIGHT = 3.0, 12.0, 1.5
+_LEAST_FORCE_N, _MOST_FORCE_N, _FORCE_PER_WEIGHT = 4.0, 12.0, 1.5
 
 #: Hand joints rad: index, middle, ring (base, proximal, medial, distal), thumb.
 _OPEN_WRAP = np.array([0.0, 0.25, 0.45, 0.40] * 3 + [1.10, 0.45, 0.05, 0.05])

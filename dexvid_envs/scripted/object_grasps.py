@@ -36,6 +36,7 @@ class GraspHint:
 
 #: The mug's handle points along +x, and its body stands that much off the middle of the box around both.
 GRASP_HINTS: dict[str, GraspHint] = {
+    "banana": GraspHint(height_m=0.016),
     "master_chef_can": GraspHint(roll_rad=FROM_ABOVE_RAD),
     "mustard_bottle": GraspHint(height_m=0.080),  # all fingers below the shoulder
     "mug": GraspHint(yaws_rad=tuple(side * angle for angle in (1.5, 1.2, 1.8) for side in (1, -1)), point_xy_m=(-0.0173, 0.0)),

@@ -60,9 +60,10 @@ class PickingPolicy(ScriptedPolicy[ObjectTaskT]):
             self.yaw[row] = nearest_yaw(float(np.arctan2(rotation[1, 0], rotation[0, 0])), grasp.yaws_rad)
         pose = self.body_pose(rows, self.object_body_id)
         grasp_pose = self.grasp_pose(rows)
-        carried = grasp_pose.copy()
-        carried[:, :3, 3] += self.destination(rows) - pose[:, :3, 3]
-        self.reach_arm[rows] = self.solve_arm(self.backed(rows, grasp_pose), (grasp_pose, carried))[0]
+        way = np.zeros((len(rows), 4, 4))
+        way[:, :3, 3] = self.destination(rows) - pose[:, :3, 3]
+        followed = [grasp_pose + share * way for share in (0.0, 0.33, 0.67, 1.0)]
+        self.reach_arm[rows] = self.solve_arm(self.backed(rows, grasp_pose), followed)[0]
 
     def grasp_pose(self, rows: Rows) -> FloatArray:
         """(R, 4, 4) palm pose of the grasp at the object's present place."""

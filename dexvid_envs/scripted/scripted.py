@@ -7,7 +7,7 @@ mode, so that what it does any other policy could have done. Which phases there 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ _ACCELERATION_M_PER_S2 = 0.8  # of the palm's reference: gentle enough for an ob
 _ACCELERATION_RAD_PER_S2 = 5.0
 _TRACKING_ITERATIONS = 4  # the reference moves a centimetre a step, so the last solution is always near
 _SEEDS = 24
+_RANGE_MARGIN_RAD = 0.25
 _CLEARANCE_M = 0.025  # of the arm's links above the table
 
 
@@ -55,9 +56,12 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
         model = core.simulation.model
         self.palm_body_id = model.body(self.robot.palm_body).id
         self.hand_qposadr = np.array([model.joint(name).qposadr[0] for name in self.robot.joint_names[self.arm_joints :]])
-        # Starts of the inverse kinematics: home first, then its surroundings; fixed, so that a plan never depends on luck.
-        spread = np.random.default_rng(0).uniform(-1.5, 1.5, (_SEEDS - 1, self.arm_joints))
-        self._seeds = self.robot.home_rad[: self.arm_joints] + np.concatenate([np.zeros((1, self.arm_joints)), spread])
+        home, reach = self.robot.home_rad[: self.arm_joints], core.control_config.arm_range_rad  # `joint_target` has this range
+        self.arm_lower = np.maximum(self.robot.lower_rad[: self.arm_joints], home - reach)
+        self.arm_upper = np.minimum(self.robot.upper_rad[: self.arm_joints], home + reach)
+        # Starts of the inverse kinematics around a known posture; fixed, so that a plan never depends on luck.
+        self._spread = np.random.default_rng(0).uniform(-1.5, 1.5, (_SEEDS, self.arm_joints))
+        self._spread[0] = 0.0
         self.phase = np.zeros(self.num_envs, dtype=np.int64)
         self.phase_steps = np.zeros(self.num_envs, dtype=np.int64)
         self.arm_ref, self.hand_ref = np.split(np.array(core.simulation.ctrl), [self.arm_joints], axis=-1)
@@ -129,7 +133,12 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
         reference[:, :3, 3] += stride
         reference[:, :3, :3] = Rotation.from_rotvec(turned).as_matrix() @ reference[:, :3, :3]
         self.T_world_palm_ref[rows] = reference
-        self.arm_ref[rows] = solve_palm_pose(reference, self.arm_ref[rows], _TRACKING_ITERATIONS)[0]
+        arm = self.arm_ref[rows]
+        # The elbow is free: beginning a little away from a near end of a joint's range, the solution stays within it.
+        inward = np.maximum(self.arm_lower + _RANGE_MARGIN_RAD - arm, 0.0) - np.maximum(
+            arm - self.arm_upper + _RANGE_MARGIN_RAD, 0.0
+        )
+        self.arm_ref[rows] = solve_palm_pose(reference, arm + 0.3 * inward, _TRACKING_ITERATIONS)[0]
         return np.linalg.norm(way - stride, axis=-1) + 0.1 * np.linalg.norm(turn - turned, axis=-1)
 
     def move_arm(self, rows: Rows, arm_rad: FloatArray, speed_rad_per_s: float) -> FloatArray:
@@ -154,8 +163,10 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
         lower, upper = self.robot.lower_rad[self.arm_joints :], self.robot.upper_rad[self.arm_joints :]
         self.hand_ref[rows] = np.clip(q + np.clip(hand_rad - q, -grip_rad, grip_rad), lower, upper)
 
-    def solve_arm(self, T_world_palm: FloatArray, ways: tuple[FloatArray, ...] = ()) -> tuple[FloatArray, FloatArray]:
-        """Arm angles (R, 7) for palm poses (R, 4, 4), near home, from which the further poses `ways` can be followed.
+    def solve_arm(
+        self, T_world_palm: FloatArray, ways: Sequence[FloatArray] = (), near_rad: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Arm angles (R, 7) for palm poses (R, 4, 4), near `near_rad` (R, 7) or home, from which `ways` can be followed.
 
         The arm has many postures for one palm pose and cannot pass between all of them; so several are tried, and those that
         press a joint's limit or come near the table are avoided.
@@ -164,9 +175,11 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
             (R, 7) rad angles and (R,) m the largest remaining error over all poses.
         """
         count = len(T_world_palm)
-        repeated = np.repeat(T_world_palm, _SEEDS, axis=0)
-        angles, error = solve_palm_pose(repeated, np.tile(self._seeds, (count, 1)), iterations=40)
-        following, lower, upper = angles, self.robot.lower_rad[: self.arm_joints], self.robot.upper_rad[: self.arm_joints]
+        if near_rad is None:
+            near_rad = np.tile(self.robot.home_rad[: self.arm_joints], (count, 1))
+        starts = (near_rad[:, None] + self._spread).reshape(-1, self.arm_joints)
+        angles, error = solve_palm_pose(np.repeat(T_world_palm, _SEEDS, axis=0), starts, iterations=40)
+        following, lower, upper = angles, self.arm_lower, self.arm_upper
         margin = np.minimum(angles - lower, upper - angles).min(axis=-1)
         clearance = arm_clearance().lowest(angles)
         for pose in ways:
@@ -174,9 +187,9 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
             error = np.maximum(error, further)
             clearance = np.minimum(clearance, arm_clearance().lowest(following))
             margin = np.minimum(margin, np.minimum(following - lower, upper - following).min(axis=-1))
-        home = self.robot.home_rad[: self.arm_joints]
+        near = np.repeat(near_rad, _SEEDS, axis=0)
         low = np.maximum(_CLEARANCE_M - clearance, 0.0)
-        cost = np.abs(angles - home).max(axis=-1) + 1000.0 * error + 2.0 * np.maximum(0.1 - margin, 0.0) + 100.0 * low
+        cost = np.abs(angles - near).max(axis=-1) + 1000.0 * error + 10.0 * np.maximum(0.15 - margin, 0.0) + 100.0 * low
         best = cost.reshape(count, _SEEDS).argmin(axis=-1) + np.arange(count) * _SEEDS
         return angles[best], error[best]
 
