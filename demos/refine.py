@@ -33,6 +33,8 @@ class RefineConfig:
         offset_rounds: largest number of rounds of the first search.
         spline_rounds: largest number of rounds of the second search.
         replicates: conditions at which a candidate of the second search is tried; the first is the video's own.
+        final_replicates: fresh conditions at which the last elites are compared; the best of many candidates on few conditions
+            would be a lucky one.
         elites: candidates kept apart between rounds.
         fresh_fraction: share of new random candidates in the first search.
         palm_std_m, palm_std_rad, close_mean_rad, close_std_rad: spread of the first search.
@@ -48,7 +50,8 @@ class RefineConfig:
     candidates: int = 64
     offset_rounds: int = 12
     spline_rounds: int = 14
-    replicates: int = 6
+    replicates: int = 8
+    final_replicates: int = 32
     elites: int = 8
     fresh_fraction: float = 0.25
     palm_std_m: float = 0.015
@@ -206,7 +209,7 @@ class Refiner:
     def _spline_search(self, elites: FloatArray) -> FloatArray:
         """(K, B) the best bend over several starts, targets and noise draws; elites are tried anew in every round."""
         config = self.config
-        best, good_rounds = elites[0], 0
+        good_rounds = 0
         for index in range(config.spline_rounds):
             if self._out_of_time(0.92):
                 break
@@ -214,24 +217,27 @@ class Refiner:
             scale = config.spline_scale * config.decay ** (0.5 * index)
             children = self._mutated(elites, config.candidates // 2 - len(elites), scale, local)
             candidates = np.concatenate([elites, children])
-            cost, success = self._robust_cost(candidates)
+            cost, success = self._robust_cost(candidates, config.replicates)
             keep = np.argsort(cost)[: config.elites]
-            elites, best = candidates[keep], candidates[keep[0]]
+            elites = candidates[keep]
             self._note("spline", index, float(cost[keep[0]]), float(success[keep[0]]), float(success[keep].mean()))
             good_rounds = good_rounds + 1 if success[keep].mean() >= config.enough else 0
             if good_rounds >= 3:
                 break
+        cost, success = self._robust_cost(elites, config.final_replicates)
+        best = elites[np.lexsort((cost, -success))[0]]
+        self._note("last", config.spline_rounds - 1, float(cost.min()), float(success.max()), float(success.mean()))
         return best
 
-    def _robust_cost(self, candidates: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _robust_cost(self, candidates: FloatArray, replicates: int) -> tuple[FloatArray, FloatArray]:
         """(C,) mean cost and success share of candidates over the same replicates."""
         config, count = self.config, len(candidates)
-        starts, targets = self._moved_places(config.replicates)
+        starts, targets = self._moved_places(replicates)
         starts[0], targets[0] = self.plan.start_xy, self.plan.target_xy
-        noise = self._noise(config.replicates)
+        noise = self._noise(replicates)
         noise[0] = 0.0
-        owner = np.repeat(np.arange(count), config.replicates)
-        condition = np.tile(np.arange(config.replicates), count)
+        owner = np.repeat(np.arange(count), replicates)
+        condition = np.tile(np.arange(replicates), count)
         costs, successes, misses = np.empty(len(owner)), np.empty(len(owner)), np.empty((len(owner), 2))
         for first in range(0, len(owner), config.candidates):
             rows = slice(first, first + config.candidates)
@@ -240,7 +246,7 @@ class Refiner:
             costs[rows] = rollout_cost(self.plan, rollouts, starts[which], targets[which])
             successes[rows] = rollouts.success
             misses[rows] = end_miss(rollouts, targets[which])
-        shape = (count, config.replicates)
+        shape = (count, replicates)
         mean_cost = costs.reshape(shape).mean(axis=1)
         leading = misses.reshape(*shape, 2)[np.argsort(mean_cost)[: config.elites]].reshape(-1, 2)
         self.aim_xy = self.aim_xy - 0.7 * typical_miss(leading)
