@@ -1,113 +1,52 @@
-"""What everything registered has to keep: Gymnasium's contract, determinism, equality of one and many, saved states, errors."""
+"""Options, actions and errors of everything registered; observations, states, rewards and many at once have their own files."""
 
 from __future__ import annotations
 
-import copy
-import pickle
+import dataclasses
 import warnings
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
-from gymnasium.envs.registration import EnvSpec
-from gymnasium.utils.env_checker import check_env
+from environment_cases import CONTROL_MODES, IDS, make, make_vec, same
+from environment_cases import random_actions as actions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-import dexvid_envs  # noqa: F401 (registers)
 from dexvid_envs.errors import ActionError, DexVidError, OptionError
-from dexvid_envs.registration import REGISTRATIONS
-from dexvid_envs.rewards import tolerance
+from dexvid_envs.options import EnvironmentOptions
+from dexvid_envs.registration import REGISTRATIONS, register_environments
+from dexvid_envs.rewards import Tolerances, tolerance
+
+GRASP, BOTTLE, CABINET = "DexVid-GraspLift-v0", "DexVid-BottlePickPlace-v0", "DexVid-OpenCabinet-v0"
 
 
-def make(env_id: Any, **options: Any) -> Any:
-    """`gymnasium.make`, whose result's own attributes the type checker need not know."""
-    return gymnasium.make(env_id, **options)
-
-
-IDS = [entry.id for entry in REGISTRATIONS]
-MODES = ("joint_delta", "joint_target")
-
-
-def actions(count: int, size: int = 23, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-1, 1, (count, size)).astype(np.float32)
-
-
-@pytest.mark.parametrize("control_mode", MODES)
-@pytest.mark.parametrize("env_id", IDS)
-def test_gymnasium_checker_finds_nothing(env_id: str, control_mode: str) -> None:
-    env = make(env_id, control_mode=control_mode)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_env(env.unwrapped, skip_render_check=True)
+def test_everything_is_registered_once_with_a_time_limit() -> None:
+    register_environments()
+    for entry in REGISTRATIONS:
+        spec = gymnasium.spec(entry.id)
+        assert spec.max_episode_steps == entry.max_episode_steps
+        assert 200 <= entry.max_episode_steps <= 400
+        assert isinstance(spec.entry_point, str)
+        assert isinstance(spec.vector_entry_point, str)
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_two_seeded_runs_are_identical(env_id: str) -> None:
-    traces = []
-    for _ in range(2):
-        env = make(env_id)
-        trace = [env.reset(seed=7)[0]]
-        for action in actions(60):
-            observation, reward, _, _, _ = env.step(action)
-            trace.append(np.append(observation, np.float32(reward)))
-        traces.append(np.concatenate(trace))
-    assert np.array_equal(*traces)
-
-
-@pytest.mark.parametrize("env_id", IDS)
-def test_vector_equals_single_bit_for_bit_over_whole_episodes(env_id: str) -> None:
-    count, steps = 3, 210  # beyond the time limit of 200
-    vector = gymnasium.make_vec(env_id, num_envs=count)
-    singles = [make(env_id) for _ in range(count)]
-    observations, _ = vector.reset(seed=11)
-    for row, env in enumerate(singles):
-        assert np.array_equal(env.reset(seed=11 + row)[0], observations[row])
-    drawn = np.random.default_rng(1).uniform(-1, 1, (steps, count, 23)).astype(np.float32)
-    for step in range(steps):
-        observations, rewards, terminated, truncated, infos = vector.step(drawn[step])
-        for row, env in enumerate(singles):
-            observation, reward, ended, cut, info = env.step(drawn[step, row])
-            assert (reward, ended, cut) == (rewards[row], terminated[row], truncated[row])
-            if ended or cut:
-                assert np.array_equal(observation, infos["final_obs"][row])
-                observation, info = env.reset()
-            assert np.array_equal(observation, observations[row])
-            assert info["success"] == infos["success"][row]
-
-
-@pytest.mark.parametrize("env_id", IDS)
-def test_saved_state_continues_exactly_in_another_environment(env_id: str) -> None:
-    env, other = make(env_id).unwrapped, make(env_id).unwrapped
-    env.reset(seed=3)
-    other.reset(seed=4)
-    for action in actions(25):
-        env.step(action)
-    state = env.state()
-    other.reset(options={"state": copy.deepcopy(state)})
-    for action in actions(25, seed=1):
-        first, second = env.step(action), other.step(action)
-        assert np.array_equal(first[0], second[0])
-        assert first[1] == second[1]
-        assert first[4] == second[4]
-
-
-@pytest.mark.parametrize("env_id", IDS)
-def test_observation_matches_its_fields_and_shares_no_memory(env_id: str) -> None:
+def test_observation_matches_its_fields(env_id: str) -> None:
     env = make(env_id)
     observation, _ = env.reset(seed=0)
     fields = env.unwrapped.core.fields
     assert observation.shape == (sum(field.size for field in fields),)
     assert observation.dtype == np.float32
-    following = env.step(actions(1)[0])[0]
-    assert not np.shares_memory(observation, following)
-    env.unwrapped.data.qpos[:] = 0
-    assert not np.array_equal(following, np.zeros_like(following))
+    assert len({field.name for field in fields}) == len(fields)
+    assert env.observation_space.shape == observation.shape
 
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_observation_describes_the_state_after_the_last_substep(env_id: str) -> None:
-    import mujoco
-
     env = make(env_id).unwrapped
     env.reset(seed=0)
     observation = env.step(actions(1)[0])[0]
@@ -120,79 +59,192 @@ def test_observation_describes_the_state_after_the_last_substep(env_id: str) -> 
     assert np.allclose(seen, tips, atol=1e-6)
 
 
-@pytest.mark.parametrize("reward_mode", ["dense", "sparse"])
+@pytest.mark.parametrize("control_mode", CONTROL_MODES)
 @pytest.mark.parametrize("env_id", IDS)
-def test_reward_terms_sum_to_the_reward(env_id: str, reward_mode: str) -> None:
-    env = make(env_id, reward_mode=reward_mode)
+def test_actions_are_clipped_to_their_space(env_id: str, control_mode: str) -> None:
+    env, other = make(env_id, control_mode=control_mode), make(env_id, control_mode=control_mode)
     env.reset(seed=0)
-    for action in actions(30):
-        _, reward, _, _, info = env.step(action)
-        assert reward == pytest.approx(sum(value for name, value in info.items() if name.startswith("reward/")))
-        assert isinstance(info["success"], bool)
-        assert info["is_success"] == info["success"]
+    other.reset(seed=0)
+    action = actions(1, env.action_space.shape[0])[0] * 7
+    assert same(env.step(action)[0], other.step(np.clip(action, -1, 1))[0])
+    assert same(env.step(action.tolist())[0], other.step(np.clip(action, -1, 1).astype(np.float64))[0])
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_spec_survives_json_and_pickling(env_id: str) -> None:
-    env = make(env_id, control_mode="joint_target")
-    for spec in (EnvSpec.from_json(env.spec.to_json()), pickle.loads(pickle.dumps(env.spec))):
-        again = make(spec)
-        assert np.array_equal(again.reset(seed=1)[0], env.reset(seed=1)[0])
+def test_zero_actions_hold_the_pose(env_id: str) -> None:
+    for control_mode in ("joint_delta", "wrist_delta"):
+        env = make(env_id, control_mode=control_mode).unwrapped
+        env.reset(seed=0)
+        target = env.data.ctrl.copy()
+        for _ in range(20):
+            env.step(np.zeros(env.action_space.shape))
+        assert np.array_equal(env.data.ctrl, target)
 
 
-def test_time_limit_truncates_and_does_not_terminate() -> None:
-    env = make("DexVid-BottlePickPlace-v0")
+WILD_ACTIONS = st.one_of(
+    arrays.arrays(
+        st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_, np.float16]),
+        st.sampled_from([(23,), (22,), (1, 23), (), (0,), (23, 1)]),
+    ),
+    st.lists(st.one_of(st.floats(), st.integers(), st.none(), st.text(max_size=2)), min_size=22, max_size=24),
+    st.text(max_size=3),
+    st.none(),
+    st.just(np.full(23, 1 + 2j)),
+    st.just([[1.0], [1.0, 2.0]]),
+    st.just([10**400] * 23),
+    st.just({"arm": 1}),
+)
+
+
+@pytest.fixture(scope="module")
+def cabinet() -> Any:
+    env = make(CABINET, disable_env_checker=True).unwrapped
     env.reset(seed=0)
-    hold = np.zeros(23, dtype=np.float32)
-    outcomes = [env.step(hold)[2:4] for _ in range(200)]
-    assert outcomes[:-1] == [(False, False)] * 199
-    assert outcomes[-1] == (False, True)
+    return env
 
 
-@pytest.mark.parametrize("bad", [np.full(23, np.nan), np.full(23, np.inf), np.zeros(22), np.zeros((1, 23))])
-def test_bad_action_is_refused_and_nothing_moves(bad: np.ndarray) -> None:
-    env = make("DexVid-GraspLift-v0", disable_env_checker=True).unwrapped
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(action=WILD_ACTIONS)
+def test_any_action_moves_the_robot_or_is_refused(cabinet: Any, action: Any) -> None:
+    before = cabinet.state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, about sums of numbers near its largest
+        try:
+            observation, reward, terminated, _, info = cabinet.step(action)
+        except ActionError:
+            assert same(cabinet.state(), before)
+            return
+    assert np.asarray(action).shape == (23,)
+    assert np.isfinite(np.asarray(action, dtype=np.float64)).all()
+    assert cabinet.observation_space.contains(observation)
+    assert np.isfinite(reward)
+    assert not terminated
+    assert not info["unstable"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.full(23, np.nan), r"holds nan at index .*expected finite numbers in \[-1, 1\]"),
+        (np.full(23, np.inf), "holds inf at index"),
+        (np.zeros(22), r"expected \(1, 23\); see env.action_space"),
+        (np.zeros((1, 23)), "has shape"),
+        ("left", "expected numbers; see env.action_space"),
+        (None, "expected numbers"),
+    ],
+)
+def test_bad_action_is_refused_and_nothing_moves(bad: Any, message: str) -> None:
+    env = make(GRASP, disable_env_checker=True, randomization="full").unwrapped
     env.reset(seed=0)
-    before = env.state()["simulation"]
-    with pytest.raises(ActionError, match="expected"):
+    before = env.state()
+    with pytest.raises(ActionError, match=message):
         env.step(bad)
-    assert np.array_equal(env.state()["simulation"], before)
+    assert same(env.state(), before)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"control_mode": "telepathy"}, "unknown control_mode 'telepathy'.*joint_delta"),
-        ({"reward_mode": "x"}, "unknown reward_mode 'x'.*dense"),
-        ({"observation_mode": "smell"}, "unknown observation_mode 'smell'.*state"),
-        ({"bottle": "amphora"}, "unknown bottle 'amphora'.*pet"),
-        ({"colour": "red"}, "unknown environment option 'colour'.*bottle"),
-        ({"render_mode": "hologram"}, "unknown render_mode 'hologram'"),
-    ],
-)
-def test_unknown_option_is_named(options: dict, message: str) -> None:
+WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"control_mode": "telepathy"}, "unknown control_mode 'telepathy'.*joint_delta, joint_target, wrist_delta"),
+    ({"control_mode": 3}, "unknown control_mode 3"),
+    ({"reward_mode": "x"}, "unknown reward_mode 'x'.*dense, sparse"),
+    ({"observation_mode": "smell"}, "unknown observation_mode 'smell'.*state, pointcloud, rgbd"),
+    ({"observation_mode": ["state"]}, "unknown observation_mode"),
+    ({"points": "some"}, "unknown points 'some'.*full, partial"),
+    ({"point_camera": "roof"}, "unknown camera 'roof': expected one of .*front"),
+    ({"cameras": ("roof",)}, "unknown camera 'roof': expected one of .*front"),
+    ({"cameras": "front"}, r"cameras='front': expected one or more camera names"),
+    ({"cameras": 5}, r"cameras=5: expected one or more camera names"),
+    ({"image_width": 0}, "image_width=0: expected a whole number of pixels"),
+    ({"image_height": 2.5}, "image_height=2.5: expected a whole number of pixels"),
+    ({"privileged": "yes"}, "privileged='yes': expected True or False"),
+    ({"nan_folder": 5}, "nan_folder=5: expected a folder"),
+    ({"randomization": "wild"}, "unknown randomization 'wild': expected one of none, physics, full, disturbance"),
+    ({"bottle": "amphora"}, "unknown bottle 'amphora'.*pet"),
+    ({"bottle": ["pet"]}, "unknown bottle .*pet"),
+    ({"colour": "red"}, "unknown environment option 'colour'.*bottle"),
+    ({"obervation_mode": "state"}, r"did you mean 'observation_mode'\?"),
+    ({"hold_steps": 0}, "hold_steps=0: expected a whole number, 1 or more"),
+    ({"hold_steps": "long"}, "hold_steps='long'"),
+    ({"num_points": 2.5}, "num_points=2.5"),
+    ({"home_noise_rad": -1.0}, "home_noise_rad=-1.0: expected a finite number, 0 or more"),
+    ({"home_noise_rad": float("nan")}, "home_noise_rad=nan"),
+    ({"start_centre_m": (0.5,)}, r"start_centre_m=\(0.5,\): expected 2 finite numbers"),
+    ({"start_centre_m": "ab"}, "start_centre_m='ab'"),
+    ({"weights": {"beauty": 1.0}}, "weights=.*expected a mapping of reach, .*success to finite numbers"),
+    ({"weights": {"reach": "much"}}, "weights="),
+    ({"weights": 3}, "weights=3"),
+    ({"render_mode": "hologram"}, "unknown render_mode 'hologram'"),
+    ({"camera": "roof"}, "unknown camera 'roof': expected one of .*overview"),
+    ({"width": 0}, "width=0: expected a whole number of pixels"),
+    ({"height": "tall"}, "height='tall'"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode")
+@pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS, ids=lambda value: str(value)[:40])
+def test_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        make("DexVid-BottlePickPlace-v0", **options)
+        make(BOTTLE, **options)
+    with pytest.raises(OptionError, match=message):
+        make_vec(BOTTLE, 2, **options)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"wind": 3},
-        {"target_position": (0.4,)},
-        {"target_position": (0.4, float("nan"))},
-        {"state": {"simulation": np.zeros(3)}},
-    ],
+@pytest.mark.parametrize("objects", ["mug", (), ("anvil",), ("mug", 3), 5, None, ({},)])
+def test_unknown_objects_are_named(objects: Any) -> None:
+    for env_id in (GRASP, "DexVid-LiftThrow-v0"):
+        with pytest.raises(OptionError, match=r"objects=.*expected one or more of .*mug"):
+            make(env_id, objects=objects)
+
+
+FIELDS = [field.name for field in dataclasses.fields(EnvironmentOptions)]
+OWN = ["bottle", "hold_steps", "home_noise_rad", "num_points", "weights", "start_yaw_rad", "target_centre_m", "camera", "width"]
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=4),
+    st.lists(st.one_of(st.floats(), st.text(max_size=2)), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.floats(), max_size=2),
+    st.just({"reach": 1.0}),
+    st.just("front"),
 )
-def test_bad_reset_option_is_refused(options: dict) -> None:
-    env = make("DexVid-BottlePickPlace-v0")
-    with pytest.raises(DexVidError):
-        env.reset(seed=0, options=options)
 
 
-def test_unknown_object_is_named() -> None:
-    with pytest.raises(OptionError, match="'anvil' is not among them"):
-        make("DexVid-GraspLift-v0", objects=("anvil",))
+NAMES = st.sampled_from(FIELDS + OWN) | st.text(st.characters(categories=["L"]), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(options=st.dictionaries(NAMES, ANYTHING, max_size=2))
+def test_any_options_make_an_environment_or_are_refused(options: dict[str, Any]) -> None:
+    points = options.get("num_points", 0)
+    if isinstance(points, int) and points > 2000:
+        return  # makes sense, and takes long
+    options = {name: value for name, value in options.items() if name != "render_mode"}
+    try:
+        env = make(BOTTLE, **options)
+    except OptionError:
+        return
+    except TypeError:
+        assert set(options) & {"id", "task", "vector", "disable_env_checker"}, options
+        return
+    if env.unwrapped.core.options.observation_mode != "rgbd":
+        env.reset(seed=0)
+
+
+def test_options_may_be_lists_and_arrays() -> None:
+    given = {"start_centre_m": np.array([0.5, -0.1]), "start_half_extent_m": [0.0, 0.0], "cameras": ["side"]}
+    env = make(BOTTLE, **given).unwrapped
+    env.reset(seed=0)
+    assert np.allclose(env.task.object_pos_world[0, :2], (0.5, -0.1))
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_render_needs_its_mode(env_id: str) -> None:
+    env = make(env_id).unwrapped
+    env.reset(seed=0)
+    with pytest.raises(DexVidError, match="render_mode='rgb_array'"):
+        env.render()
 
 
 def test_tolerance_equals_dm_control() -> None:
@@ -200,10 +252,15 @@ def test_tolerance_equals_dm_control() -> None:
 
     x = np.linspace(-2, 2, 401)
     for bounds, margin in [((0.0, 0.0), 0.5), ((-0.3, 0.4), 1.0), ((0.1, np.inf), 0.2), ((0.0, 0.5), 0.0)]:
-        assert np.allclose(tolerance(x, bounds, margin), rewards.tolerance(x, bounds, margin), atol=1e-12)
+        expected = rewards.tolerance(x, bounds, margin)
+        assert np.allclose(tolerance(x, bounds, margin), expected, atol=1e-12)
+        if margin:
+            assert np.allclose(Tolerances((*bounds, margin))(x[:, None])[:, 0], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(("bounds", "margin"), [((1.0, 0.0), 0.1), ((0.0, 1.0), -0.1)])
 def test_tolerance_refuses_nonsense(bounds: tuple[float, float], margin: float) -> None:
     with pytest.raises(ValueError, match="tolerance"):
         tolerance(np.zeros(1), bounds, margin)
+    with pytest.raises(ValueError, match="tolerances"):
+        Tolerances((*bounds, margin))

@@ -84,7 +84,7 @@ def test_the_other_rows_do_not_notice(env_id: str, mode: str, tmp_path: Path) ->
                 broken.reset(options={"reset_mask": first[2]})
         else:
             assert not first[2].any()
-    assert len(list(tmp_path.iterdir())) == 1
+    (path,) = tmp_path.iterdir()
     single = make(env_id, nan_folder=str(tmp_path), randomization="full", observation_mode="pointcloud")
     single.reset(options={"state": load_report(path)[0]})
     assert single.step(HOLD)[4]["unstable"] is True
