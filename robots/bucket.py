@@ -78,12 +78,13 @@ def add_bucket(spec: mujoco.MjSpec, bucket: Bucket, position_m: Vector3 = (1.24,
 def _add_floor(spec: mujoco.MjSpec, body: mujoco.MjsBody, bucket: Bucket) -> None:
     """Adds the floor as a prism under the walls.
 
-    A cylinder would be simpler, but MuJoCo 3.17 now and then finds a can 0.25 m deep in a flat cylinder and shoots it out.
+    A cylinder would be simpler, but MuJoCo 3.17 now and then finds a can 0.25 m deep in a flat cylinder and shoots it out. The
+    prism reaches below the ground, where nothing sees it, so that thin boxes that land hard are not pushed out downwards.
     """
     angle = (np.arange(bucket.walls) + 0.5) * 2 * math.pi / bucket.walls
     radius = (bucket.floor_radius_m + bucket.wall_m / 2) / math.cos(math.pi / bucket.walls)
     outline = radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    rings = [np.column_stack([outline, np.full(bucket.walls, height)]) for height in (0.0, bucket.floor_m)]
+    rings = [np.column_stack([outline, np.full(bucket.walls, height)]) for height in (-0.10, bucket.floor_m)]
     spec.add_mesh(name="bucket_floor", uservert=np.concatenate(rings).ravel())
     TABLE_CONTACT.apply(body.add_geom(name="bucket_floor", type=mujoco.mjtGeom.mjGEOM_MESH, meshname="bucket_floor"))
 

@@ -14,7 +14,6 @@ from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.scripted import ScriptedPolicy
 from dexvid_envs.scripted.lift_throw import ScriptedLiftThrow
 from dexvid_envs.scripted.open_cabinet import ScriptedOpenCabinet
-from dexvid_envs.scripted.overhand_throw import OverhandThrow
 
 CABINET, THROW = "DexVid-OpenCabinet-v0", "DexVid-LiftThrow-v0"
 MakePolicy = Callable[[EnvironmentCore], ScriptedPolicy[Any]]
@@ -43,9 +42,8 @@ def test_every_drawer_is_opened_and_left_open() -> None:
     assert (infos["opening_m"] >= 0.8 * 0.40).all()
 
 
-@pytest.mark.parametrize("make_policy", [ScriptedLiftThrow, OverhandThrow])  # 92 and 97 of seeds 0 to 99
-def test_most_throws_end_in_the_bucket(make_policy: MakePolicy) -> None:
-    infos = run(THROW, make_policy, list(range(6)), 195)
+def test_most_throws_end_in_the_bucket() -> None:
+    infos = run(THROW, ScriptedLiftThrow, list(range(6)), 195)  # 92 of seeds 0 to 99
     thrown = infos["success"]
     assert thrown.sum() >= 4
     # Reaching, lifting and winding up take this long, and nothing is let go before.
@@ -55,9 +53,7 @@ def test_most_throws_end_in_the_bucket(make_policy: MakePolicy) -> None:
     assert infos["in_bucket"][thrown].all()
 
 
-@pytest.mark.parametrize(
-    ("env_id", "make_policy"), [(CABINET, ScriptedOpenCabinet), (THROW, ScriptedLiftThrow), (THROW, OverhandThrow)]
-)
+@pytest.mark.parametrize(("env_id", "make_policy"), [(CABINET, ScriptedOpenCabinet), (THROW, ScriptedLiftThrow)])
 def test_one_environment_acts_as_one_of_many(env_id: str, make_policy: MakePolicy) -> None:
     seeds = [3, 5]
     envs: Any = gym.make_vec(env_id, num_envs=2)
