@@ -1,7 +1,7 @@
 """Audit of the rewards: return and success of policies that know nothing, and of the scripted ones, on every environment.
 
     python -m benchmarks.audit                 # a few minutes; benchmarks/results/audit.{json,md}
-    python -m benchmarks.audit --quick --out /tmp/audit.json
+    python -m benchmarks.audit --quick --out audit.json
 
 A task whose zero or random policy earned much, or whose scripted policy earned little, would be rewarded wrongly.
 """

@@ -1,7 +1,7 @@
 """How much of the physics' speed is left: environment steps against the bare engine, and against other ways to run many.
 
     python -m benchmarks.throughput            # about ten minutes; benchmarks/results/throughput.{json,md}
-    python -m benchmarks.throughput --quick --out /tmp/throughput.json
+    python -m benchmarks.throughput --quick --out throughput.json
 
 Every figure is a ratio of two loops that take turns in one run, so that a busy machine slows both. Peers that are not installed
 (Gymnasium-Robotics) are named as absent. What is compared stands in `benchmarks/throughput_loops.py`.
