@@ -56,10 +56,11 @@ def test_an_instability_is_reported_and_kept_from_the_learner(
     assert same(env.step(HOLD)[0], fresh.step(HOLD)[0])
 
 
-@pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize(
+    ("env_id", "mode"), [(env_id, "SAME_STEP") for env_id in IDS] + [(IDS[0], "NEXT_STEP"), (IDS[0], "DISABLED")]
+)
 def test_the_other_rows_do_not_notice(env_id: str, mode: str, tmp_path: Path) -> None:
-    options = {"autoreset_mode": mode, "randomization": "full", "observation_mode": "pointcloud"}
+    options = {"autoreset_mode": mode, "randomization": STRONG, "observation_mode": "pointcloud"}
     broken = make_vec(env_id, 3, nan_folder=str(tmp_path), **options)
     whole = make_vec(env_id, 3, **options)
     broken.reset(seed=0)
@@ -85,7 +86,7 @@ def test_the_other_rows_do_not_notice(env_id: str, mode: str, tmp_path: Path) ->
         else:
             assert not first[2].any()
     (path,) = tmp_path.iterdir()
-    single = make(env_id, nan_folder=str(tmp_path), randomization="full", observation_mode="pointcloud")
+    single = make(env_id, nan_folder=str(tmp_path), randomization=STRONG, observation_mode="pointcloud")
     single.reset(options={"state": load_report(path)[0]})
     assert single.step(HOLD)[4]["unstable"] is True
 

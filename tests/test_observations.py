@@ -44,7 +44,7 @@ def test_gymnasium_checker_finds_nothing(env_id: str, observation: dict[str, Any
 def test_gymnasium_checker_finds_nothing_in_any_control_mode(env_id: str, control_mode: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(make(env_id, control_mode=control_mode, randomization="full").unwrapped, skip_render_check=True)
+        check_env(make(env_id, control_mode=control_mode, randomization=STRONG).unwrapped, skip_render_check=True)
 
 
 @pytest.mark.parametrize("observation", observation_cases("full", "partial+", "state+", "rgbd+"))
