@@ -35,7 +35,7 @@ class ControlConfig:
     control_hz: float = 20.0
     arm_delta_rad: float = 0.10
     hand_delta_rad: float = 0.20
-    arm_range_rad: float = 2.2
+    arm_range_rad: float = math.pi
     wrist_delta_m: float = 0.03
     wrist_delta_rad: float = 0.15
 

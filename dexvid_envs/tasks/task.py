@@ -88,7 +88,7 @@ class Task(abc.ABC):
         option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # with the no-slip iterations, a grip does not creep
         option.impratio = 3.0
-        option.noslip_iterations = 5
+        option.noslip_iterations = 15
         option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)  # an instability is reported, not papered over
         add_arm_hand(spec)
         table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1), rgba=(0, 0, 0, 0))
