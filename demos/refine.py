@@ -42,7 +42,8 @@ class RefineConfig:
         spline_scale: spread of the second search's mutations, relative to the first.
         start_half_extent_m, target_half_extent_m: replicates start and end within these of the video's start and target.
         noise_rad: standard deviation of the noise on the finger targets of replicates; the arm's is a quarter.
-        enough: the second search ends when this share of the elites' replicates succeeds three times in a row.
+        enough: the second search ends, in its second half, when this share of the elites' replicates succeeds three times in a
+            row.
         max_seconds: no new round begins after this time; None for no limit.
     """
 
@@ -222,7 +223,7 @@ class Refiner:
             elites = candidates[keep]
             self._note("spline", index, float(cost[keep[0]]), float(success[keep[0]]), float(success[keep].mean()))
             good_rounds = good_rounds + 1 if success[keep].mean() >= config.enough else 0
-            if good_rounds >= 3:
+            if good_rounds >= 3 and 2 * (index + 1) >= config.spline_rounds:
                 break
         cost, success = self._robust_cost(elites, config.final_replicates)
         best = elites[np.lexsort((cost, -success))[0]]

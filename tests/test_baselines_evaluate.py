@@ -116,7 +116,7 @@ def test_success_by_object():
     env = gymnasium.make("DexVid-GraspLift-v0")
     env.reset(seed=result.episodes[2].seed)
     task = env.unwrapped.task  # type: ignore[attr-defined]
-    assert result.episodes[2].object == task.settings.objects[task.memory["object"][0]]
+    assert result.episodes[2].object == task.objects_in(task.memory["variant"])[0]
 
 
 class NanPolicy(ZeroPolicy):

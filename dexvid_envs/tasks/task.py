@@ -55,12 +55,14 @@ class Task(abc.ABC):
         memory: per-episode quantities by name, (N, ...) each: goals and counters; saved and restored with the state.
         model_fields: model fields that differ from episode to episode.
         moved_body: name of the body that the task is about; its surface points are observed, disturbances push it.
+        noslip_iterations: of the physics engine; more of them keep an object from turning between fingertips.
         cameras, table: of the scenery.
         summary, start, end, versions: for the documentation: what to do; where episodes start; when they fail; what changed.
     """
 
     reset_options: ClassVar[tuple[str, ...]] = ()
     moved_body: ClassVar[str]
+    noslip_iterations: ClassVar[int] = 5
     cameras: ClassVar[tuple[ScenicCamera, ...]] = CAMERAS
     table: ClassVar[TableTop] = TABLE_TOP
     summary: ClassVar[str] = ""
@@ -88,7 +90,7 @@ class Task(abc.ABC):
         option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # with the no-slip iterations, a grip does not creep
         option.impratio = 3.0
-        option.noslip_iterations = 15
+        option.noslip_iterations = self.noslip_iterations
         option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)  # an instability is reported, not papered over
         add_arm_hand(spec)
         table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1), rgba=(0, 0, 0, 0))
