@@ -123,7 +123,8 @@ class LiftThrow(ObjectTask):
         super().refresh()
         self.inside = inside_bucket(self.bucket, self.memory["bucket"], self.object_pos_world)  # (N,)
         self.hand_gap = self.box_gap(self.hand_pos_world)  # (N, 5) m
-        self.clear = np.minimum.reduce(self.hand_gap, axis=-1) > self.settings.release_clearance_m  # (N,) the hand does not touch the object
+        # (N,) whether the hand does not touch the object
+        self.clear = np.minimum.reduce(self.hand_gap, axis=-1) > self.settings.release_clearance_m
         self.height = self.object_pos_world[:, 2] - self.memory["object_size"][:, 2] / 2  # (N,) m of the underside
         self.raised = self.height > self.settings.lifted_m
 
