@@ -60,7 +60,7 @@ def checkpoint(env) -> Checkpoint:
 def test_checkpoint_round_trip(checkpoint, env, tmp_path):
     checkpoint.save(tmp_path / "run" / "checkpoint")
     loaded = load_checkpoint(tmp_path / "run")
-    observations = np.random.default_rng(0).normal(size=(5, 124)).astype(np.float32)
+    observations = np.random.default_rng(0).normal(size=(5, 127)).astype(np.float32)
     np.testing.assert_array_equal(loaded.policy().act(observations), checkpoint.policy().act(observations))
     assert (loaded.env_id, loaded.env_options, loaded.control_mode) == (ENV_ID, {"bottle": "pet"}, "joint_delta")
     assert loaded.actor.config == checkpoint.actor.config
@@ -70,7 +70,7 @@ def test_checkpoint_round_trip(checkpoint, env, tmp_path):
 
 def test_policy_action_does_not_depend_on_batch_size(checkpoint):
     policy = checkpoint.policy()
-    observations = np.random.default_rng(1).normal(size=(64, 124)).astype(np.float32)
+    observations = np.random.default_rng(1).normal(size=(64, 127)).astype(np.float32)
     alone = np.concatenate([policy.act(one[None]) for one in observations])
     np.testing.assert_array_equal(policy.act(observations), alone)
 
@@ -107,7 +107,7 @@ def test_missing_and_damaged_checkpoints(checkpoint, tmp_path):
         tensors["layers.0.bias"][0] = float("nan")
         save_file(tensors, copy / WEIGHTS_NAME)
 
-    huge = {"kind": "mlp", "observation_size": 124, "action_size": 23, "hidden": [10**12], "input_clip": 8.0}
+    huge = {"kind": "mlp", "observation_size": 127, "action_size": 23, "hidden": [10**12], "input_clip": 8.0}
     cases = [
         (lambda copy: (copy / CONFIG_NAME).write_text("{"), "cannot be read as JSON"),
         (edit_config(format="other"), "is no dexvid-checkpoint"),
@@ -140,7 +140,7 @@ def test_checkpoint_refuses_other_environments(checkpoint, env):
     with pytest.raises(OptionError, match=r"make the environment with control_mode='joint_delta'"):
         checkpoint.check_env(gymnasium.make(ENV_ID, control_mode="joint_target"))
     smaller = Checkpoint(MlpActor(MlpConfig(7, 23, (8,))), ENV_ID, {}, "joint_delta")
-    with pytest.raises(OptionError, match=r"takes 7 observation values .* has 124 and 23"):
+    with pytest.raises(OptionError, match=r"takes 7 observation values .* has 127 and 23"):
         smaller.check_env(env)
 
 
@@ -148,7 +148,7 @@ def test_policies_by_name(env):
     for spec in ("zero", "random", f"{__name__}:SpacesPolicy", f"{__name__}:PlainPolicy"):
         policy = load_policy(spec, env)
         assert isinstance(policy, Policy)
-        assert policy.act(np.zeros((3, 124), dtype=np.float32)).shape == (3, 23)
+        assert policy.act(np.zeros((3, 127), dtype=np.float32)).shape == (3, 23)
 
 
 @pytest.mark.parametrize(
