@@ -27,13 +27,17 @@ _EPISODE_STEPS = 200
 
 _MEMORY_PROGRAM = """
 import resource, sys, numpy, gymnasium, dexvid_envs.vector_env, dexvid_envs.tasks.grasp_lift
-unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB elsewhere
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def mib():
+    try:  # what is resident now; the peak that getrusage gives begins with the parent's
+        return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+before = mib()
 envs = gymnasium.make_vec(sys.argv[1], num_envs=int(sys.argv[2]))
 envs.reset(seed=0)
 for _ in range(3):
     envs.step(numpy.zeros(envs.action_space.shape, numpy.float32))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit)
+print(mib() - before)
 """
 
 
