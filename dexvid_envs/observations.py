@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from dexvid_envs.simulation import Simulation
 
 FloatArray = NDArray[np.float64]
-Observation = NDArray[Any] | dict[str, NDArray[Any]]
+#: An array in the `state` mode, else a dict of arrays: only the options tell, so that the type checker cannot.
+Observation = Any
 Role = Literal["proprioception", "object", "goal"]
 
 #: The simulation's arrays that fields may select from; the task's memory comes after them.
