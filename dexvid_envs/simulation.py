@@ -14,6 +14,8 @@ import numpy as np
 from mujoco.batch import Batch
 from numpy.typing import NDArray
 
+from robots.object_switch import FIELDS_AFTER_SET_CONST
+
 FloatArray = NDArray[np.float64]
 #: What a saved simulation holds: everything the next step depends on.
 STATE_SPEC = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -218,7 +220,7 @@ class BatchSimulation:
             self._expanded[name][row] = values
         if _CONSTANTS_FOLLOW.intersection(fields):
             self._batch.set_const(np.array([row]))
-            for name in fields.keys() & _OVERWRITTEN:
+            for name in fields.keys() & set(FIELDS_AFTER_SET_CONST):
                 self._expanded[name][row] = fields[name]
 
     def bind(self, name: str) -> FloatArray:
@@ -270,8 +272,6 @@ class BatchSimulation:
 
 #: Fields of which other constants of the model are derived.
 _CONSTANTS_FOLLOW = frozenset({"body_mass", "body_inertia", "body_pos", "body_quat", "body_ipos", "body_iquat"})
-#: Fields that a batch's `set_const` puts back to the nominal model's, so that meshes would collide with another's bounds.
-_OVERWRITTEN = frozenset({"geom_rbound"})
 #: Rays see collision geometry alone: it is convex and simple, and what they hit is what the hand would hit.
 _RAY_GROUPS = np.array([0, 0, 0, 1, 0, 0], dtype=np.uint8)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
 
 import mujoco
 import numpy as np
@@ -150,60 +149,3 @@ def _lofted_mesh(shape: BottleShape) -> trimesh.Trimesh:
         following = (side + 1) % sides
         faces += [(bottom, following, side), (top, last + side, last + following)]
     return trimesh.Trimesh(vertices, faces, process=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class PrimitiveObject:
-    """An everyday object as one primitive (YCB dimensions).
-
-    Attributes:
-        kind: geometric primitive.
-        size_m: full extents: box (x, y, z), cylinder (diameter, diameter, height), sphere (diameter,) three times.
-        mass_kg: mass.
-        rgba: colour.
-    """
-
-    kind: Literal["box", "cylinder", "sphere"]
-    size_m: tuple[float, float, float]
-    mass_kg: float
-    rgba: tuple[float, float, float, float]
-
-    @property
-    def geom_type(self) -> int:
-        """MuJoCo's geom type."""
-        kinds = {
-            "box": mujoco.mjtGeom.mjGEOM_BOX,
-            "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
-            "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
-        }
-        return int(kinds[self.kind])
-
-    @property
-    def geom_size(self) -> NDArray[np.float64]:
-        """(3,) MuJoCo's geom size."""
-        x, y, z = (side / 2 for side in self.size_m)
-        return np.array({"box": (x, y, z), "cylinder": (x, z, 0.0), "sphere": (x, 0.0, 0.0)}[self.kind])
-
-    @property
-    def inertia_kg_m2(self) -> NDArray[np.float64]:
-        """(3,) principal inertia of the homogeneous primitive."""
-        x, y, z = self.size_m
-        if self.kind == "box":
-            return self.mass_kg / 12 * np.array([y * y + z * z, x * x + z * z, x * x + y * y])
-        if self.kind == "cylinder":
-            across = self.mass_kg / 12 * (0.75 * x * x + z * z)
-            return np.array([across, across, self.mass_kg * x * x / 8])
-        return np.full(3, self.mass_kg * x * x / 10)
-
-
-#: Objects small and light enough for the hand; lying or standing as they usually rest.
-PRIMITIVE_OBJECTS: dict[str, PrimitiveObject] = {
-    "tomato_soup_can": PrimitiveObject("cylinder", (0.066, 0.066, 0.101), 0.349, (0.80, 0.15, 0.12, 1)),
-    "potted_meat_can": PrimitiveObject("box", (0.050, 0.097, 0.082), 0.370, (0.20, 0.35, 0.70, 1)),
-    "pudding_box": PrimitiveObject("box", (0.035, 0.110, 0.089), 0.187, (0.55, 0.30, 0.15, 1)),
-    "sugar_box": PrimitiveObject("box", (0.038, 0.089, 0.175), 0.514, (0.95, 0.85, 0.25, 1)),
-    "foam_brick": PrimitiveObject("box", (0.050, 0.075, 0.050), 0.028, (0.75, 0.25, 0.20, 1)),
-    "tennis_ball": PrimitiveObject("sphere", (0.0647, 0.0647, 0.0647), 0.058, (0.75, 0.90, 0.20, 1)),
-    "baseball": PrimitiveObject("sphere", (0.075, 0.075, 0.075), 0.148, (0.93, 0.92, 0.88, 1)),
-    "mug": PrimitiveObject("cylinder", (0.080, 0.080, 0.082), 0.118, (0.30, 0.55, 0.45, 1)),
-}

@@ -16,7 +16,7 @@ from robots.collision import ROBOT_CONTACT, TABLE_CONTACT
 from robots.everyday import ALL_OBJECTS, EVERYDAY_OBJECTS, HELD_OUT_OBJECTS, EverydayObject
 from robots.everyday_bottles import bottle_object
 from robots.object_switch import FIELDS_AFTER_SET_CONST, OBJECT_FIELDS, ObjectTable, add_switchable_object
-from robots.objects import BOTTLES, PRIMITIVE_OBJECTS, add_bottle
+from robots.objects import BOTTLES, add_bottle
 
 OBJECTS = tuple(ALL_OBJECTS.values())
 BOTTLE_PAIR = (
@@ -114,7 +114,6 @@ def test_names_are_disjoint_and_complete() -> None:
     assert not set(EVERYDAY_OBJECTS) & set(HELD_OUT_OBJECTS)
     assert len(EVERYDAY_OBJECTS) >= 10
     assert len(HELD_OUT_OBJECTS) >= 6
-    assert set(PRIMITIVE_OBJECTS) <= set(EVERYDAY_OBJECTS)
     assert all(name == each.name for name, each in ALL_OBJECTS.items())
 
 
