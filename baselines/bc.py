@@ -34,8 +34,8 @@ from baselines.checkpoint import (
 from baselines.mlp import MlpActor, MlpConfig, faster_thread_count, torch_threads
 from baselines.progress import ProgressCallback, RunLog, TrainProgress
 from demos.demonstration import Demonstration
-from demos.files import atomic_path
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.files import atomic_path
 
 _HELD_OUT_ROWS = 8192  # enough for a held-out loss to two digits
 

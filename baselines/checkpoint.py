@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from baselines.mlp import MlpActor, MlpConfig, MlpPolicy
 from baselines.policy import single_spaces
-from demos.files import atomic_folder, atomic_path
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import atomic_folder, atomic_path
 
 FORMAT = "dexvid-checkpoint"
 FORMAT_VERSION = 1

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.policy import Policy
-from demos.files import atomic_path
 from dexvid_envs.errors import OptionError
+from dexvid_envs.files import atomic_path
 from dexvid_envs.registration import REGISTRATIONS
 
 #: First of the published evaluation seeds: episode i starts as `env.reset(seed=EVALUATION_SEED + i)`. Training uses seeds

@@ -35,8 +35,8 @@ from baselines.evaluate import EVALUATION_SEED, TRAINING_SEEDS_START, Evaluation
 from baselines.ppo import FineTuneConfig, FineTunePPO
 from baselines.progress import ProgressCallback, RunLog, TrainProgress
 from baselines.sb3_vec_env import Sb3VecEnv
-from demos.files import atomic_path
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.files import atomic_path
 
 
 @dataclasses.dataclass(frozen=True)

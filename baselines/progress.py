@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from demos.files import atomic_path
+from dexvid_envs.files import atomic_path
 
 CSV_NAME = "progress.csv"
 

@@ -75,7 +75,7 @@ class StageStore:
 
     def stage(self, name: str, make: Callable[[], Any]) -> Any:
         """The JSON value of a stage: read if it was finished before, else made, timed and written."""
-        from demos.files import atomic_path
+        from dexvid_envs.files import atomic_path
 
         path = self.folder / f"{name}.json"
         if self.resume and path.is_file():

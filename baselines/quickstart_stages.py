@@ -22,7 +22,6 @@ from baselines.progress import TrainProgress
 from baselines.quickstart import QuickstartArguments, StageStore
 from baselines.report import QuickstartReport, further_commands, write_report
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
-from demos.files import atomic_path
 from demos.multiply import MultiplyConfig, MultiplyReport, multiply
 from demos.provenance import to_json
 from demos.pseudo_demonstration import (
@@ -39,6 +38,7 @@ from demos.side_by_side import policy_episodes, render_episode, render_grid, ren
 from demos.source import load_interaction, shipped_sample
 from dexvid_envs.cli import parse_env_options
 from dexvid_envs.errors import DexVidError, RenderingUnavailableError
+from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import Report, progress_bar
 
 #: First seed of the starts by which the final policy is chosen; apart from the published ones (10000 on) and from training.

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demos.files import atomic_path
 from demos.provenance import to_json, versions
+from dexvid_envs.files import atomic_path
 
 if TYPE_CHECKING:
     from baselines.bc import CloneResult

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from demos.files import atomic_path
+from dexvid_envs.files import atomic_path
 
 #: One colour for an arm joint, or for a link of the fingers: the same link behaves alike in every finger.
 _ARM_COLOURS = [matplotlib.colormaps["viridis"](share) for share in np.linspace(0.0, 0.92, 7)]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.actuator_response import ServoBench, Trace, bandwidth_hz, step_figures
 from benchmarks.result import RESULTS, Check, write_result
-from demos.files import atomic_path
+from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import progress_bar
 from robots.arm_hand import ARM_HAND
 

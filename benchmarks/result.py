@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from demos.files import atomic_path
+from dexvid_envs.files import atomic_path
 
 RESULTS = Path(__file__).parent / "results"
 

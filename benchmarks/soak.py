@@ -30,8 +30,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from benchmarks.result import RESULTS, Check, write_result
-from demos.files import sha256_of_files
 from dexvid_envs.control import CONTROL_MODES
+from dexvid_envs.files import sha256_of_files
 from dexvid_envs.progress import Report, progress_bar
 from dexvid_envs.registration import REGISTRATIONS
 from dexvid_envs.vector_env import DexVidVectorEnv

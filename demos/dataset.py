@@ -29,8 +29,8 @@ from minari.dataset.minari_storage import MinariStorage
 from numpy.typing import NDArray
 
 from demos.demonstration import TIERS, Demonstration, Tier
-from demos.files import atomic_folder, atomic_path
 from dexvid_envs.errors import DexVidError, InputFileError
+from dexvid_envs.files import atomic_folder, atomic_path
 from dexvid_envs.registration import register_environments
 
 FORMAT_VERSION = 1

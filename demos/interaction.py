@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.files import atomic_path
 from dexvid_envs.errors import DexVidError, InputFileError
+from dexvid_envs.files import atomic_path
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

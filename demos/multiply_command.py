@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(MultiplyArguments, MULTIPLY, arguments)
     from demos.dataset import DatasetWriter, dataset_length, read_dataset
-    from demos.files import atomic_path
     from demos.multiply import MultiplyConfig, MultiplyReport, multiply
+    from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 
     if config.count < 1:

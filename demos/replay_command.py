@@ -18,12 +18,12 @@ from rich.table import Table
 
 from demos.commands import REPLAY
 from demos.dataset import dataset_length, read_dataset
-from demos.files import atomic_path
 from demos.provenance import to_json
 from demos.replay import Player, ReplayOutcome
 from dexvid_envs.cli import parse_config
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import atomic_path
 from dexvid_envs.rendering import make_renderer
 
 FPS = 20.0  # the control rate

@@ -34,9 +34,9 @@ class RetargetArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(RetargetArguments, RETARGET, arguments)
-    from demos.files import atomic_path
     from demos.pseudo_demonstration import place_and_retarget
     from demos.source import load_interaction
+    from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 
     if config.out.suffix != ".npz":

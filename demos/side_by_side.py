@@ -19,13 +19,13 @@ from PIL import Image
 from demos.align import find_carry
 from demos.captions import BACKGROUND_RGB, Caption, draw_captions, draw_frame
 from demos.demonstration import Demonstration
-from demos.files import atomic_path
 from demos.human_scene import HumanScene, clearest_camera, draw_quickly
 from demos.interaction import Interaction
 from demos.replay import ClosedLoopPolicy, Player
 from demos.video import probe_video, read_frames
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.files import atomic_path
 from dexvid_envs.rendering import make_renderer
 
 Picture = NDArray[np.uint8]  # (height, width, 3) RGB

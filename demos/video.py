@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.files import sha256_of_files
 from dexvid_envs.errors import InputFileError
+from dexvid_envs.files import sha256_of_files
 
 RgbImage = NDArray[np.uint8]
 

@@ -16,7 +16,8 @@ from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.commands import PLAY
 from dexvid_envs.environment_ids import find_environment_id
 from dexvid_envs.errors import OptionError, RenderingUnavailableError
-from dexvid_envs.playback import Episode, atomic_file, checkpoint_options, play_episodes, video_writer
+from dexvid_envs.files import atomic_path
+from dexvid_envs.playback import Episode, checkpoint_options, play_episodes, video_writer
 from dexvid_envs.progress import progress_bar
 from dexvid_envs.viewer import WITHOUT_A_WINDOW, HumanViewer, camera_names, why_no_window
 
@@ -132,5 +133,5 @@ def _write(path: Path, env_id: str, options: dict[str, Any], config: PlayArgumen
         "seed": config.seed,
         "episodes": [dataclasses.asdict(episode) for episode in episodes],
     }
-    with atomic_file(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -9,8 +9,6 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import MissingExtraError, OptionError
+from dexvid_envs.files import atomic_path
 
 #: Finds checkpoints and `module:Class` policies. It stands on a higher floor than this package, which works without it: it is
 #: imported when such a policy is asked for, and a clear message says so where it is not installed.
@@ -184,32 +183,12 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[NDArray[np.uint8]
 
     if path.suffix.lower() != ".mp4":
         raise OptionError(f"the video {str(path)!r} is of no known kind: expected a name that ends in .mp4")
-    with atomic_file(path) as temporary:
+    with atomic_path(path) as temporary:
         writer: Any = imageio.get_writer(temporary, fps=fps, codec="libx264", quality=8, macro_block_size=2)
         try:
             yield writer.append_data
         finally:  # used as a context, imageio's writer would leave ffmpeg running, and writing, after an error
             writer.close()
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that takes its place when the block ends without an error.
-
-    Raises:
-        OptionError: the folder cannot be made or written to.
-    """
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-    except OSError as error:
-        raise OptionError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _load(target: str, policy_name: str) -> Any:

@@ -9,7 +9,6 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from demos.files import sha256_of_files
 from demos.interaction import FINGERTIPS, HAND_BONES, HAND_KEYPOINT_NAMES, WRIST, Interaction
 from demos.synthetic import bottle
 from demos.synthetic.pick_place import (
@@ -22,6 +21,7 @@ from demos.synthetic.pick_place import (
     make_pick_place_recording,
 )
 from dexvid_envs.errors import OptionError
+from dexvid_envs.files import sha256_of_files
 from robots import human_hand
 from robots.human_hand import HandDimensions, HumanHand
 from robots.human_hand_skin import surface_nets

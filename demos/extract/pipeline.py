@@ -30,10 +30,10 @@ from demos.extract.report import write_report
 from demos.extract.stage import write_stage_video
 from demos.extract.tracks import PointTracks, follow_object
 from demos.extract.world import place_world, to_interaction
-from demos.files import atomic_folder
 from demos.interaction import Interaction
 from demos.video import FrameCache, VideoInfo, frame_stride, probe_video, read_frames
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import atomic_folder
 
 FloatArray = NDArray[np.float64]
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from demos.files import sha256_of_files
 from demos.importers import arrays, parts
 from demos.importers.assemble import AssembleConfig, assemble
 from demos.interaction import FloatArray, HandTrack, Interaction, ObjectTrack
 from dexvid_envs.errors import InputFileError
+from dexvid_envs.files import sha256_of_files
 
 FILE_NAME = "import.json"
 _MAX_JSON_BYTES = 1_000_000

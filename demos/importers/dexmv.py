@@ -21,11 +21,11 @@ import trimesh
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from demos.files import sha256_of_files
 from demos.importers import cleaning, mesh_files
 from demos.importers.restricted_pickle import read_npy
 from demos.interaction import FINGERTIPS, BoolArray, FloatArray, Interaction
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import sha256_of_files
 
 #: `T_objectcamera_handcamera` as DexMV published it with its recordings (rotation rounded to 4 digits).
 PUBLISHED_CAMERA_TRANSFORM = (

@@ -20,13 +20,13 @@ from scipy.linalg import rq
 from scipy.spatial.transform import Rotation
 
 from demos.camera import transform
-from demos.files import sha256_of_files
 from demos.importers.arrays import numbers, read_arrays
 from demos.importers.assemble import AssembleConfig, assemble
 from demos.importers.mano import Mano
 from demos.importers.parts import CameraTrack, image_points
 from demos.interaction import FloatArray, HandTrack, Interaction, ObjectTrack
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import sha256_of_files
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from demos.files import sha256_of_files
 from demos.importers import mesh_files
 from demos.importers.arrays import numbers, read_arrays
 from demos.importers.assemble import KEYPOINT_NAMES, find_contact
 from demos.interaction import FINGERTIPS, FloatArray, Interaction
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import sha256_of_files
 
 FILE_NAMES = ("trajectory_keypoints.npz", "trajectory_kinematic.npz")
 #: Words that stand for the same thing in the names of the arrays.

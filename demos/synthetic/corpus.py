@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-from demos.files import atomic_folder, atomic_path
 from demos.synthetic.clips import ClipConfig, make_clip
 from demos.synthetic.people import pool_rng
 from demos.synthetic.scripts import KINDS
 from dexvid_envs.errors import OptionError
+from dexvid_envs.files import atomic_folder, atomic_path
 
 Corpus = Literal["evaluation", "training"]
 

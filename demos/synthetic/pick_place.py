@@ -16,12 +16,12 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from demos.files import sha256_of_files
 from demos.interaction import HAND_KEYPOINT_NAMES, BoolArray, FloatArray, Interaction
 from demos.synthetic import bottle
 from demos.synthetic.config import PHASES, SyntheticPickPlaceConfig, config_json
 from demos.synthetic.grasp import Grasp, flesh_distances, solve_grasp, tip_distances
 from demos.synthetic.motion import add_way_to_bottle, bottle_path, finger_motion, minimum_jerk, smooth_noise
+from dexvid_envs.files import sha256_of_files
 from robots.human_hand import JOINT_NAMES, HandDimensions, HumanHand
 
 #: Hand key points that are also given as task-relevant points, then the points of the task itself.

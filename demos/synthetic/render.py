@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from demos.files import atomic_path
 from demos.interaction import FloatArray
 from demos.synthetic import bottle
 from demos.synthetic.config import CameraConfig, SyntheticPickPlaceConfig
 from demos.synthetic.drawing import Pixels, add_image, add_visual, to_pixels
 from demos.synthetic.torso import add_torso, follow_with_upper_arm
+from dexvid_envs.files import atomic_path
 from dexvid_envs.rendering import make_renderer
 from robots.human_hand import HandDimensions, HumanHand, human_hand_spec
 from robots.human_hand_skin import add_skin

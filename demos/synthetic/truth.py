@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import project
-from demos.files import atomic_path
 from dexvid_envs.errors import InputFileError
+from dexvid_envs.files import atomic_path
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
