@@ -19,8 +19,8 @@ from demos.extract.config import ExtractConfig
 from demos.extract.pipeline import extract
 from demos.importers import IMPORTERS, find_importer, guess_importer
 from demos.importers.assemble import AssembleConfig, assemble
-from demos.importers.parts import object_track
 from demos.interaction import HandTrack, Interaction
+from demos.parts import object_track
 from demos.source import load_interaction, shipped_sample
 from dexvid_envs.errors import InputFileError, OptionError
 

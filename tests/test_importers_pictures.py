@@ -11,7 +11,9 @@ from test_importers_tracks import P, T, assert_motion_is_true
 from test_importers_truth import IMAGE_SIZE, truth
 
 from demos.importers.masks import read_masks
-from demos.importers.parts import (
+from demos.importers.rgbd import read_rgbd
+from demos.interaction import FloatArray
+from demos.parts import (
     DepthFrames,
     PixelTracks,
     PointSets,
@@ -20,8 +22,6 @@ from demos.importers.parts import (
     pick_in_mask,
     pick_some,
 )
-from demos.importers.rgbd import read_rgbd
-from demos.interaction import FloatArray
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
 
 # ---------------------------------------------------------------- masks

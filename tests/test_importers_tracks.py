@@ -14,17 +14,17 @@ from test_importers_truth import IMAGE_SIZE, truth
 
 from demos.camera import transform
 from demos.importers.cotracker import read_cotracker
-from demos.importers.parts import (
-    CameraTrack,
-    object_track,
-    to_first_camera,
-)
 from demos.importers.shape_of_motion import move_points, read_shape_of_motion, rotation_of_6d
 from demos.importers.spatialtracker import read_spatialtracker
 from demos.importers.spatialtracker_v2 import read_spatialtracker_v2, read_spatialtracker_v2_depth
 from demos.importers.tapir import read_disparity, read_tapir
 from demos.importers.tapvid3d import read_tapvid3d
 from demos.interaction import FloatArray, ObjectTrack
+from demos.parts import (
+    CameraTrack,
+    object_track,
+    to_first_camera,
+)
 from dexvid_envs.errors import InputFileError, OptionError
 
 T, P = 35, 128

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from demos.importers import arrays, parts
+from demos import parts
+from demos.importers import arrays
 from demos.importers.assemble import AssembleConfig, assemble
 from demos.interaction import FloatArray, HandTrack, Interaction, ObjectTrack
 from dexvid_envs.errors import InputFileError

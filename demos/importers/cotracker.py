@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from demos.importers.arrays import numbers, read_arrays
-from demos.importers.parts import PixelTracks
+from demos.parts import PixelTracks
 from dexvid_envs.errors import InputFileError, OptionError
 
 _VISIBLE = 0.5

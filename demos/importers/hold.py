@@ -23,8 +23,8 @@ from demos.camera import transform
 from demos.importers.arrays import numbers, read_arrays
 from demos.importers.assemble import AssembleConfig, assemble
 from demos.importers.mano import Mano
-from demos.importers.parts import CameraTrack, image_points
 from demos.interaction import FloatArray, HandTrack, Interaction, ObjectTrack
+from demos.parts import CameraTrack, image_points
 from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.files import sha256_of_files
 

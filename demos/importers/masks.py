@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from demos.importers.arrays import numbered_files
-from demos.importers.parts import MaskFrames
 from demos.importers.pictures import read_picture
 from demos.interaction import BoolArray
+from demos.parts import MaskFrames
 from dexvid_envs.errors import InputFileError, OptionError
 
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from demos.importers.arrays import last_number, natural_key
 from demos.importers.mesh_files import load_vertices
-from demos.importers.parts import PointSets
 from demos.interaction import FloatArray
+from demos.parts import PointSets
 from dexvid_envs.errors import InputFileError, OptionError
 
 #: PyTorch3D's axes in OpenCV's: x and y change their signs.

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from demos.importers.arrays import intrinsics, numbered_files
-from demos.importers.parts import DepthFrames
 from demos.importers.pictures import read_picture
 from demos.interaction import FloatArray
+from demos.parts import DepthFrames
 from dexvid_envs.errors import InputFileError
 
 _COLOUR_FOLDERS = ("rgb", "color", "colour", "images")

@@ -18,9 +18,9 @@ import numpy as np
 
 from demos.camera import transform
 from demos.importers.arrays import intrinsics, numbers, rigid
-from demos.importers.parts import CameraTrack, image_points, object_track
 from demos.importers.torch_files import fetch, read_torch
 from demos.interaction import FloatArray, ObjectTrack
+from demos.parts import CameraTrack, image_points, object_track
 from dexvid_envs.errors import InputFileError, OptionError
 
 _MODEL_KEYS = (

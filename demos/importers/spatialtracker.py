@@ -15,8 +15,8 @@ import numpy as np
 
 from demos.camera import unproject
 from demos.importers.arrays import numbers, read_array
-from demos.importers.parts import object_track
 from demos.interaction import FloatArray, ObjectTrack
+from demos.parts import object_track
 from dexvid_envs.errors import InputFileError, OptionError
 
 _TRACKS, _POINTS = "_spatracker_tracks.npy", "_3d.npy"

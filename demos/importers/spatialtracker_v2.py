@@ -14,8 +14,8 @@ import numpy as np
 
 from demos.camera import transform
 from demos.importers.arrays import intrinsics, numbers, read_arrays, rigid
-from demos.importers.parts import CameraTrack, DepthFrames, image_points, object_track
 from demos.interaction import FloatArray, ObjectTrack
+from demos.parts import CameraTrack, DepthFrames, image_points, object_track
 from dexvid_envs.errors import InputFileError
 
 _VISIBLE = 0.5

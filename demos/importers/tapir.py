@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from demos.importers.arrays import natural_key, numbered_files, numbers, read_array
-from demos.importers.parts import DepthFrames, PixelTracks
 from demos.importers.pictures import read_picture
 from demos.interaction import FloatArray
+from demos.parts import DepthFrames, PixelTracks
 from dexvid_envs.errors import InputFileError, OptionError
 
 _UINT16_MAX = 65535.0

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from demos.importers.arrays import intrinsics, numbers, read_arrays, rigid
-from demos.importers.parts import CameraTrack, image_points, object_track
 from demos.interaction import FloatArray, ObjectTrack
+from demos.parts import CameraTrack, image_points, object_track
 from dexvid_envs.errors import InputFileError
 
 

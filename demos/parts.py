@@ -1,4 +1,4 @@
-"""The parts of an interaction that a single foreign system gives: pixel tracks, point sets, cameras, masks, depth pictures.
+"""The parts of which an interaction is made: pixel tracks, point sets, cameras, masks, depth pictures.
 
 A hand is a `HandTrack` and tracked points are an `ObjectTrack` (demos.interaction); joining parts is left to `assemble`.
 Camera frames are OpenCV's; pixels count from the centre of the upper left one.
