@@ -215,6 +215,7 @@ NAMES = st.sampled_from(FIELDS + OWN) | st.text(st.characters(categories=["L"]),
 
 
 @settings(max_examples=60, deadline=None)
+@example(options={"bottle": {"reach": 1.0}})
 @given(options=st.dictionaries(NAMES, ANYTHING, max_size=2))
 def test_any_options_make_an_environment_or_are_refused(options: dict[str, Any]) -> None:
     points = options.get("num_points", 0)
