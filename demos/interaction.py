@@ -7,6 +7,7 @@ World frame: z up, table top at z = 0, metres. Camera frames are OpenCV's (x rig
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +92,62 @@ class ObjectTrack:
 
 
 @dataclasses.dataclass(frozen=True)
+class KeypointTrack:
+    """Named task-relevant points over time, in the camera frame: of the hand, the moved object, the target or container.
+
+    Attributes:
+        points_camera: (T, K, 3) m; NaN where unknown.
+        points_image: (T, K, 2) px; NaN where unknown.
+        visible: (T, K) bool; a point may be known and yet hidden.
+        names: K names.
+    """
+
+    points_camera: FloatArray
+    points_image: FloatArray
+    visible: BoolArray
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        frames, count = len(self.points_camera), len(self.names)
+        _expect_shape("points_camera", self.points_camera, (frames, count, 3))
+        _expect_shape("points_image", self.points_image, (frames, count, 2))
+        _expect_shape("visible", self.visible, (frames, count))
+        if len(set(self.names)) != count:
+            raise DexVidError(f"key points need different names, got {', '.join(self.names)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneObject:
+    """A further object of an interaction, such as the container that something is poured into.
+
+    Attributes:
+        points_world: (T, P, 3) m; NaN where unknown.
+        visible: (T, P) bool.
+        pose_world: (T, 4, 4) `T_world_object`; NaN where no rigid pose is known.
+    """
+
+    points_world: FloatArray
+    visible: BoolArray
+    pose_world: FloatArray
+
+    def __post_init__(self) -> None:
+        frames, points = self.points_world.shape[:2]
+        _expect_shape("points_world", self.points_world, (frames, points, 3))
+        _expect_shape("visible", self.visible, (frames, points))
+        _expect_shape("pose_world", self.pose_world, (frames, 4, 4))
+
+
+#: The keys of a further object in `interaction.npz` are these with its name appended.
+_SCENE_OBJECT_KEYS = {"points_world": "object_points_world_", "visible": "object_visible_", "pose_world": "object_pose_world_"}
+_FIRST_KEY = _SCENE_OBJECT_KEYS["points_world"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Interaction:
     """A hand that handles a named object, in metres in the world frame; the product of extraction and of every importer.
 
-    The fields are the keys of `interaction.npz`. Arrays are (T, ...) over frames at `fps`.
+    The fields are the keys of `interaction.npz`, where a further object called `mug` has the keys `object_points_world_mug`,
+    `object_visible_mug` and `object_pose_world_mug`. Arrays are (T, ...) over frames at `fps`.
 
     Attributes:
         fps: frames a second of the arrays.
@@ -114,6 +167,7 @@ class Interaction:
         K: (3, 3) camera matrix in px; NaN where unknown.
         T_world_camera: (4, 4) camera pose; NaN where unknown.
         source_sha256: hash of the source file or files.
+        further_objects: by name, some or all of `object_names` after the first.
     """
 
     fps: float
@@ -133,6 +187,7 @@ class Interaction:
     K: FloatArray
     T_world_camera: FloatArray
     source_sha256: str
+    further_objects: Mapping[str, SceneObject] = dataclasses.field(default_factory=dict[str, SceneObject])
 
     def __post_init__(self) -> None:
         frames = len(self.hand_keypoints_world)
@@ -153,6 +208,13 @@ class Interaction:
         _expect_shape("K", self.K, (3, 3))
         _expect_shape("T_world_camera", self.T_world_camera, (4, 4))
         _expect_side(self.hand_side)
+        if not set(self.further_objects) <= set(self.object_names[1:]):
+            raise DexVidError(
+                f"further_objects has {', '.join(self.further_objects)}, expected some of the objects after the first of "
+                f"object_names: {', '.join(self.object_names[1:]) or 'none'}"
+            )
+        for name, scene_object in self.further_objects.items():
+            _expect_shape(f"points_world of {name}", scene_object.points_world, (frames, *scene_object.points_world.shape[1:]))
 
     @property
     def num_frames(self) -> int:
@@ -166,7 +228,9 @@ class Interaction:
 
     def save(self, path: Path) -> None:
         """Writes `interaction.npz` (no pickles) atomically."""
-        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        arrays = {name: np.asarray(getattr(self, name)) for name in _FIELDS}
+        for name, scene_object in self.further_objects.items():
+            arrays |= {key + name: getattr(scene_object, field) for field, key in _SCENE_OBJECT_KEYS.items()}
         with atomic_path(path) as temporary:
             np.savez_compressed(temporary, **arrays)
 
@@ -188,7 +252,8 @@ class Interaction:
             ) from error
         except Exception as error:  # zipfile.BadZipFile and zlib.error do not share a root with the above
             raise InputFileError(f"{path} is damaged ({error}); extract again") from error
-        names = [field.name for field in dataclasses.fields(cls)]
+        further = [key[len(_FIRST_KEY) :] for key in arrays if key.startswith(_FIRST_KEY)]
+        names = [*_FIELDS, *(key + name for name in further for key in _SCENE_OBJECT_KEYS.values())]
         missing = [name for name in names if name not in arrays]
         if missing:
             raise InputFileError(f"{path} lacks {', '.join(missing)}; expected the keys {', '.join(names)}")
@@ -210,7 +275,19 @@ class Interaction:
             K=arrays["K"].astype(np.float64),
             T_world_camera=arrays["T_world_camera"].astype(np.float64),
             source_sha256=str(arrays["source_sha256"]),
+            further_objects={
+                name: SceneObject(
+                    arrays[_SCENE_OBJECT_KEYS["points_world"] + name].astype(np.float64),
+                    arrays[_SCENE_OBJECT_KEYS["visible"] + name].astype(bool),
+                    arrays[_SCENE_OBJECT_KEYS["pose_world"] + name].astype(np.float64),
+                )
+                for name in further
+            },
         )
+
+
+#: The fields that are keys of the file by their own name.
+_FIELDS = tuple(field.name for field in dataclasses.fields(Interaction) if field.name != "further_objects")
 
 
 def _expect_shape(name: str, array: NDArray, shape: tuple[int, ...]) -> None:
