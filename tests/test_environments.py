@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from environment_cases import CONTROL_MODES, IDS, make, make_vec, same
 from environment_cases import random_actions as actions
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
