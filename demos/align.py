@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.interaction import FINGERTIPS, Interaction
+from demos.interaction import FINGERTIPS, Interaction, SceneObject
 from dexvid_envs.errors import DexVidError
 
 FloatArray = NDArray[np.float64]
@@ -113,4 +113,8 @@ def _transformed(interaction: Interaction, transforms: FloatArray) -> Interactio
         object_pose_world=transforms @ interaction.object_pose_world,
         keypoints_world=moved(interaction.keypoints_world),
         T_world_camera=np.full((4, 4), np.nan),
+        further_objects={
+            name: SceneObject(moved(one.points_world), one.visible, transforms @ one.pose_world)
+            for name, one in interaction.further_objects.items()
+        },
     )

@@ -16,7 +16,8 @@ from demos.plan import Plan, PlanConfig, choose_yaw, make_plan, plan_targets
 from demos.provenance import model_hash, to_json, versions
 from demos.refine import RefineConfig, Refiner, RefineResult, tracking_error
 from demos.replay import demonstrations_from_batch
-from demos.retarget import RetargetConfig, RobotMotion, resample
+from demos.resample import resample
+from demos.retarget import RetargetConfig, RobotMotion
 from demos.rollout import RolloutRunner, Rollouts
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.registration import REGISTRATIONS

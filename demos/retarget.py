@@ -12,7 +12,6 @@ import dataclasses
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
 
 from demos.interaction import Interaction
 from robots.arm_hand import ARM_HAND, make_arm_hand_spec
@@ -73,39 +72,6 @@ class RobotMotion:
     error_m: FloatArray
     source_frame: NDArray[np.int64]
     object_pos_world: FloatArray
-
-
-def resample(interaction: Interaction, rate_hz: float, max_duration_s: float) -> Interaction:
-    """The interaction at `rate_hz`, played faster where it lasts longer than `max_duration_s`."""
-    duration = min(interaction.duration_s, max_duration_s)
-    count = max(round(duration * rate_hz) + 1, 2)
-    old = np.linspace(0.0, 1.0, interaction.num_frames)
-    new = np.linspace(0.0, 1.0, count)
-    nearest = np.clip(np.round(new * (interaction.num_frames - 1)).astype(int), 0, interaction.num_frames - 1)
-
-    def linear(values: FloatArray) -> FloatArray:
-        flat = values.reshape(len(values), -1)
-        columns = [np.interp(new, old, column) for column in flat.T]
-        return np.stack(columns, axis=-1).reshape(count, *values.shape[1:]) if columns else np.empty((count, *values.shape[1:]))
-
-    poses = linear(interaction.object_pose_world)
-    if np.isfinite(interaction.object_pose_world).all():
-        slerp = Slerp(old, Rotation.from_matrix(interaction.object_pose_world[:, :3, :3]))
-        poses[:, :3, :3] = slerp(new).as_matrix()
-    return dataclasses.replace(
-        interaction,
-        fps=rate_hz,
-        hand_keypoints_world=linear(interaction.hand_keypoints_world),
-        hand_confidence=linear(interaction.hand_confidence),
-        object_points_world=linear(interaction.object_points_world),
-        object_visible=interaction.object_visible[nearest],
-        object_pose_world=poses,
-        keypoints_world=linear(interaction.keypoints_world),
-        keypoint_visible=interaction.keypoint_visible[nearest],
-        contact=interaction.contact[nearest],
-        flagged=interaction.flagged[nearest],
-        frame_index=interaction.frame_index[nearest],
-    )
 
 
 class Retargeter:

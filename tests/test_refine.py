@@ -15,7 +15,7 @@ from demos.multiply import MultiplyConfig, MultiplyReport, multiply, plan_from_d
 from demos.plan import Plan, make_plan
 from demos.refine import RefineConfig, Refiner, rollout_cost
 from demos.replay import replay
-from demos.retarget import resample
+from demos.resample import resample
 from demos.rollout import RolloutRunner
 from demos.source import load_interaction, shipped_demonstration, shipped_sample
 from dexvid_envs.cli import main

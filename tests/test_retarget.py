@@ -16,7 +16,8 @@ from demos.align import aim, displacement_yaw, find_carry, turn
 from demos.importers import find_importer
 from demos.interaction import Interaction
 from demos.plan import make_plan, plan_targets
-from demos.retarget import FINGERTIP_KEYPOINTS, RetargetConfig, Retargeter, resample, retarget
+from demos.resample import resample
+from demos.retarget import FINGERTIP_KEYPOINTS, RetargetConfig, Retargeter, retarget
 from demos.source import load_interaction, shipped_sample
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError
