@@ -1,0 +1,1 @@
+"""Task-relevant points: proposed in single pictures (`motion`, `vlm`), followed through the video, lifted to 3D."""
