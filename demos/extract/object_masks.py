@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demos.parts import MaskFrames
-from dexvid_envs.errors import InputFileError
-from dexvid_envs.files import atomic_path
 
 BoolArray = NDArray[np.bool_]
 
@@ -57,27 +55,19 @@ class ObjectMasks:
         """The same as the importers give masks."""
         return MaskFrames(len(self), self.__getitem__)
 
-    def save(self, path: Path) -> None:
-        """Writes an npz without pickles."""
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """As arrays, for a file."""
         lengths = np.array([len(packed) for packed in self._packed], np.int64)
         data = np.frombuffer(b"".join(self._packed), np.uint8)
-        with atomic_path(path) as temporary:
-            np.savez(temporary, shape=np.array(self.shape), origin=self.origin, lengths=lengths, data=data)
+        return {"shape": np.array(self.shape), "origin": self.origin, "lengths": lengths, "data": data}
 
     @classmethod
-    def load(cls, path: Path) -> ObjectMasks:
-        """Reads what `save` wrote.
-
-        Raises:
-            InputFileError: the file is missing or damaged.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                height, width = (int(side) for side in stored["shape"])
-                masks = cls((height, width), len(stored["origin"]))
-                masks.origin[:] = stored["origin"]
-                data, ends = stored["data"].tobytes(), np.cumsum(stored["lengths"])
-                masks._packed = [data[end - length : end] for end, length in zip(ends, stored["lengths"], strict=True)]
-        except Exception as error:  # zipfile.BadZipFile and zlib.error do not share a root with the others
-            raise InputFileError(f"{path} holds no masks ({error}); extract again") from error
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ObjectMasks:
+        """From what `to_arrays` gave."""
+        height, width = (int(side) for side in arrays["shape"])
+        masks = cls((height, width), len(arrays["origin"]))
+        masks.origin[:] = arrays["origin"]
+        data, lengths = arrays["data"].tobytes(), arrays["lengths"].tolist()
+        ends = np.cumsum(lengths).tolist()
+        masks._packed = [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
         return masks
