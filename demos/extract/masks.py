@@ -39,13 +39,15 @@ class ObjectSeed:
         frame: number among the tracked frames.
         polygon: (N, 2) px, its outline.
         points: (M, 2) px known to lie on it; may be empty.
-        found_by: "click", "box" or "motion".
+        found_by: "click", "box", "mask" or "motion".
+        mask: (h, w) bool, its pixels; None where only the outline is known.
     """
 
     frame: int
     polygon: FloatArray
     points: FloatArray
     found_by: str
+    mask: NDArray[np.bool_] | None = None
 
 
 def hand_mask(shape: tuple[int, int], hand: FloatArray, margin: float = 0.16, forearm: bool = True) -> Mask:

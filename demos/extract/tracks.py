@@ -1,8 +1,8 @@
-"""The `optical-flow` backend: follows points on the object from one frame forwards and backwards through the clip.
+"""The `optical-flow` backend: follows one object, its mask and points on it, from one frame forwards and backwards.
 
-A point that slips (forward-backward check), leaves the common motion or disappears behind the hand ends; new ones are taken up
-inside the object's outline, which is carried along by the points' shift, turn and zoom. Coordinates are pixels of
-the kept pictures.
+Points give the motion, the motion carries the mask, colours put the mask right, and the mask says where points may be. Where an
+object has too few points, the place where its colours fit best decides; where the hand hides it, it goes with the hand.
+Coordinates are pixels of the kept pictures.
 """
 
 from __future__ import annotations
@@ -13,19 +13,27 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.flow import track_points
 from demos.extract.hands import hand_size_px
-from demos.extract.masks import ObjectSeed, good_points, hand_mask, inside_mask, polygon_mask, similar_motion
+from demos.extract.long_tracks import LongTracks
+from demos.extract.masks import ObjectSeed, polygon_mask, similar_motion
+from demos.extract.object_masks import CARRIED, LOST, SEEN, ObjectMasks
+from demos.extract.scene import StaticScene, observe_scene
+from demos.extract.segment import Evidence, Segmenter, Shape, decide
+from demos.parts import MaskFrames, PixelTracks
 from demos.video import FrameCache
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+Picture = NDArray[np.uint8]
+Box = tuple[slice, slice]
 
 _WANTED_POINTS = 60
-_MAX_ERROR_PX = 0.8  # forward-backward
-_INLIER_PX = 1.5  # from the common motion between neighbouring frames
-_MEMORY_S = 0.25  # over which a point that stays behind is noticed
 _MIN_TRACK_S = 0.2
+_TRUSTED_POINTS = 8  # so many agree on a motion: no other is tried
+_SEEN_SHARE = 0.3  # of the part that nothing hides; less, and the colours do not show the object
+_FORGET = 0.5  # of the old shape, where the new one is seen
+_RETURN_STRIDE = 3  # frames between looks for a lost object in the whole picture
+_PATIENCE_S = 0.4  # an object that fits nowhere is lost after so long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +42,7 @@ class PointTracks:
 
     Attributes:
         pixels: (T, P, 2) px; NaN where a point is not seen.
-        centre: (T, 2) px, middle of the carried outline; NaN before anything was seen.
+        centre: (T, 2) px, middle of the outline; NaN where there is none.
         outline: T polygons (N, 2) px.
         error_px: (T,) median forward-backward error; NaN where nothing was followed.
     """
@@ -45,10 +53,30 @@ class PointTracks:
     error_px: FloatArray
 
 
+@dataclasses.dataclass(frozen=True)
+class ObjectInPicture(PointTracks):
+    """One object over a clip.
+
+    Attributes:
+        masks: the visible part of the object in each frame.
+        tracks: points on it, with confidence; `pixels` are the same.
+    """
+
+    masks: ObjectMasks
+    tracks: PixelTracks
+
+
 def follow_object(
-    cache: FrameCache, seed: ObjectSeed, hand: FloatArray, fps: float, max_points: int, progress: Callable[[], None]
-) -> PointTracks:
-    """Tracks the object through all T frames.
+    cache: FrameCache,
+    seed: ObjectSeed,
+    hand: FloatArray,
+    fps: float,
+    max_points: int,
+    progress: Callable[[], None],
+    given: MaskFrames | None = None,
+    scene: StaticScene | None = None,
+) -> ObjectInPicture:
+    """Masks and tracks of the object through all T frames.
 
     Args:
         cache: T pictures.
@@ -57,25 +85,20 @@ def follow_object(
         fps: of the T frames.
         max_points: the longest so many tracks are kept.
         progress: called after each frame.
+        given: masks of another system; then they are used as they are, kept clear of the hand.
+        scene: of this clip; made here where it is not given. Share it among the objects of a clip.
     """
-    tracks: dict[int, dict[int, FloatArray]] = {}
-    outline = [np.zeros((0, 2))] * len(cache)
-    error_px = np.full(len(cache), np.nan)
+    scene = observe_scene(cache, hand) if scene is None else scene
+    follower = _Follower(cache, seed, hand, fps, scene, given)
     for frames in (range(seed.frame, len(cache)), range(seed.frame, -1, -1)):
-        run = _Run(cache, seed, hand, fps, tracks, outline, error_px)
-        run.follow(frames, progress)
-    kept = [track for track in tracks.values() if len(track) >= max(3, _MIN_TRACK_S * fps)]
-    kept = sorted(kept, key=len, reverse=True)[:max_points]
-    pixels = np.full((len(cache), len(kept), 2), np.nan)
-    for number, track in enumerate(kept):
-        for frame, point in track.items():
-            pixels[frame, number] = point
-    centre = np.array([polygon.mean(axis=0) if len(polygon) else (np.nan, np.nan) for polygon in outline])
-    return PointTracks(pixels, centre, outline, error_px)
+        follower.follow(frames, progress)
+    tracks = follower.points.result(max_points, max(3, round(_MIN_TRACK_S * fps)))
+    centre = np.array([polygon.mean(axis=0) if len(polygon) else (np.nan, np.nan) for polygon in follower.outline])
+    return ObjectInPicture(tracks.pixels, centre, follower.outline, follower.error_px, follower.masks, tracks)
 
 
-class _Run:
-    """One direction of time."""
+class _Follower:
+    """What is known of the object while the pictures pass."""
 
     def __init__(
         self,
@@ -83,89 +106,154 @@ class _Run:
         seed: ObjectSeed,
         hand: FloatArray,
         fps: float,
-        tracks: dict[int, dict[int, FloatArray]],
-        outline: list[FloatArray],
-        error_px: FloatArray,
+        scene: StaticScene,
+        given: MaskFrames | None,
     ) -> None:
-        self._cache, self._hand, self._tracks = cache, hand, tracks
-        self._outlines, self._error_px = outline, error_px
-        self._memory = max(2, round(_MEMORY_S * fps))
-        self._polygon = seed.polygon
-        self._points = np.zeros((0, 2))
-        self._ids = np.zeros(0, int)
-        self._seed_points = seed.points
+        self._cache, self._hand, self._seed, self._given = cache, hand, seed, given
+        self._patience = max(2, round(_PATIENCE_S * fps))
+        self.masks = ObjectMasks(scene.shape, len(cache))
+        self.points = LongTracks(len(cache))
+        self.outline = [np.zeros((0, 2))] * len(cache)
+        self.error_px = np.full(len(cache), np.nan)
+        mask = seed.mask if seed.mask is not None else polygon_mask(scene.shape, seed.polygon) > 0
+        self._seed_shape = Shape.trimmed(mask.astype(np.float32))
+        self._segmenter = Segmenter(scene, cache.rgb(seed.frame), mask, hand[seed.frame])
+        self._shape, self._velocity, self._missing = self._seed_shape, np.zeros(2), 0
 
     def follow(self, frames: Sequence[int], progress: Callable[[], None]) -> None:
-        """Goes through the frames in the given order."""
-        before, previous = None, None
-        for frame in frames:
-            gray = self._cache.gray(frame)
-            if before is not None and previous is not None:
-                self._step(before, gray, previous, frame)
-                self._drop_stragglers(frame, frames.index(frame), frames)
-            self._outlines[frame] = self._polygon
-            if len(self._points) < _WANTED_POINTS and (before is None or frame % 3 == 0 or len(self._points) < 12):
-                self._reseed(gray, frame)
-            for number, point in zip(self._ids, self._points, strict=True):
-                self._tracks[number][frame] = point
-            before, previous = gray, frame
-            progress()
-
-    def _step(self, before: NDArray[np.uint8], gray: NDArray[np.uint8], previous: int, frame: int) -> None:
+        """Goes through the frames in the given order; the first is the seed's."""
         import cv2
 
-        moved, error = track_points(before, gray, self._points)
-        covered = hand_mask((gray.shape[0], gray.shape[1]), self._hand[frame], forearm=False)
-        good = (error < _MAX_ERROR_PX) & ~inside_mask(covered, moved)
-        motion = None
-        if good.sum() >= 4:
-            cv2.setRNGSeed(0)
-            motion, inlier = cv2.estimateAffinePartial2D(self._points[good], moved[good], ransacReprojThreshold=_INLIER_PX)
-            if motion is not None:
-                good[np.flatnonzero(good)[inlier.ravel() == 0]] = False
-        if motion is not None:
-            zoom = float(np.hypot(motion[0, 0], motion[1, 0]))
-            if 0.9 < zoom < 1.1:
-                self._polygon = self._polygon @ motion[:, :2].T + motion[:, 2]
-        elif self._held(previous):  # out of sight in the hand: it goes where the hand goes
-            self._polygon = self._polygon + similar_motion(self._hand[previous], self._hand[frame], self._polygon)
-        if good.any():
-            self._error_px[frame] = float(np.median(error[good]))
-        self._points, self._ids = moved[good], self._ids[good]
+        self.points.start()
+        self._shape, self._velocity, self._missing = self._seed_shape, np.zeros(2), 0
+        before, previous = None, frames[0]
+        for frame in frames:
+            picture = self._cache.rgb(frame)
+            gray = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+            if before is not None:
+                self._step(before, gray, picture, previous, frame)
+                progress()
+            elif self.masks.origin[frame] == LOST:
+                self._begin(gray, picture, frame)
+                progress()
+            self.points.note(frame)
+            before, previous = gray, frame
 
-    def _held(self, frame: int) -> bool:
-        size = float(hand_size_px(self._hand[frame]))
-        middle = self._hand[frame, 5:].mean(axis=0)
-        return bool(np.linalg.norm(self._polygon - middle, axis=-1).min() < size)
+    def _begin(self, gray: Picture, picture: Picture, frame: int) -> None:
+        box = self._box([self._shape.corners()], 12.0)
+        soft = self._shape.moved(np.eye(2, 3), box)
+        evidence = self._segmenter.look(picture, box, self._hand[frame])
+        self._finish(gray, evidence, soft > 0.5, soft, frame, SEEN)
+        self.points.keep_start()
 
-    def _drop_stragglers(self, frame: int, step: int, frames: Sequence[int]) -> None:
-        """While the object moves with the hand, points that stand still lie on the background."""
-        if step < self._memory or len(self._points) < 6:
-            return
-        past = frames[step - self._memory]
-        old = np.array([self._tracks[number].get(past, (np.nan, np.nan)) for number in self._ids])
-        moved = np.linalg.norm(self._points - old, axis=-1)
-        expected = similar_motion(self._hand[past], self._hand[frame], np.nan_to_num(old))
-        along = np.linalg.norm(self._points - old - expected, axis=-1) < 0.4 * np.linalg.norm(expected, axis=-1)
-        travelled = float(np.median(np.linalg.norm(expected, axis=-1)))
-        if travelled > 3.0 and along.sum() >= 4:
-            stays = ~(moved < 0.3 * travelled)  # NaN, a young point, stays
-            self._points, self._ids = self._points[stays], self._ids[stays]
+    def _step(self, before: Picture, gray: Picture, picture: Picture, previous: int, frame: int) -> None:
+        size = float(np.sqrt(max(self._shape.area, 16.0)))
+        reach = 6.0 + 0.25 * size + 0.8 * float(np.linalg.norm(self._velocity))
+        guesses = self._guesses(previous, frame)
+        corners = self._shape.corners()
+        box = self._box([corners, *(_apply(guess, corners) for guess in guesses)], reach + 8.0)
+        motion, self.error_px[frame] = self.points.step(before, gray, box)
+        evidence = self._segmenter.look(picture, box, self._hand[frame])
+        if motion is None or len(self.points.place) < _TRUSTED_POINTS:
+            motion = self._best(evidence, guesses if motion is None else [motion, *guesses], reach)
+        moved = _apply(motion, self._shape.middle()[None])[0]
+        self._velocity = moved - self._shape.middle()
+        self.points.moved_by(motion)
+        soft = self._shape.moved(motion, box)
+        mask = decide(evidence, soft, max(1.5, 0.035 * size))
+        open_part = float(((soft > 0.5) & ~evidence.hidden).sum())
+        seen = mask.sum() >= max(10.0, _SEEN_SHARE * open_part)
+        self._missing = 0 if seen or open_part < 0.4 * self._shape.area else self._missing + 1
+        self._finish(gray, evidence, mask if seen else (soft > 0.5) & ~evidence.hidden, soft, frame, SEEN if seen else CARRIED)
+        if seen:
+            self._segmenter.learn(picture, evidence, mask, soft, self._hand[frame], mask.sum() > 0.7 * open_part)
 
-    def _reseed(self, gray: NDArray[np.uint8], frame: int) -> None:
-        region = polygon_mask((gray.shape[0], gray.shape[1]), self._polygon)
-        region[hand_mask((gray.shape[0], gray.shape[1]), self._hand[frame]) > 0] = 0
-        size = float(hand_size_px(self._hand[frame]))
-        apart = max(3.0, 0.07 * size)
-        for x, y in np.round(self._points).astype(int):
-            radius = int(apart)
-            region[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1] = 0
-        if len(self._seed_points):
-            new, self._seed_points = self._seed_points, self._seed_points[:0]
-        else:
-            new = good_points(gray, region, _WANTED_POINTS - len(self._points), apart)
-        first = len(self._tracks)
-        numbers = np.arange(first, first + len(new))
-        self._tracks.update({int(number): {} for number in numbers})
-        self._points = np.concatenate([self._points, new])
-        self._ids = np.concatenate([self._ids, numbers])
+    def _guesses(self, previous: int, frame: int) -> list[FloatArray]:
+        """Motions (2, 3) that the object may have made: none, the same as before, that of a hand nearby."""
+        still, on = np.eye(2, 3), np.eye(2, 3)
+        on[:, 2] = self._velocity
+        guesses = [still, on] if np.linalg.norm(self._velocity) > 1.0 else [still]
+        hand = self._hand[[previous, frame]]
+        if np.isfinite(hand).all():
+            corners = np.vstack([self._shape.corners(), self._shape.middle()])
+            near = np.linalg.norm(corners[:, None] - hand[0, 5:][None], axis=-1).min() < 1.2 * float(hand_size_px(hand[0]))
+            if near:
+                carried = np.eye(2, 3)
+                middle = self._shape.middle()[None]
+                carried[:, 2] = similar_motion(hand[0], hand[1], middle)[0]
+                guesses.append(carried)
+        return guesses
+
+    def _best(self, evidence: Evidence, guesses: list[FloatArray], reach: float) -> FloatArray:
+        """Of the guesses, each shifted to where the colours fit, the one that fits best."""
+        import cv2
+
+        said = np.where(evidence.hidden, -0.5, evidence.object).astype(np.float32)
+        small = cv2.resize(said, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        best, best_score = guesses[0], -np.inf
+        steps = max(1, round(0.5 * reach))
+        for guess in guesses:
+            soft = cv2.resize(self._shape.moved(guess, evidence.box), small.shape[::-1], interpolation=cv2.INTER_AREA)
+            if soft.sum() < 1.0:
+                continue
+            padded = cv2.copyMakeBorder(small, steps, steps, steps, steps, cv2.BORDER_CONSTANT, value=(0.0,))
+            score = cv2.matchTemplate(padded, soft, cv2.TM_CCORR) / float(soft.sum())
+            offset = np.arange(-steps, steps + 1)
+            score = score - 0.6 * (offset[:, None] ** 2 + offset[None] ** 2) / steps**2
+            row, column = (int(at) for at in np.unravel_index(int(score.argmax()), score.shape))
+            if score[row, column] > best_score + 0.05:
+                best_score = float(score[row, column])
+                best = guess.copy()
+                best[:, 2] += 2.0 * np.array([_peak(score, row, column, 1), _peak(score, row, column, 0)]) - 2.0 * steps
+        return best
+
+    def _finish(
+        self, gray: Picture, evidence: Evidence, mask: BoolArray, soft: NDArray[np.float32], frame: int, origin: int
+    ) -> None:
+        """Stores the mask (a, b) of the cut-out, and lets the points follow it."""
+        import cv2
+
+        box = evidence.box
+        if origin == SEEN:
+            blend = _FORGET * soft + (1.0 - _FORGET) * mask
+            soft = np.where(evidence.hidden, soft, blend).astype(np.float32)
+        self._shape = Shape.trimmed(soft, (box[1].start, box[0].start))
+        whole = np.zeros(self.masks.shape, bool)
+        whole[box] = mask
+        self.masks.put(frame, whole, origin)
+        outlines, _ = cv2.findContours((soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        if outlines:
+            largest = max(outlines, key=cv2.contourArea).reshape(-1, 2).astype(float)
+            self.outline[frame] = largest + np.array((box[1].start, box[0].start), float)
+        size = float(np.sqrt(max(mask.sum(), 1)))
+        apart = float(np.clip(0.09 * size, 3.0, 8.0))
+        region = (whole * np.uint8(255)).astype(np.uint8)
+        self.points.restrict(region)
+        inner = region.copy()
+        rim = 3 if size > 40 else 1
+        inner[box] = cv2.erode(region[box], np.ones((2 * rim + 1, 2 * rim + 1), np.uint8))
+        self.points.mend(gray, region, box, apart)
+        if origin == SEEN and (frame % 3 == 0 or len(self.points.place) < _TRUSTED_POINTS):
+            self.points.take_up(gray, inner, _WANTED_POINTS, apart, box)
+
+    def _box(self, corners: list[FloatArray], margin: float) -> Box:
+        """Rows and columns around corners, within the picture and never empty."""
+        points = np.concatenate(corners)
+        height, width = self.masks.shape
+        low = np.clip(np.floor(points.min(axis=0) - margin), 0, (width - 24, height - 24)).astype(int)
+        high = np.clip(np.ceil(points.max(axis=0) + margin), low + 24, (width, height)).astype(int)
+        return (slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
+
+
+def _apply(motion: FloatArray, points: FloatArray) -> FloatArray:
+    return points @ motion[:, :2].T + motion[:, 2]
+
+
+def _peak(score: NDArray[np.float32], row: int, column: int, axis: int) -> float:
+    """The place of the maximum along an axis, between the samples."""
+    at = (row, column)[axis]
+    if not 0 < at < score.shape[axis] - 1:
+        return float(at)
+    line = score[:, column] if axis == 0 else score[row]
+    bend = float(line[at - 1] - 2.0 * line[at] + line[at + 1])
+    return at + float(np.clip(0.5 * (line[at - 1] - line[at + 1]) / bend, -0.5, 0.5)) if bend < 0 else float(at)
