@@ -48,7 +48,7 @@ def make_case(folder: Path, noise_px: float = 0.7, seed: int = 0) -> Case:
 def truth_masks(truth: ClipTruth, name: str) -> ObjectMasks:
     """The true masks of an object."""
     shown = truth.mask(name)
-    masks = ObjectMasks(shown.shape[1:], len(shown))
+    masks = ObjectMasks((shown.shape[1], shown.shape[2]), len(shown))
     for frame in np.flatnonzero(shown.any(axis=(1, 2))):
         masks.put(int(frame), shown[frame], SEEN)
     return masks

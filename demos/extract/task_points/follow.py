@@ -1,7 +1,8 @@
 """Follows task-relevant points through all pictures, from the one in which each was asked for, forwards and backwards.
 
-A point of the hand goes with the hand's key points, a point on an object with the object's point tracks around it, and anything
-else stands still. Where no track is seen, a point keeps its place in the object's mask, then its place to the hand that holds it.
+A point of the hand goes with the hand's key points, a point on an object with the object's point tracks around it, and
+anything else stands still. Where no track is seen, a point keeps its place in the object's mask, then its place to the hand
+that holds it.
 """
 
 from __future__ import annotations
@@ -105,6 +106,11 @@ def _on_hand(query: TaskPointQuery, hand_px: FloatArray) -> FloatArray:
     return path
 
 
+def object_path(carried: TrackedObject, hand_px: FloatArray, query: TaskPointQuery) -> FloatArray:
+    """Way (T, 2) px of one point on an object, also where the object is hidden."""
+    return _Ride(carried, hand_px).follow(query)[0]
+
+
 class _Ride:
     """Carries points along with one object."""
 
@@ -165,8 +171,8 @@ def mask_middles(carried: TrackedObject) -> FloatArray:
 def carried_by(before: FloatArray, after: FloatArray, point: FloatArray, rounds: int = 4) -> FloatArray:
     """Where a point (2,) px gets to that moves as its neighbours do, from (N, 2) to (N, 2) px.
 
-    A robust fit whose weights fall with the distance from the point: shift, turn and zoom, and on top of it as much stretching as
-    the spread of the neighbours supports. The stretching is what a turn out of the picture's plane looks like.
+    A robust fit whose weights fall with the distance from the point: shift, turn and zoom, and on top of it as much
+    stretching as the spread of the neighbours supports. The stretching is what a turn out of the picture's plane looks like.
     """
     spread = max(float(np.sqrt(before.var(axis=0).sum())), 1.0)
     near = np.exp(-0.5 * np.sum((before - point) ** 2, axis=-1) / spread**2) + 1e-3

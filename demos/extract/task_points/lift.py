@@ -1,8 +1,8 @@
 """Lifts followed task-relevant points to metres in the camera frame.
 
-Points of the hand come from the hand track; points on an object ride on its rigid pose, at the depth at which their ray meets the
-object's points. What stands still is looked up in the depth pictures. Without them it lies on the table if that is where the
-moved object gets to, else where its ray passes nearest to an object: a thing matters to the task because an object comes there.
+Points of the hand come from the hand track; points on an object ride on its rigid pose, at the depth at which their ray
+meets the object's points. What stands still is looked up in the depth pictures. Without them it lies on the table if that is
+where the moved object gets to, else where its ray passes nearest to an object: a thing matters because an object comes there.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def lift_task_points(
         if carrier == HAND:
             points[:, number] = _hand_point(query, path, hand)
             visible[:, number] &= hand.confidence > 0.0
-        elif carrier in objects:
+        elif carrier is not None and carrier in objects:
             points[:, number] = _object_point(query, path, seen, objects[carrier], K)
         elif carrier is None:
             points[:, number] = _standing_point(path[query.frame], seen, cloud, K, T_world_camera, depth, image_size)
@@ -97,9 +97,10 @@ def _object_point(query: TaskPointQuery, path: FloatArray, seen: BoolArray, trac
 def _place_in_object(
     query: TaskPointQuery, path: FloatArray, seen: BoolArray, track: ObjectTrack, K: FloatArray
 ) -> FloatArray | None:
-    """Place (3,) m in the object's frame: first from one frame near the query, then such that all views agree; None without pose.
+    """Place (3,) m in the object's frame; None where there is no pose.
 
-    One frame says the depth as well as the object's points around the ray do. When the object turns, its poses say more.
+    First from one frame near the query, then such that all views agree: one frame says the depth as well as the object's
+    points around the ray do, and when the object turns, its poses say more.
     """
     posed = np.flatnonzero(np.isfinite(track.pose_camera[:, 0, 0]) & np.isfinite(path[:, 0]))
     usable = posed[seen[posed]] if seen[posed].any() else posed
@@ -189,8 +190,8 @@ def _passing_cloud(objects: Mapping[str, ObjectTrack]) -> FloatArray:
 def _depth_at(picture: FloatArray, pixel: FloatArray, image_size: tuple[int, int] | None) -> float:
     """Depth m at a pixel (2,) of the video; NaN where there is none.
 
-    Task-relevant points lie on edges and corners of things, where half of the pixels around show what is behind: the near part of
-    the 5 x 5 pixels counts.
+    Task-relevant points lie on edges and corners of things, where many of the pixels around show what is behind: the near
+    part of the 5 x 5 pixels counts.
     """
     if image_size is not None:
         picture = resize_nearest(picture, (image_size[1], image_size[0]))

@@ -1,0 +1,115 @@
+"""Finds the container in the picture at which a moved object arrives, and the points of its rim."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.interaction import BoolArray, FloatArray
+from demos.video import FrameCache
+
+_STILL_PICTURES = 11
+_FIRST_REACH = 2.2  # hand sizes around the arrival in which the container is looked for at first
+_WIDENINGS = 3
+_WIDER = 1.5
+_AT_BORDER_SHARE = 0.08  # of the search frame's border that may belong to the region
+_LEAST_HAND_SIZES = 0.5
+_LARGEST_SHARE = 0.35  # of the picture
+_WORKING_SIDE_PX = 160  # of the cut-out; GrabCut's time grows faster than its accuracy
+_RIM_PART = 0.6  # the rim is in this upper part of the region
+
+
+class Container(NamedTuple):
+    """Points (2,) px of an open container: four of its rim, the middle of the rim, and the lowest of its base."""
+
+    left: FloatArray
+    right: FloatArray
+    far: FloatArray
+    near: FloatArray
+    middle: FloatArray
+    base: FloatArray
+
+
+def still_picture(pictures: FrameCache) -> NDArray[np.uint8]:
+    """What stands still (h, w, 3): the median of a few pictures of the whole clip."""
+    frames = np.unique(np.linspace(0, len(pictures) - 1, min(_STILL_PICTURES, len(pictures))).astype(int))
+    return np.median([pictures.rgb(int(frame)) for frame in frames], axis=0).astype(np.uint8)
+
+
+def find_container(still: NDArray[np.uint8], arrival: FloatArray, hand_size_px: float) -> Container | None:
+    """The thing that stands around or below a pixel (2,), if it has a clear outline.
+
+    Args:
+        still: picture (h, w, 3) of what stands still.
+        arrival: (2,) px where the moved object gets to.
+        hand_size_px: of the hand in the picture, about 9 cm.
+    """
+    reach = _FIRST_REACH * hand_size_px
+    for _ in range(1 + _WIDENINGS):
+        region, at_border = _grow(still, arrival, reach)
+        if at_border < _AT_BORDER_SHARE:
+            break
+        reach *= _WIDER
+    else:
+        return None
+    if not _LEAST_HAND_SIZES**2 * hand_size_px**2 < region.sum() < _LARGEST_SHARE * region.size:
+        return None
+    return _rim(region)
+
+
+def _grow(still: NDArray[np.uint8], arrival: FloatArray, reach: float) -> tuple[BoolArray, float]:
+    """Region (h, w) around the arrival by GrabCut, and which part of the search frame's border it takes up."""
+    import cv2
+
+    x, y = np.clip(arrival, 0, np.array(still.shape[1::-1]) - 1)
+    edge = 0.3 * reach  # background that surely is
+    left, right = max(0, round(x - reach - edge)), min(still.shape[1], round(x + reach + edge))
+    upper, lower = max(0, round(y - 0.6 * reach - edge)), min(still.shape[0], round(y + 1.3 * reach + edge))  # open above
+    scale = min(1.0, _WORKING_SIDE_PX / max(right - left, lower - upper))
+    cut = cv2.resize(still[upper:lower, left:right], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    x, y, reach, edge = (x - left) * scale, (y - upper) * scale, reach * scale, edge * scale
+    shape = (cut.shape[0], cut.shape[1])
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    searched = (np.abs(columns - x) <= reach) & (rows >= y - 0.6 * reach) & (rows <= y + 1.3 * reach)
+    here = np.hypot(columns - x, rows - y) <= max(2.0, 0.07 * reach)
+    around = np.hypot(columns - x, rows - y - 0.25 * reach) <= 0.5 * reach
+    label = np.select([here, around & searched, searched], [cv2.GC_FGD, cv2.GC_PR_FGD, cv2.GC_PR_BGD], cv2.GC_BGD).astype(
+        np.uint8
+    )
+    if not (label == cv2.GC_BGD).any():  # the frame is the whole picture
+        return np.ones(still.shape[:2], bool), 1.0
+    cv2.setRNGSeed(0)  # GrabCut draws its first clusters
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(cut[..., ::-1]), label, (0, 0, 1, 1), *models, 5, cv2.GC_INIT_WITH_MASK)
+    inside = np.isin(label, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | here
+    _, parts = cv2.connectedComponents(inside.astype(np.uint8))
+    part = parts == parts[min(round(float(y)), shape[0] - 1), min(round(float(x)), shape[1] - 1)]
+    inner = cv2.erode(searched.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=(0,)).astype(bool)
+    region = np.zeros(still.shape[:2], bool)
+    back = cv2.resize(part.astype(np.uint8), (right - left, lower - upper), interpolation=cv2.INTER_NEAREST)
+    region[upper:lower, left:right] = back > 0
+    return region, float(part[searched & ~inner].mean())
+
+
+def _rim(region: BoolArray) -> Container:
+    """The rim is where the region's upper part is widest; an ellipse's far and near ends lie equally far from there."""
+    rows = np.flatnonzero(region.any(axis=1))
+    top, bottom = int(rows[0]), int(rows[-1])
+    upper = rows[rows <= top + _RIM_PART * (bottom - top)]
+    widths = region[upper].sum(axis=1)
+    widest = int(upper[np.argmax(widths)])
+    columns = np.flatnonzero(region[widest])
+    left, right = float(columns[0]), float(columns[-1])
+    middle = 0.5 * (left + right)
+    base_columns = np.flatnonzero(region[bottom])
+    return Container(
+        left=np.array([left, widest]),
+        right=np.array([right, widest]),
+        far=np.array([middle, top]),
+        near=np.array([middle, min(2 * widest - top, bottom)], np.float64),
+        middle=np.array([middle, widest]),
+        base=np.array([base_columns.mean(), bottom]),
+    )
