@@ -37,10 +37,12 @@ class Score:
     Attributes:
         figures: by name; NaN where nothing could be measured, inf where the estimate lacks most of what is asked for.
         curves: errors over the frames, (N,) mm or degrees; NaN where there is none.
+        points_mm: (N, P) error of each object point; NaN where it is not visible.
     """
 
     figures: dict[str, float]
     curves: dict[str, FloatArray]
+    points_mm: FloatArray
 
 
 def score(interaction: Interaction, clip: Clip, *, correspondence: bool = True, world: World = "given") -> Score:
@@ -63,11 +65,11 @@ def score(interaction: Interaction, clip: Clip, *, correspondence: bool = True, 
     comparison = _Comparison(clip, motion, points, named, correspondence, world)
 
     factor = comparison.best_scale(interaction)
-    as_it_is, curves = comparison.measure(interaction)
-    scaled, _ = comparison.measure(in_camera_scale(interaction, factor))
+    as_it_is, curves, points_mm = comparison.measure(interaction)
+    scaled, _, _ = comparison.measure(in_camera_scale(interaction, factor))
     constant = ("hand_px", "contact_precision", "contact_recall", "parts_share", "gravity_deg", "object_share", "pose_share")
     figures = as_it_is | {f"scaled_{name}": value for name, value in scaled.items() if name not in constant}
-    return Score(figures | {"scale": factor}, curves)
+    return Score(figures | {"scale": factor}, curves, points_mm)
 
 
 def in_given_world(interaction: Interaction, T_world_camera: FloatArray) -> Interaction:
@@ -195,17 +197,17 @@ class _Comparison:
         together = np.concatenate(ratios)
         return float(np.median(together)) if len(together) else 1.0
 
-    def measure(self, interaction: Interaction) -> tuple[dict[str, float], dict[str, FloatArray]]:
-        """Figures and curves in the interaction's own scale."""
+    def measure(self, interaction: Interaction) -> tuple[dict[str, float], dict[str, FloatArray], FloatArray]:
+        """Figures, curves and the error of each object point, in the interaction's own scale."""
         figures: dict[str, float] = {"gravity_deg": gravity_error_deg(interaction, self.clip)}
         if self.world == "estimated":
             T_true_world = self._heading(interaction)
             figures["height_mm"] = 1e3 * abs(float(T_true_world[2, 3]))
             interaction = moved(interaction, T_true_world)
         hand, hand_curves = self._hand(interaction)
-        target, target_curves = self._object(interaction)
+        target, target_curves, points_mm = self._object(interaction)
         figures |= hand | target | self._keypoints(interaction) | self._contact(interaction)
-        return figures, hand_curves | target_curves
+        return figures, hand_curves | target_curves, points_mm
 
     def _heading(self, interaction: Interaction) -> FloatArray:
         """The estimated world in the true one, by hand and object points."""
@@ -234,7 +236,7 @@ class _Comparison:
         }
         return figures, {"fingertips_mm": _by_frame(tips)}
 
-    def _object(self, interaction: Interaction) -> tuple[dict[str, float], dict[str, FloatArray]]:
+    def _object(self, interaction: Interaction) -> tuple[dict[str, float], dict[str, FloatArray], FloatArray]:
         motion, clip = self.motion, self.clip
         seen = motion.object_seen[list(clip.handled)].any(axis=0)
         true_pose = motion.object_pose_world[0]
@@ -260,7 +262,7 @@ class _Comparison:
             "jitter_mm": self._jitter_mm(points, visible, places, interaction.fps),
         }
         curves = {"points_mm": _by_frame(own), "surface_mm": _by_frame(surface), "rotation_deg": turn}
-        return figures, curves
+        return figures, curves, own
 
     def _to_surface_mm(self, points: FloatArray, visible: BoolArray, pose: FloatArray) -> FloatArray:
         """(N, P) distance to the nearest true surface point."""
