@@ -38,6 +38,7 @@ COLUMNS: tuple[str, ...] = (
     *("scaled_fingertips_mm", "scaled_fingertips_to_wrist_mm", "scaled_points_mm", "scaled_position_mm", "scaled_rotation_deg"),
     *("scaled_hand_keypoints_mm", "scaled_object_keypoints_mm"),
 )
+_SHARES = ("parts_share", "object_share", "pose_share", "contact_precision", "contact_recall")
 _RGB = {
     "fingertips_mm": 30.0,
     "fingertips_to_wrist_mm": 18.0,
@@ -177,7 +178,7 @@ def measure(folder: Path, variant: Variant, work: Path, telling: Telling) -> Res
     clip = Clip.load(folder)
     run = run_variant(variant, clip, work, telling)
     found = score_run(run, variant, clip)
-    figures = found.figures if found is not None else dict.fromkeys(COLUMNS, math.inf)
+    figures = found.figures if found is not None else {name: 0.0 if name in _SHARES else math.inf for name in COLUMNS}
     return Result(folder.name, clip.truth.kind, clip.truth.object_names[0], figures, run.failed, run.seconds)
 
 
@@ -223,17 +224,15 @@ def tables(results: dict[str, list[Result]], variants: Sequence[Variant]) -> tup
 def mesh_sentence(typical: dict[str, dict[str, float]]) -> str:
     """What a stronger mesh method in place of the silhouette shapes could change, from the columns alone."""
     if _TRACKS not in typical or _SHAPES not in typical:
-        return (
-            "What a stronger mesh method could change is not known: point tracks and silhouette shapes are not both measured."
-        )
+        return "What a stronger mesh method could change is unknown: point tracks and silhouette shapes are not both measured."
     tracks, shapes = typical[_TRACKS], typical[_SHAPES]
     return (
-        "What a stronger mesh method could change: of the silhouette shapes' "
-        f"{shapes['surface_mm']:.0f} mm to the surface (point tracks: {tracks['surface_mm']:.0f} mm) it can take away what is due to "
-        f"shape, and of their {shapes['uncovered_mm']:.0f} mm of uncovered surface (point tracks: {tracks['uncovered_mm']:.0f} mm) "
-        f"all; but placed by the same hand its middle stays {shapes['middle_mm']:.0f} mm off (point tracks: "
-        f"{tracks['middle_mm']:.0f} mm), and without correspondence it has no turn and {shapes['jitter_mm']:.1f} mm of jitter "
-        f"(point tracks: {tracks['rotation_deg']:.1f} degrees and {tracks['jitter_mm']:.1f} mm)."
+        "What a stronger mesh method could change: it could take away the silhouette shapes' "
+        f"{shapes['uncovered_mm']:.0f} mm of uncovered surface (point tracks: {tracks['uncovered_mm']:.0f} mm) and, of their "
+        f"{shapes['surface_mm']:.0f} mm to the surface (point tracks: {tracks['surface_mm']:.0f} mm), what is due to shape; but "
+        f"placed by the same hand its middle stays {shapes['middle_mm']:.0f} mm off (point tracks: {tracks['middle_mm']:.0f} mm), "
+        f"and without correspondence it has no turn and {shapes['jitter_mm']:.1f} mm of jitter (point tracks: "
+        f"{tracks['rotation_deg']:.1f} degrees and {tracks['jitter_mm']:.1f} mm)."
     )
 
 

@@ -81,15 +81,8 @@ def _row(axes: Sequence[Any], curves: Any, clip: Clip, variant: Variant, run: Ru
         )[0]
         visible = interaction.object_visible[instant]
         if visible.any():
-            shown = axis.scatter(
-                *pixels[visible].T,
-                c=found.points_mm[instant, visible],
-                s=4,
-                cmap="turbo",
-                vmin=0.0,
-                vmax=_WORST_MM,
-                linewidths=0,
-            )
+            look: dict[str, Any] = {"s": 4, "cmap": "turbo", "vmin": 0.0, "vmax": _WORST_MM, "linewidths": 0}
+            shown = axis.scatter(*pixels[visible].T, c=found.points_mm[instant, visible], **look)
     if interaction is not None and found is not None:
         time_s = instants(interaction, clip.truth) / clip.truth.fps
         title = TITLES.get(variant.name, variant.name)
