@@ -58,16 +58,15 @@ class ControlMode(abc.ABC):
     def __init__(self, robot: RobotModel, config: ControlConfig) -> None:
         self.robot, self.config = robot, config
         self.max_step_rad = robot.speed_limit_rad_per_s / config.control_hz  # (J,)
+        self.action_size = len(self.action_names)
+        # One row each: see `rows`.
+        self._lower_rad, self._upper_rad = robot.lower_rad[None], robot.upper_rad[None]
+        self._lowest, self._highest = np.full((1, self.action_size), -1.0), np.full((1, self.action_size), 1.0)
 
     @property
     def action_names(self) -> tuple[str, ...]:
         """What each number of an action moves: joints by name, or ways of the wrist."""
         return self.robot.joint_names
-
-    @property
-    def action_size(self) -> int:
-        """Length of one action."""
-        return len(self.action_names)
 
     @abc.abstractmethod
     def action_meanings(self) -> list[ActionMeaning]:
@@ -81,12 +80,31 @@ class ControlMode(abc.ABC):
     def action_for(self, next_target: FloatArray, target: FloatArray) -> FloatArray:
         """The action (N, A), clipped to [-1, 1], that leads from `target` as near as possible to `next_target`."""
 
+    def check(self, actions: object, count: int) -> FloatArray:
+        """Actions (count, A) as float64, clipped to [-1, 1]; a new array.
+
+        Raises:
+            ActionError: wrong shape or type, or an element is NaN or infinite.
+        """
+        array, shape = as_numbers(actions), (count, self.action_size)
+        if array.shape != shape:
+            raise ActionError(f"the action has shape {array.shape}, expected {shape}; see env.action_space")
+        finite = np.isfinite(array)
+        if np.count_nonzero(finite) < array.size:
+            place = tuple(int(index) for index in np.argwhere(~finite)[0])
+            raise ActionError(
+                f"the action holds {array[place]} at index {place}, expected finite numbers in [-1, 1]; "
+                "check the policy's output and its observation normalisation"
+            )
+        clipped = np.minimum(array, self._highest)
+        return np.maximum(clipped, self._lowest, out=clipped)
+
     def _limit(self, wanted: FloatArray, target: FloatArray) -> FloatArray:
         step = np.minimum(wanted - target, self.max_step_rad)  # np.clip costs a few microseconds more
         np.maximum(step, -self.max_step_rad, out=step)
         step += target
-        np.minimum(step, self.robot.upper_rad, out=step)
-        return np.maximum(step, self.robot.lower_rad, out=step)
+        np.minimum(step, self._upper_rad, out=step)
+        return np.maximum(step, self._lower_rad, out=step)
 
 
 class JointDelta(ControlMode):
@@ -98,6 +116,7 @@ class JointDelta(ControlMode):
         super().__init__(robot, config)
         scale_rad = np.array([config.arm_delta_rad] * robot.arm_joints + [config.hand_delta_rad] * robot.hand_joints)
         self.scale_rad = np.minimum(scale_rad, self.max_step_rad)
+        self._scale_rad = self.scale_rad[None]
 
     def action_meanings(self) -> list[ActionMeaning]:
         """See `ControlMode`."""
@@ -105,10 +124,10 @@ class JointDelta(ControlMode):
 
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
-        following = self.scale_rad * action
+        following = self._scale_rad * action
         following += target
-        np.minimum(following, self.robot.upper_rad, out=following)
-        return np.maximum(following, self.robot.lower_rad, out=following)
+        np.minimum(following, self._upper_rad, out=following)
+        return np.maximum(following, self._lower_rad, out=following)
 
     def action_for(self, next_target: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
@@ -230,21 +249,3 @@ def as_numbers(actions: object) -> FloatArray:
     if array.dtype.kind not in "fiub":
         raise ActionError(f"the action has the type {array.dtype}, expected numbers; see env.action_space")
     return array.astype(np.float64, copy=False)
-
-
-def check_actions(actions: object, shape: tuple[int, ...]) -> FloatArray:
-    """Actions as float64 of the given shape, clipped to [-1, 1].
-
-    Raises:
-        ActionError: wrong shape or type, or an element is NaN or infinite; nothing has been simulated then.
-    """
-    array = as_numbers(actions)
-    if array.shape != shape:
-        raise ActionError(f"the action has shape {array.shape}, expected {shape}; see env.action_space")
-    if not math.isfinite(np.add.reduce(array, axis=None)) and not np.isfinite(array).all():  # the first is the quick test
-        place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
-        raise ActionError(
-            f"the action holds {array[place]} at index {place}, expected finite numbers in [-1, 1]; "
-            "check the policy's output and its observation normalisation"
-        )
-    return np.maximum(np.minimum(array, 1.0), -1.0)

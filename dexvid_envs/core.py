@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from dexvid_envs.control import ControlConfig, check_actions, make_control_mode
+from dexvid_envs.control import ControlConfig, make_control_mode
 from dexvid_envs.errors import OptionError
 from dexvid_envs.nan_guard import NanGuard
 from dexvid_envs.observations import Observation, ObservationField
@@ -73,10 +73,12 @@ class EnvironmentCore:
         self.nominal = {name: np.array(getattr(model, name)) for name in self._model_fields}
         weights = dict(task.config.weights) if options.reward_mode == "dense" else {"success": 1.0}
         self._term_names = tuple(f"reward/{name}" for name in weights)
-        self._weights = np.array(list(weights.values()))[:, None]
+        self._weights = np.array(list(weights.values()))[:, None]  # (terms, 1)
         self._guard = NanGuard(type(task).__name__, options.nan_folder)
         self._steps = np.zeros(simulation.num_envs, dtype=np.int64)
-        self._before: tuple[FloatArray, dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]] | None = None
+        self._one_step = np.ones(1, dtype=np.int64)
+        # The task's memory, the randomizer's, and the actions of the last step; the simulation keeps its own states.
+        self._before: tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]] | None = None
         self._restarted = _NO_ROWS  # rows that have been reset since the last step
         self._no_row = np.zeros(simulation.num_envs, dtype=bool)
         self._no_row.flags.writeable = False
@@ -170,22 +172,24 @@ class EnvironmentCore:
     def advance(self, actions: object, rows: Rows | None = None) -> None:
         """`step` of `rows` (None: all) without computing observation and reward; actions (N, A) count for those rows only."""
         simulation = self.simulation
-        checked = check_actions(actions, (simulation.num_envs, self.control.action_size))
+        checked = self.control.check(actions, simulation.num_envs)
         self._restarted = _NO_ROWS
         # The task replaces entries of its memory in a step, the randomizer writes into its own.
         drawn = {name: values.copy() for name, values in self.randomizer.memory.items()}
-        self._before = simulation.get_states(), dict(self.task.memory), drawn, checked
+        simulation.keep_states()
+        self._before = self.task.memory.copy(), drawn, checked
         targets = self.control.next_target(checked, simulation.ctrl)
         if rows is None:
             simulation.ctrl[:] = targets
+            self._steps += self._one_step
         else:
             simulation.ctrl[rows] = targets[rows]
+            self._steps[rows] += 1
         if drawn:
             moving = self._all_rows if rows is None else rows
             self.randomizer.disturb(simulation, moving)
             self.randomizer.advance(moving)
         simulation.step(self.substeps, rows)
-        self._steps[slice(None) if rows is None else rows] += 1
         self.task.update(rows)
         self.observer.see(rows)
 
@@ -193,10 +197,14 @@ class EnvironmentCore:
         """Observation, reward and success of the present state; of `rows` only where only theirs is wanted."""
         task = self.task
         success = task.success()
-        terms = task.reward_terms() if self.reward_mode == "dense" else {"success": success}
-        weighted = np.array([*terms.values()], dtype=np.float64)  # (terms, N)
-        weighted *= self._weights
-        rewards, terminated, unstable = np.add.reduce(weighted, axis=0), task.failed(), self._no_row
+        if self.reward_mode == "dense":
+            weighted = np.array([*task.reward_terms().values()], np.float64)  # (terms, N)
+            weighted *= self._weights
+            rewards = np.add.reduce(weighted, 0)
+        else:
+            rewards = success.astype(np.float64)
+            weighted = rewards[None].copy()
+        terminated, unstable = task.failed(), self._no_row
         observations = self.observer.observe(rows)
         if not self.observer.all_stable():
             unstable = ~self.observer.stable()
@@ -206,8 +214,7 @@ class EnvironmentCore:
             observations = _finite(observations)
         infos: dict[str, NDArray[Any]] = {"success": success, "is_success": success, "unstable": unstable}
         infos.update(task.metrics())
-        for name, term in zip(self._term_names, weighted, strict=True):
-            infos[name] = term
+        infos.update(zip(self._term_names, weighted, strict=True))
         if rows is None:
             return StepResult(observations, rewards, terminated, infos)
         return StepResult(observations, rewards[rows], terminated[rows], {name: value[rows] for name, value in infos.items()})
@@ -215,7 +222,8 @@ class EnvironmentCore:
     def _report(self, rows: Rows) -> None:
         if self._before is None:
             return
-        states, memory, drawn, actions = self._before
+        memory, drawn, actions = self._before
+        states = self.simulation.kept_states()
         for row in np.setdiff1d(rows, self._restarted):
             state: dict[str, Any] = {"simulation": states[row]}
             for part, entries in (("memory", memory), ("randomization", drawn)):

@@ -97,7 +97,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         result = self.core.step(as_numbers(action)[None])
         if self.render_mode == "human":
             self.render()
-        reward, terminated = float(result.rewards[0]), bool(result.terminated[0])
+        reward, terminated = result.rewards.item(), result.terminated.item()
         return _first_observation(result.observations), reward, terminated, False, _first(result.infos)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]

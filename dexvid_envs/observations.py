@@ -132,7 +132,7 @@ class SourceVector:
     def read(self) -> FloatArray:
         """(N, F) the present values; a new array."""
         memory = self._memory
-        return np.concatenate(self._views + [memory[name] for name in self._remembered] + [self._zeros], axis=-1)
+        return np.concatenate([*self._views, *[memory[name] for name in self._remembered], self._zeros], 1)
 
     def places(self, source: Source) -> NDArray[np.int64]:
         """Columns of a source."""
@@ -169,16 +169,17 @@ class Gather:
         minus = [np.full(field.size, sources.zero) if field.minus is None else sources.places(field.minus) for field in fields]
         self._plus = np.concatenate(plus) if plus else np.zeros(0, dtype=np.int64)
         self._minus = np.concatenate(minus) if minus else np.zeros(0, dtype=np.int64)
-        self.low = np.concatenate([np.full(field.size, field.low) for field in fields] or [np.zeros(0)])
-        self.high = np.concatenate([np.full(field.size, field.high) for field in fields] or [np.zeros(0)])
-        self.space = spaces.Box(self.low.astype(np.float32), self.high.astype(np.float32), dtype=np.float32)
+        low = np.concatenate([np.full(field.size, field.low) for field in fields] or [np.zeros(0)])
+        high = np.concatenate([np.full(field.size, field.high) for field in fields] or [np.zeros(0)])
+        self._low, self._high = low[None], high[None]  # (1, D): see `rows`
+        self.space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def __call__(self, values: FloatArray) -> NDArray[np.float32]:
         """(N, D) from source vectors (N, F)."""
         gathered = values.take(self._plus, axis=1)
         gathered -= values.take(self._minus, axis=1)
-        np.minimum(gathered, self.high, out=gathered)
-        np.maximum(gathered, self.low, out=gathered)
+        np.minimum(gathered, self._high, out=gathered)
+        np.maximum(gathered, self._low, out=gathered)
         return gathered.astype(np.float32)
 
 

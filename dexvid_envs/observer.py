@@ -26,6 +26,8 @@ from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.task import Task
 
 FloatArray = NDArray[np.float64]
+#: A number from which on MuJoCo takes a simulation for unstable.
+_HUGE = float(mujoco.mjMAXVAL)
 #: Of mass (kg), friction factor, disturbance force (N), share held; values outside are clipped.
 _PRIVILEGED_BOUNDS = np.array([10.0, 10.0, 20.0, 20.0, 20.0, 1.0], dtype=np.float32)
 
@@ -98,11 +100,11 @@ class Observer:
 
     def all_stable(self) -> bool:
         """Whether no number of the state that was read is NaN or huge, as MuJoCo understands it; cheap."""
-        return abs(float(np.add.reduce(self._values, axis=None))) < mujoco.mjMAXVAL
+        return abs(float(np.add.reduce(self._values, None))) < _HUGE
 
     def stable(self) -> NDArray[np.bool_]:
         """(N,) whether no number of the state that was read is NaN or huge."""
-        return np.maximum.reduce(np.abs(self._values), axis=-1) < mujoco.mjMAXVAL
+        return np.maximum.reduce(np.abs(self._values), axis=-1) < _HUGE
 
     def observe(self, rows: Rows | None = None) -> Observation:
         """The observation of the state that was read, with leading axis N, or that of `rows` where only theirs is wanted."""

@@ -53,13 +53,17 @@ class Tolerances:
         self._lower, self._upper, margins = (np.array(column, dtype=np.float64) for column in zip(*shapes, strict=True))
         if (self._lower > self._upper).any() or (margins <= 0).any():
             raise ValueError(f"tolerances {shapes}: expected lower <= upper and margins above 0")
-        self._scale = _GAUSSIAN_SCALE / margins
+        # One row each: see `rows`.
+        self._lower, self._upper = self._lower[None], self._upper[None]
+        self._scale = (_GAUSSIAN_SCALE / margins)[None]
+        self._half = np.full_like(self._scale, -0.5)
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, K) values in [0, 1] of quantities (N, K)."""
-        outside = np.maximum(self._lower - x, x - self._upper)
-        np.maximum(outside, 0.0, out=outside)
+        outside = np.maximum(x, self._lower)
+        np.minimum(outside, self._upper, out=outside)
+        np.subtract(x, outside, out=outside)
         outside *= self._scale
         outside *= outside
-        outside *= -0.5
+        outside *= self._half
         return np.exp(outside, out=outside)

@@ -18,7 +18,7 @@ from robots.object_switch import FIELDS_AFTER_SET_CONST
 
 FloatArray = NDArray[np.float64]
 #: What a saved simulation holds: everything the next step depends on.
-STATE_SPEC = mujoco.mjtState.mjSTATE_INTEGRATION
+STATE_SPEC = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 Rows = NDArray[np.int64]
 
 
@@ -83,6 +83,14 @@ class Simulation(Protocol):
         """(N, S) the integration states of all simulations."""
         ...
 
+    def keep_states(self) -> None:
+        """Takes note of the integration states, for `kept_states`."""
+        ...
+
+    def kept_states(self) -> FloatArray:
+        """(N, S) the integration states at the last `keep_states`."""
+        ...
+
     def set_state(self, row: int, state: FloatArray) -> None:
         """Restores what `get_state` returned and computes the derived arrays."""
         ...
@@ -104,7 +112,8 @@ class SingleSimulation:
         self.xpos, self.xmat, self.site_xpos = data.xpos[None], data.xmat[None], data.site_xpos[None]
         self.mocap_pos, self.mocap_quat = data.mocap_pos[None], data.mocap_quat[None]
         self.xfrc_applied = data.xfrc_applied[None]
-        self._state_size = mujoco.mj_stateSize(model, STATE_SPEC)
+        self._kept = np.zeros(mujoco.mj_stateSize(model, STATE_SPEC))
+        self._moved = np.zeros(mujoco.mj_stateSize(model, _FIRST_HALF_SPEC))
         self._computed_for = b""
 
     def reset(self, rows: Rows) -> None:
@@ -134,8 +143,8 @@ class SingleSimulation:
 
     def _fingerprint(self) -> bytes:
         """What the first half of a physics step depends on."""
-        data = self.data
-        return data.qpos.tobytes() + data.qvel.tobytes() + data.mocap_pos.tobytes() + data.mocap_quat.tobytes()
+        mujoco.mj_getState(self.model, self.data, self._moved, _FIRST_HALF_SPEC)
+        return self._moved.tobytes()
 
     def write_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
         """See `Simulation`."""
@@ -166,13 +175,21 @@ class SingleSimulation:
 
     def get_state(self, row: int) -> FloatArray:
         """See `Simulation`."""
-        state = np.empty(self._state_size)
+        state = np.empty_like(self._kept)
         mujoco.mj_getState(self.model, self.data, state, STATE_SPEC)
         return state
 
     def get_states(self) -> FloatArray:
         """See `Simulation`."""
         return self.get_state(0)[None]
+
+    def keep_states(self) -> None:
+        """See `Simulation`."""
+        mujoco.mj_getState(self.model, self.data, self._kept, STATE_SPEC)
+
+    def kept_states(self) -> FloatArray:
+        """See `Simulation`."""
+        return self._kept[None].copy()
 
     def set_state(self, row: int, state: FloatArray) -> None:
         """See `Simulation`."""
@@ -200,6 +217,7 @@ class BatchSimulation:
         self.mocap_quat = bind("mocap_quat").reshape(num_envs, model.nmocap, 4)
         self.xfrc_applied = bind("xfrc_applied").reshape(num_envs, model.nbody, 6)
         self._state_fields = _state_fields(model)
+        self._kept = self.get_states()
         self._shown: tuple[mujoco.MjModel, mujoco.MjData] | None = None  # made at the first picture
 
     def reset(self, rows: Rows) -> None:
@@ -253,6 +271,14 @@ class BatchSimulation:
         parts = [self._batch.bind(name).reshape(self.num_envs, -1) for name in self._state_fields]
         return np.concatenate(parts, axis=-1)
 
+    def keep_states(self) -> None:
+        """See `Simulation`."""
+        self._kept = self.get_states()
+
+    def kept_states(self) -> FloatArray:
+        """See `Simulation`."""
+        return self._kept
+
     def set_state(self, row: int, state: FloatArray) -> None:
         """See `Simulation`."""
         start = 0
@@ -270,6 +296,13 @@ class BatchSimulation:
         return self._batch.get_model(row, model), self._batch.get_data(row, data)
 
 
+#: What the first half of a physics step depends on.
+_FIRST_HALF_SPEC = int(
+    mujoco.mjtState.mjSTATE_QPOS
+    | mujoco.mjtState.mjSTATE_QVEL
+    | mujoco.mjtState.mjSTATE_MOCAP_POS
+    | mujoco.mjtState.mjSTATE_MOCAP_QUAT
+)
 #: Fields of which other constants of the model are derived.
 _CONSTANTS_FOLLOW = frozenset({"body_mass", "body_inertia", "body_pos", "body_quat", "body_ipos", "body_iquat"})
 #: Rays see collision geometry alone: it is convex and simple, and what they hit is what the hand would hit.

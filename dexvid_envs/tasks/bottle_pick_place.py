@@ -14,7 +14,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import clipped, lengths, means
+from dexvid_envs.rows import clipped, lengths, means, one_where
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -104,6 +104,17 @@ class BottlePickPlace(ObjectTask):
         self._hand_radii_m = np.array(
             [radius for _, radius in _HAND_LINKS] + [FINGERTIP_RADIUS_M] * len(self.robot.fingertip_sites) + [_PALM_RADIUS_M]
         )
+        settings, heights = self.settings, self.variant_extents[:, 2:]
+        self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3), live
+        self._half_heights_m = np.tile(heights / 2, 4)  # (V, 4), for each fingertip
+        radius = (self.shape.half_width_m + self.shape.half_depth_m) / 2
+        # What is taken off the measures of the reward, for each variant: see `reward_terms`.
+        self._offsets_m = np.zeros((len(heights), 9))
+        self._offsets_m[:, :4] = heights / self.shape.height_m * radius + FINGERTIP_RADIUS_M
+        self._axis_columns = np.tile(9 * self.object_body_id + np.array([2, 5, 8]), (4, 1))  # of flattened xmat
+        self._success_distance_m = np.array([settings.success_distance_m])
+        self._success_height_m = np.array([settings.success_height_m])
+        self._upright = np.array([np.cos(settings.success_tilt_rad)])
         self.memory |= {"target": np.zeros((self.num_envs, 2))}
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
@@ -116,32 +127,27 @@ class BottlePickPlace(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        super().refresh()
-        settings, simulation = self.settings, self.simulation
-        self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3)
-        offset = self.memory["target"] - self.object_pos_world[:, :2]
-        self.target_distance = lengths(offset)  # (N,) m
+        self.target_distance = lengths(self.memory["target"] - self.object_pos_world[:, :2])  # (N,) m
         uprightness = self.bottle_axis_world[:, 2]
-        self.base_height = self.object_pos_world[:, 2] - self.memory["object_size"][:, 2] / 2 * uprightness  # (N,) m
-        speed = lengths(self.object_vel_world)
-        self.standing = (
-            (uprightness >= np.cos(settings.success_tilt_rad))
-            & (self.base_height <= settings.success_height_m)
-            & (speed <= settings.success_speed_m_per_s)
-        )
+        below_centre = self.memory["object_size"][:, 2] / _TWO
+        below_centre *= uprightness
+        self.base_height = self.object_pos_world[:, 2] - below_centre  # (N,) m
         self._hand_clearance: FloatArray | None = None
-        released = self.standing & (self.target_distance <= _NEAR_M)
-        if released.any():
-            released &= self.hand_clearance >= settings.release_clearance_m
-        self.released = released  # (N,) the bottle stands near its target and no part of the hand is close to it
+        # (N,) the bottle stands still near its target and no part of the hand is close to it; the dearer tests come last
+        released = self.target_distance <= _NEAR_M
+        if np.count_nonzero(released):
+            released &= (uprightness >= self._upright) & (self.base_height <= self._success_height_m)
+            released &= lengths(self.object_vel_world) <= self.settings.success_speed_m_per_s
+        if np.count_nonzero(released):
+            released &= self.hand_clearance >= self.settings.release_clearance_m
+        self.released = released
 
     def hand_in_bottle(self) -> FloatArray:
         """(N, 13, 3) m centres of the hand's links, tips and palm in the bottle's frame."""
         simulation = self.simulation
         hand = np.concatenate([simulation.xpos.take(self._hand_body_ids, axis=1), self.hand_pos_world], axis=1)
         hand -= self.object_pos_world[:, None]
-        rotation = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)
-        return hand @ rotation  # one small product per row
+        return hand @ self._object_rotation  # one small product per row
 
     @property
     def hand_clearance(self) -> FloatArray:
@@ -153,14 +159,13 @@ class BottlePickPlace(ObjectTask):
             clearance = self._hand_clearance = np.minimum.reduce(distance - self._hand_radii_m, axis=-1)
         return clearance
 
-    def fingertip_gap(self) -> FloatArray:
-        """(N, 4) m distance of the fingertips' surfaces from the bottle, taken as a round bar of its height."""
-        half, shape = self.memory["object_size"][:, None, 2] / 2, self.shape
-        scale = self.memory["object_size"][:, None, 2] / shape.height_m
-        axis = self.bottle_axis_world[:, None]
-        way = self.fingertip_pos_world - self.object_pos_world[:, None]
-        way -= clipped(np.add.reduce(way * axis, axis=-1), -half, half)[..., None] * axis
-        return lengths(way) - (scale * ((shape.half_width_m + shape.half_depth_m) / 2) + FINGERTIP_RADIUS_M)
+    def fingertip_distance(self) -> FloatArray:
+        """(N, 4) m distance of the fingertips from the bottle's axis between base and cap."""
+        half = self._half_heights_m.take(self.memory["variant"], axis=0)
+        axis = self.simulation.xmat.reshape(self.num_envs, -1).take(self._axis_columns, axis=1)  # (N, 4, 3)
+        way = self.way_to_hand()[:, :4]
+        way -= clipped(np.add.reduce(way * axis, -1), -half, half)[..., None] * axis
+        return lengths(way)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
@@ -184,17 +189,18 @@ class BottlePickPlace(ObjectTask):
         release: the distance (falling over 8 cm), where the bottle stands still near the target and the hand has let go.
         success: 1 while the task's success holds.
         """
-        arrived = self.target_distance <= self.settings.success_distance_m
+        arrived = self.target_distance <= self._success_distance_m
         measures = np.empty((self.num_envs, 9))
-        measures[:, :4] = self.fingertip_gap()
+        measures[:, :4] = self.fingertip_distance()
         measures[:, 4] = self.bottle_axis_world[:, 2]
         measures[:, 5:7] = self.base_height[:, None]
         measures[:, 7:] = self.target_distance[:, None]
+        measures -= self._offsets_m.take(self.memory["variant"], axis=0)  # from the fingertips' surfaces to the bottle's
         shaped = _SHAPES(measures)
         upright, near = shaped[:, 4], shaped[:, 7]
-        lift = np.maximum(shaped[:, 5], arrived) * upright
+        lift = one_where(arrived, shaped[:, 5]) * upright
         return {
-            "reach": np.maximum(means(shaped[:, :4]), arrived) * upright,
+            "reach": one_where(arrived, means(shaped[:, :4])) * upright,
             "lift": lift,
             "carry": lift * shaped[:, 8],
             "place": near * shaped[:, 6] * upright,
@@ -204,11 +210,11 @@ class BottlePickPlace(ObjectTask):
 
     def holds(self) -> BoolArray:
         """Within 3 cm of the target, upright, standing on the table, still and released."""
-        return self.released & (self.target_distance <= self.settings.success_distance_m)
+        return self.released & (self.target_distance <= self._success_distance_m)
 
     def failed(self) -> BoolArray:
         """The bottle has left the table or lies on its side."""
-        lying = (self.bottle_axis_world[:, 2] < 0.35) & (self.object_pos_world[:, 2] < 0.07)
+        lying = (self.bottle_axis_world[:, 2] < _LYING_COSINE) & (self.object_pos_world[:, 2] < _LYING_HEIGHT_M)
         return lying | self.lost()
 
     def metrics(self) -> dict[str, NDArray[Any]]:
@@ -226,7 +232,10 @@ class BottlePickPlace(ObjectTask):
 
 
 #: The release is looked at within this distance of the target; beyond it the reward for it has vanished.
-_NEAR_M = 0.2
+_NEAR_M = np.array([0.2])
+#: The bottle lies with its axis and its centre below these.
+_LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), np.array([0.07])
+_TWO = np.array([2.0])
 
 # Gaps of four fingertips m, cosine of the tilt, height of the base m (twice), distance to the target m (twice).
 _SHAPES = Tolerances(

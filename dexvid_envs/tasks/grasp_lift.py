@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means
+from dexvid_envs.rows import lengths, means, one_where
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
 from dexvid_envs.tasks.task import BoolArray, drawn_in_box, vector_option
@@ -82,6 +82,14 @@ class GraspLift(ObjectTask):
     def bind(self, simulation: Simulation) -> None:
         """See `Task`."""
         super().bind(simulation)
+        # What is taken off the measures of the reward, for each variant: see `reward_terms`.
+        extents = self.variant_extents
+        self._offsets_m = np.zeros((len(extents), 7))
+        self._offsets_m[:, :5] = np.add.reduce(extents, -1)[:, None] / 6
+        self._offsets_m[:, 5] = extents[:, 2] / 2
+        self._success_distance_m = np.array([self.settings.success_distance_m])
+        self._hop_distance_m = np.array([self.settings.hop_distance_m])
+        self._hop_hold_steps = np.array([self.settings.hop_hold_steps])
         self._goal_mocap = int(simulation.model.body("goal").mocapid[0])
         self.memory |= {
             "goal": np.zeros((self.num_envs, 3)),
@@ -99,14 +107,12 @@ class GraspLift(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        super().refresh()
-        offset = self.memory["goal"] - self.object_pos_world
-        self.goal_distance = lengths(offset)  # (N,) m
-        self.held = self.goal_distance <= self.settings.success_distance_m  # (N,)
+        self.goal_distance = lengths(self.memory["goal"] - self.object_pos_world)  # (N,) m
+        self.held = self.goal_distance <= self._success_distance_m  # (N,)
 
     def remember(self, rows: Rows | None) -> None:
         """See `Task`."""
-        self.count("hop_held_steps", self.goal_distance <= self.settings.hop_distance_m, rows)
+        self.count("hop_held_steps", self.goal_distance <= self._hop_distance_m, rows)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
@@ -127,16 +133,15 @@ class GraspLift(ObjectTask):
         hold: 1 within `success_distance_m` of the goal.
         success: 1 while the task's success holds.
         """
-        hand = self.hand_pos_world - self.object_pos_world[:, None]
-        size = self.memory["object_size"]
         measures = np.empty((self.num_envs, 7))
-        measures[:, :5] = lengths(hand) - np.add.reduce(size, axis=-1)[:, None] / 6
-        measures[:, 5] = self.object_pos_world[:, 2] - size[:, 2] / 2
+        measures[:, :5] = lengths(self.way_to_hand())
+        measures[:, 5] = self.object_pos_world[:, 2]
         measures[:, 6] = self.goal_distance
+        measures -= self._offsets_m.take(self.memory["variant"], axis=0)  # to the surface and the underside
         shaped = _SHAPES(measures)
         held = self.held
-        reach = np.maximum(means(shaped[:, :5]), held)
-        lift = np.maximum(reach * shaped[:, 5], held)
+        reach = one_where(held, means(shaped[:, :5]))
+        lift = one_where(held, reach * shaped[:, 5])
         return {"reach": reach, "lift": lift, "goal": lift * shaped[:, 6], "hold": held, "success": self.success()}
 
     def holds(self) -> BoolArray:
@@ -155,7 +160,7 @@ class GraspLift(ObjectTask):
         """
         return {
             "goal_distance_m": self.goal_distance,
-            "hop_success": self.memory["hop_held_steps"] >= self.settings.hop_hold_steps,
+            "hop_success": self.memory["hop_held_steps"] >= self._hop_hold_steps,
         }
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rewards import tolerance
-from dexvid_envs.rows import lengths, means
+from dexvid_envs.rewards import Tolerances
+from dexvid_envs.rows import lengths, means, one_where, row
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -93,7 +93,14 @@ class LiftThrow(ObjectTask):
         """See `Task`."""
         super().bind(simulation)
         self._bucket_mocap = int(simulation.model.body("bucket").mocapid[0])
-        count = self.num_envs
+        bucket, settings, count = self.bucket, self.settings, self.num_envs
+        self._beside_m = np.array([0.01 + max(bucket.floor_radius_m, bucket.floor_radius_m + bucket.slope * bucket.height_m)])
+        self._rim_m = np.array([bucket.height_m])
+        self._lifted_m = np.array([settings.lifted_m])
+        # An object in this box has not failed: the square in the circle of the arm's reach, above the table.
+        square = min(settings.reach_m / 1.4143, 1.2)
+        self._safe_low_m, self._safe_high_m = row(-square, -square, -0.05), row(square, square, np.inf)
+        self._moving = np.ones(count, dtype=np.int64)
         self.memory |= {
             "bucket": np.zeros((count, 3)),
             "step": np.zeros(count, dtype=np.int64),
@@ -120,31 +127,49 @@ class LiftThrow(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        super().refresh()
-        self.inside = inside_bucket(self.bucket, self.memory["bucket"], self.object_pos_world)  # (N,)
-        self.hand_gap = self.box_gap(self.hand_pos_world)  # (N, 5) m
-        # (N,) whether the hand does not touch the object
-        self.clear = np.minimum.reduce(self.hand_gap, axis=-1) > self.settings.release_clearance_m
-        self.height = self.object_pos_world[:, 2] - self.memory["object_size"][:, 2] / 2  # (N,) m of the underside
-        self.raised = self.height > self.settings.lifted_m
+        memory, position = self.memory, self.object_pos_world
+        beside = np.abs(position[:, 0] - memory["bucket"][:, 0]) > self._beside_m
+        if np.count_nonzero(beside) == self.num_envs:
+            self.inside = np.zeros(self.num_envs, dtype=bool)  # (N,)
+        else:
+            self.inside = inside_bucket(self.bucket, memory["bucket"], position)
+        self.height = position[:, 2] - memory["object_size"][:, 2] / _TWO  # (N,) m of the underside
+        self.raised = self.height > self._lifted_m  # (N,)
+        self._hand_gap: FloatArray | None = None
+
+    @property
+    def hand_gap(self) -> FloatArray:
+        """(N, 5) m from fingertips and palm to the object's bounding box; computed when it is first asked for in a step."""
+        if self._hand_gap is None:
+            self._hand_gap = self.box_gap()
+        return self._hand_gap
+
+    def flying(self) -> BoolArray:
+        """(N,) whether the object has been lifted and is off the table with no part of the hand close to it."""
+        flying = self.raised & self.memory["lifted"]
+        if np.count_nonzero(flying):
+            flying &= np.minimum.reduce(self.hand_gap, axis=-1) > self.settings.release_clearance_m
+        return flying
 
     def remember(self, rows: Rows | None) -> None:
         """Follows the flight: lifted, then released, then above the rim, then down to the rim or the table."""
-        memory, moving = self.memory, np.ones(self.num_envs, dtype=bool)
+        memory, moving = self.memory, self._moving
         if rows is not None:
-            moving[:] = False
-            moving[rows] = True
+            moving = np.zeros_like(moving)
+            moving[rows] = 1
         before = memory["previous_position"]
         memory["step"] = memory["step"] + moving
-        memory["previous_position"] = np.where(moving[:, None], self.object_pos_world, before)
-        if (memory["lifted"] | self.raised).any():  # else nothing is under way in any row
-            self._follow_flight(moving, before)
+        memory["previous_position"] = self.object_pos_world.copy()
+        if rows is not None:
+            memory["previous_position"] = np.where(moving[:, None], self.object_pos_world, before)
+        if np.count_nonzero(memory["lifted"] | self.raised):  # else nothing is under way in any row
+            self._follow_flight(moving.astype(bool), before)
 
     def _follow_flight(self, moving: BoolArray, before: FloatArray) -> None:
         """`remember` for objects that have left the table; `before` is where they were a step ago, (N, 3) m."""
         memory, position, bucket = self.memory, self.object_pos_world, self.memory["bucket"]
         released_before = memory["release_time_s"] >= 0
-        releases = moving & ~released_before & memory["lifted"] & self.clear & self.raised
+        releases = moving & ~released_before & self.flying()
         memory["release_time_s"] = np.where(releases, memory["step"] * _CONTROL_STEP_S, memory["release_time_s"])
         memory["lifted"] = memory["lifted"] | (moving & self.raised)
         rim = bucket[:, 2] + self.bucket.height_m
@@ -175,13 +200,14 @@ class LiftThrow(ObjectTask):
 
         Objects that would not rise to the rim are taken at the top of their flight.
         """
-        height = self.object_pos_world[:, 2] - (self.memory["bucket"][:, 2] + self.bucket.height_m)
-        upward = self.object_vel_world[:, 2]
-        reaches = np.maximum(upward * upward + 2 * _GRAVITY_M_PER_S2 * height, 0.0)
-        flight_s = np.maximum(upward + np.sqrt(reaches), 0.0) / _GRAVITY_M_PER_S2
-        landing = self.object_pos_world[:, :2] + self.object_vel_world[:, :2] * flight_s[:, None]
-        offset = landing - self.memory["bucket"][:, :2]
-        return lengths(offset)
+        bucket, position, velocity = self.memory["bucket"], self.object_pos_world, self.object_vel_world
+        height = position[:, 2] - (bucket[:, 2] + self._rim_m)
+        upward = velocity[:, 2]
+        reaches = np.maximum(upward * upward + _TWICE_GRAVITY * height, _NONE)
+        flight_s = np.maximum(upward + np.sqrt(reaches), _NONE) / _GRAVITY
+        landing = position[:, :2] + velocity[:, :2] * flight_s[:, None]
+        landing -= bucket[:, :2]
+        return lengths(landing)
 
     def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Reach, lift, aim; every term is largest with the object in the bucket.
@@ -192,11 +218,14 @@ class LiftThrow(ObjectTask):
         aim: lift x (the expected landing place within 8 cm of the bucket's axis, falling over 80 cm), or 1 in the bucket.
         success: 1 while the task's success holds.
         """
-        inside = self.inside
-        near = means(tolerance(self.hand_gap, (0.0, 0.02), margin=0.2))
-        reach = np.maximum(near, inside | (self.clear & self.raised & self.memory["lifted"]))
-        lift = np.maximum(reach * tolerance(self.height, (0.10, np.inf), margin=0.10), inside)
-        aim = np.maximum(lift * tolerance(self.expected_landing_error(), (0.0, 0.08), margin=0.8), inside)
+        measures = np.empty((self.num_envs, 7))
+        measures[:, :5] = self.hand_gap
+        measures[:, 5] = self.height
+        measures[:, 6] = self.expected_landing_error()
+        shaped = _SHAPES(measures)
+        reach = one_where(self.inside | self.flying(), means(shaped[:, :5]))
+        lift = one_where(self.inside, reach * shaped[:, 5])
+        aim = one_where(self.inside, lift * shaped[:, 6])
         return {"reach": reach, "lift": lift, "aim": aim, "success": self.success()}
 
     def holds(self) -> BoolArray:
@@ -205,7 +234,10 @@ class LiftThrow(ObjectTask):
 
     def failed(self) -> BoolArray:
         """The object lies out of reach beside the bucket, or has left the table."""
-        x, y, z = self.object_pos_world.T
+        position = self.object_pos_world
+        if not np.count_nonzero((position > self._safe_high_m) | (position < self._safe_low_m)):
+            return np.zeros(self.num_envs, dtype=bool)
+        x, y, z = position.T
         out_of_reach = np.sqrt(x * x + y * y) > self.settings.reach_m
         return (out_of_reach & (self.height < 0.02) & ~self.inside) | (z < -0.05) | (x > 2.0) | (np.abs(y) > 1.2)
 
@@ -221,3 +253,9 @@ class LiftThrow(ObjectTask):
             "landing_error_m": self.memory["landing_error_m"].copy(),
             "in_bucket": self.inside,
         }
+
+
+_TWO, _NONE = np.array([2.0]), np.zeros(1)
+_GRAVITY, _TWICE_GRAVITY = np.array([_GRAVITY_M_PER_S2]), np.array([2 * _GRAVITY_M_PER_S2])
+# Gaps of four fingertips and the palm, height of the underside, expected landing error: (low, high, margin) m.
+_SHAPES = Tolerances(*[(-np.inf, 0.02, 0.2)] * 5, (0.10, np.inf, 0.10), (-np.inf, 0.08, 0.8))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rows import lengths
+from dexvid_envs.rows import lengths, row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, set_free_pose, vector_option
 from robots.everyday_parts import EverydayObject
@@ -72,6 +72,13 @@ class ObjectTask(Task):
         joint = model.joint(f"{self.noun}_joint")
         self.object_qposadr, self.object_dofadr = int(joint.qposadr[0]), int(joint.dofadr[0])
         self.object_body_id = model.body(self.noun).id
+        # Live views, all N rows: centre m, linear velocity m/s, and axes as columns, in the world.
+        self.object_pos_world = simulation.qpos[:, self.object_qposadr : self.object_qposadr + 3]
+        self.object_vel_world = simulation.qvel[:, self.object_dofadr : self.object_dofadr + 3]
+        self._object_rotation = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)
+        hand_points = len(self._hand_site_ids)
+        self._position_columns = np.tile(self.object_qposadr + np.arange(3), (hand_points, 1))  # of qpos
+        self._half_boxes_m = np.tile(self.variant_extents[:, None] / 2, (1, hand_points, 1))  # (V, 5, 3)
         self.memory |= {
             "variant": np.zeros(self.num_envs, dtype=np.int64),
             "object_size": np.tile(self.variant_extents[0], (self.num_envs, 1)),
@@ -121,12 +128,6 @@ class ObjectTask(Task):
         if self._table is not None:
             self._table.write(fields, int(self.memory["variant"][row]))
 
-    def refresh(self) -> None:
-        """See `Task`."""
-        simulation, position, velocity = self.simulation, self.object_qposadr, self.object_dofadr
-        self.object_pos_world = simulation.qpos[:, position : position + 3]  # (N, 3) m
-        self.object_vel_world = simulation.qvel[:, velocity : velocity + 3]  # (N, 3) m/s
-
     def object_fields(self, find: Sources, axes: str) -> tuple[ObservationField, ...]:
         """Observation fields about the object itself; `axes` are those of its body's axes that are observed."""
         noun, tips = self.noun, find.site_positions(self.robot.fingertip_sites)
@@ -157,22 +158,31 @@ class ObjectTask(Task):
         """Names of the objects that variants (N,) are of."""
         return [self.object_names[int(variant) // self._sizes] for variant in variants]
 
-    def box_gap(self, points_world: FloatArray) -> FloatArray:
-        """(N, K) m distance of points (N, K, 3) from the object's bounding box, 0 inside it."""
-        rotation = self.simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)
-        way = points_world - self.object_pos_world[:, None]
-        outside = np.abs(way @ rotation)  # (N, K, 3) in the object's frame; one small product per row
-        outside -= self.memory["object_size"][:, None] / 2
-        np.maximum(outside, 0.0, out=outside)
+    def way_to_hand(self) -> FloatArray:
+        """(N, 5, 3) m from the object's centre to the fingertips and the palm, world."""
+        way = self.hand_pos_world
+        way -= self.simulation.qpos.take(self._position_columns, axis=1)  # quicker than broadcasting
+        return way
+
+    def box_gap(self) -> FloatArray:
+        """(N, 5) m distance of the fingertips and the palm from the object's bounding box, 0 inside it."""
+        outside = self.way_to_hand() @ self._object_rotation  # in the object's frame; one small product per row
+        np.abs(outside, out=outside)
+        outside -= self._half_boxes_m.take(self.memory["variant"], axis=0)
+        np.maximum(outside, _NO_GAP, out=outside)
         return lengths(outside)
 
     def lost(self) -> NDArray[np.bool_]:
         """(N,) whether the object has left the table."""
-        return np.logical_or.reduce(np.abs(self.object_pos_world - _TABLE_CENTRE_M) > _TABLE_HALF_M, axis=-1)
+        outside = np.abs(self.object_pos_world - _TABLE_CENTRE_M) > _TABLE_HALF_M
+        if not np.count_nonzero(outside):
+            return np.zeros(self.num_envs, dtype=bool)
+        return np.logical_or.reduce(outside, axis=-1)
 
 
 # The space over the table outside which an object is lost; it reaches 5 cm below the top.
-_TABLE_CENTRE_M, _TABLE_HALF_M = np.array([0.4, 0.0, 4.95]), np.array([0.8, 0.8, 5.0])
+_TABLE_CENTRE_M, _TABLE_HALF_M = row(0.4, 0.0, 4.95), row(0.8, 0.8, 5.0)
+_NO_GAP = np.zeros((1, 5, 3))
 
 
 def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:

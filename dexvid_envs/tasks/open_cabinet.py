@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rewards import tolerance
-from dexvid_envs.rows import clipped, lengths, means
+from dexvid_envs.rewards import Tolerances
+from dexvid_envs.rows import clipped, lengths, means, one_where, row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task, TaskConfig, drawn_in_box, number_option, vector_option
 from robots.allegro import FINGERTIP_RADIUS_M
@@ -87,6 +87,16 @@ class OpenCabinet(Task):
         self._drawer_body_id = model.body("drawer").id
         self._cabinet_mocap = int(model.body("cabinet").mocapid[0])
         self.memory |= {"target_opening": np.zeros((self.num_envs, 1))}
+        # Live views.
+        self.handle_pos_world = simulation.site_xpos[:, self.handle_site_id]  # (N, 3) m
+        self.opening = simulation.qpos[:, self.drawer_qposadr]
+        self.target_opening = self.memory["target_opening"][:, 0]  # (N,) m, as is the opening
+        self._handle_columns = np.full(len(self._hand_site_ids), self.handle_site_id)  # for fingertips and palm
+        along = 9 * self._drawer_body_id + np.array([1, 4, 7])  # the drawer's y axis in flattened xmat
+        self._along_columns = np.tile(along, (len(self._hand_site_ids), 1))
+        half = self.cabinet.handle_width_m / 2
+        self._bar_high_m = row(half, half, half, half, 0.0)  # the palm is measured from the bar's middle
+        self._bar_low_m = -self._bar_high_m
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`; reset options: `cabinet_position` ((x, y) m), `cabinet_yaw` (rad) and `opening` (m)."""
@@ -104,18 +114,16 @@ class OpenCabinet(Task):
 
     def refresh(self) -> None:
         """See `Task`."""
-        simulation = self.simulation
-        self.opening = simulation.qpos[:, self.drawer_qposadr]  # (N,) m
-        self.handle_pos_world = simulation.site_xpos[:, self.handle_site_id]  # (N, 3) m
-        self.target_opening = self.memory["target_opening"][:, 0]  # (N,) m
+        self.opened = self.opening >= self.target_opening  # (N,)
 
-    def handle_gap(self) -> FloatArray:
-        """(N, 4) m distance of each fingertip's surface from the bar's axis."""
-        along = self.simulation.xmat[:, None, self._drawer_body_id, 1::3]  # (N, 1, 3) the bar's direction, the drawer's y axis
-        way = self.fingertip_pos_world - self.handle_pos_world[:, None]
-        half = self.cabinet.handle_width_m / 2
-        way -= clipped(np.add.reduce(way * along, axis=-1), -half, half)[..., None] * along
-        return np.maximum(lengths(way) - FINGERTIP_RADIUS_M, 0.0)
+    def handle_distance(self) -> FloatArray:
+        """(N, 5) m distance of each fingertip from the bar's axis, and of the palm from its middle."""
+        simulation = self.simulation
+        along = simulation.xmat.reshape(self.num_envs, -1).take(self._along_columns, axis=1)  # (N, 5, 3)
+        way = self.hand_pos_world
+        way -= simulation.site_xpos.take(self._handle_columns, axis=1)
+        way -= clipped(np.add.reduce(way * along, -1), self._bar_low_m, self._bar_high_m)[..., None] * along
+        return lengths(way)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
@@ -155,21 +163,17 @@ class OpenCabinet(Task):
         open: opening / target opening, from 0 to 1.
         success: 1 while the task's success holds.
         """
-        open_now = self.holds()
-        way = self.handle_pos_world - self.palm_pos_world
-        reach = tolerance(lengths(way), (0.0, 0.10), margin=0.4)
-        grasp = means(tolerance(self.handle_gap(), (0.0, 0.01), margin=0.10))
-        share = clipped(self.opening / self.target_opening, 0.0, 1.0)
+        shaped = _SHAPES(self.handle_distance() - _SURFACES_M)
         return {
-            "reach": np.maximum(reach, open_now),
-            "grasp": np.maximum(grasp, open_now),
-            "open": share,
+            "reach": one_where(self.opened, shaped[:, 4]),
+            "grasp": one_where(self.opened, means(shaped[:, :4])),
+            "open": clipped(self.opening / self.target_opening, _CLOSED, _OPEN),
             "success": self.success(),
         }
 
     def holds(self) -> BoolArray:
         """The drawer is open by the target opening or more."""
-        return self.opening >= self.target_opening
+        return self.opened
 
     def failed(self) -> BoolArray:
         """Nothing ends an episode early."""
@@ -181,3 +185,10 @@ class OpenCabinet(Task):
         opening_m: how far the drawer is open.
         """
         return {"opening_m": self.opening.copy()}
+
+
+# Shares of the target opening between which the reward for it grows.
+_CLOSED, _OPEN = np.zeros(1), np.ones(1)
+# Distances of four fingertips' surfaces and of the palm from the bar, m.
+_SURFACES_M = row(*[FINGERTIP_RADIUS_M] * 4, 0.0)
+_SHAPES = Tolerances(*[(-np.inf, 0.01, 0.10)] * 4, (-np.inf, 0.10, 0.4))

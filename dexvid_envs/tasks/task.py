@@ -26,6 +26,7 @@ from robots.scene import CAMERAS, TABLE_TOP, ScenicCamera, TableTop, add_scenery
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+_ONE = np.ones(1, dtype=np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Task(abc.ABC):
         model = simulation.model
         self.joint_qposadr = np.array([model.joint(name).qposadr[0] for name in self.robot.joint_names])
         self._hand_site_ids = np.array([model.site(name).id for name in (*self.robot.fingertip_sites, "palm")])
+        self._hold_steps = np.array([self.config.hold_steps])
         self.memory = {"held_steps": np.zeros(self.num_envs, dtype=np.int64)}
 
     # ---- reset ------------------------------------------------------------------------------------------------------
@@ -154,18 +156,30 @@ class Task(abc.ABC):
 
     def update(self, rows: Rows | None = None) -> None:
         """Computes what observation, reward and success share; the hold counters of `rows` (None: all) advance by one step."""
-        self.hand_pos_world = self.simulation.site_xpos.take(self._hand_site_ids, axis=1)  # (N, 5, 3) m fingertips, palm
-        self.fingertip_pos_world = self.hand_pos_world[:, :-1]  # (N, 4, 3) m
-        self.palm_pos_world = self.hand_pos_world[:, -1]  # (N, 3) m
         self.refresh()
         if rows is None or len(rows):
             self.count("held_steps", self.holds(), rows)
             self.remember(rows)
 
+    @property
+    def hand_pos_world(self) -> FloatArray:
+        """(N, 5, 3) m index, middle, ring and thumb tips, palm; a new array."""
+        return self.simulation.site_xpos.take(self._hand_site_ids, axis=1)
+
+    @property
+    def fingertip_pos_world(self) -> FloatArray:
+        """(N, 4, 3) m index, middle, ring, thumb; a new array."""
+        return self.simulation.site_xpos.take(self._hand_site_ids[:-1], axis=1)
+
+    @property
+    def palm_pos_world(self) -> FloatArray:
+        """(N, 3) m; live."""
+        return self.simulation.site_xpos[:, self._hand_site_ids[-1]]
+
     def count(self, name: str, condition: BoolArray, rows: Rows | None) -> None:
         """Advances a counter in the memory where the condition holds and zeroes it elsewhere."""
         before = self.memory[name]
-        following = (before + 1) * condition
+        following = (before + _ONE) * condition if np.count_nonzero(condition) else np.zeros(self.num_envs, dtype=np.int64)
         if rows is not None:
             kept = before.copy()
             kept[rows] = following[rows]
@@ -220,7 +234,7 @@ class Task(abc.ABC):
 
     def success(self) -> BoolArray:
         """(N,) whether the criterion has held for `hold_steps` steps."""
-        return self.memory["held_steps"] >= self.config.hold_steps
+        return self.memory["held_steps"] >= self._hold_steps
 
     @abc.abstractmethod
     def failed(self) -> BoolArray:
