@@ -229,10 +229,11 @@ def mesh_sentence(typical: dict[str, dict[str, float]]) -> str:
     return (
         "What a stronger mesh method could change: it could take away the silhouette shapes' "
         f"{shapes['uncovered_mm']:.0f} mm of uncovered surface (point tracks: {tracks['uncovered_mm']:.0f} mm) and, of their "
-        f"{shapes['surface_mm']:.0f} mm to the surface (point tracks: {tracks['surface_mm']:.0f} mm), what is due to shape; but "
-        f"placed by the same hand its middle stays {shapes['middle_mm']:.0f} mm off (point tracks: {tracks['middle_mm']:.0f} mm), "
-        f"and without correspondence it has no turn and {shapes['jitter_mm']:.1f} mm of jitter (point tracks: "
-        f"{tracks['rotation_deg']:.1f} degrees and {tracks['jitter_mm']:.1f} mm)."
+        f"{shapes['surface_mm']:.0f} mm to the surface (point tracks: {tracks['surface_mm']:.0f} mm), what is due to shape; "
+        f"but placed by the same hand its middle stays {shapes['middle_mm']:.0f} mm off "
+        f"(point tracks: {tracks['middle_mm']:.0f} mm), and without correspondence it has no turn and "
+        f"{shapes['jitter_mm']:.1f} mm of jitter "
+        f"(point tracks: {tracks['rotation_deg']:.1f} degrees and {tracks['jitter_mm']:.1f} mm)."
     )
 
 

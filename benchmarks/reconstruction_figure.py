@@ -22,7 +22,7 @@ _COLOURS = {"rgb_known_length": "#1b6ca8", "silhouette": "#d1603d"}
 _COLUMNS = 5
 _WORST_MM = 100.0  # end of the colour scale
 _DIM = 0.45
-_WIDTH_IN, _MARGIN_SHARE = 2.3, 0.35
+_WIDTH_IN, _MARGIN_SHARE = 2.3, 0.15
 
 
 def draw(panels: Sequence[tuple[Clip, list[tuple[Variant, Run]]]], path: Path) -> None:
@@ -38,8 +38,9 @@ def draw(panels: Sequence[tuple[Clip, list[tuple[Variant, Run]]]], path: Path) -
 
     lines = sum(len(runs) for _, runs in panels)
     with pyplot.rc_context({"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(_WIDTH_IN * (_COLUMNS + 1.8) + 0.8, 1.85 * lines + 0.6), layout="constrained")
-        grid = figure.add_gridspec(lines, _COLUMNS + 1, width_ratios=[1.0] * _COLUMNS + [1.8])
+        figure = Figure(figsize=(_WIDTH_IN * (_COLUMNS + 1.6) + 0.8, 2.05 * lines + 0.7), layout="constrained")
+        figure.get_layout_engine().set(wspace=0.01, hspace=0.02, w_pad=0.02, h_pad=0.02)  # pyright: ignore
+        grid = figure.add_gridspec(lines, _COLUMNS + 1, width_ratios=[1.0] * _COLUMNS + [1.5])
         line, shown = 0, None
         for clip, runs in panels:
             curves = figure.add_subplot(grid[line : line + len(runs), _COLUMNS])
@@ -49,12 +50,13 @@ def draw(panels: Sequence[tuple[Clip, list[tuple[Variant, Run]]]], path: Path) -
                 axes[0].set_ylabel(TITLES.get(variant.name, variant.name), fontweight="bold")
                 line += 1
             name = f"{clip.truth.kind}, {clip.truth.object_names[0]}"
-            curves.set(title=name, ylabel="error of the object's points, mm", yscale="symlog", ylim=(0, 400))
+            duration_s = clip.truth.num_frames / clip.truth.fps
+            curves.set(title=name, ylabel="error, mm", yscale="symlog", ylim=(0, 400), xlim=(0, duration_s), xlabel="time, s")
             curves.set_yticks([0, 1, 3, 10, 25, 100, 300], ["0", "1", "3", "10", "25", "100", "300"])
             curves.axhline(25.0, color="0.4", linewidth=0.8, linestyle=":")
             curves.grid(color="0.9", linewidth=0.8)
             if curves.get_lines()[1:]:
-                curves.legend(loc="upper right", frameon=False, fontsize=8)
+                curves.legend(loc="lower left", frameon=False, fontsize=8)
         if shown is not None:
             figure.colorbar(shown, ax=figure.axes, location="bottom", shrink=0.3, aspect=40, label="error of a point, mm")
         with atomic_path(path) as temporary:
@@ -87,7 +89,6 @@ def _row(axes: Sequence[Any], curves: Any, clip: Clip, variant: Variant, run: Ru
         time_s = instants(interaction, clip.truth) / clip.truth.fps
         title = TITLES.get(variant.name, variant.name)
         curves.plot(time_s, found.curves["points_mm"], color=_COLOURS.get(variant.name), linewidth=1.4, label=title)
-    curves.set_xlabel("time, s")
     return shown
 
 
