@@ -1,0 +1,404 @@
+"""Shape and path of one rigid object from its views: key frames, growing from the clearest one, adjustment, every view's pose.
+
+Where motion says nothing about the shape, the object is expected to be as deep as it is narrow: its points lie on the front of
+the ellipsoid that its mask suggests. Without depths the result is in metres only as far as the expected distance is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+from demos.camera import FloatArray
+from demos.extract.rigid_structure import (
+    Links,
+    PathPrior,
+    PointPrior,
+    Sightings,
+    adjust,
+    fit_path,
+    fit_pose,
+    place_points,
+)
+from demos.extract.views import Views
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+_MIN_POINTS = 4
+_KEY_STEP_SIZES = 0.15  # of its size, that the object moves between key views
+_KEY_OVERLAP = 0.6  # of the points of one key view that the next still shows
+_MAX_POINTS = 300  # in the adjustment; the others are placed afterwards
+_DEPTH_SIGMA = 0.006  # m, of one depth reading at 1 m; grows with the square of the distance
+_TURN_RATE = 1.0  # rad/s, expected between key views
+_CARRIED_SIGMA = 0.2  # rad, of the hand's turn, and of the object's in the hand
+_DEPTH_RATE = 0.5  # m/s, expected between key views
+_ACCELERATION = 6.0  # m/s^2, of a hand that carries something
+_TURN_ACCELERATION = 20.0  # rad/s^2
+_BULGE_SIGMA = 0.6  # of the half depth: how well the ellipsoid is known
+_SLANT_SIGMA = 0.4  # how much it may be tilted
+_MIDDLE_SIGMA = 0.15  # of the mask's radius: how far its middle is from the object's
+_SIZE_SIGMA = 0.08  # how well a mask's size tells the distance
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """The ellipsoid in the object's frame: `axes` (3, 3) columns are its long, short and viewing direction, `half` (3,) m."""
+
+    axes: FloatArray
+    half: FloatArray
+
+    def front(self, turn: FloatArray, place: FloatArray, rays: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Where rays (N, 2) meet it first, or come nearest, and their directions, both (N, 3) in the object's frame.
+
+        Args:
+            turn: (3, 3) or (N, 3, 3) of the object.
+            place: (3,) or (N, 3) m of the object.
+            rays: (N, 2).
+        """
+        along = np.concatenate([rays, np.ones_like(rays[:, :1])], axis=1)
+        along = np.einsum("...i,...ij->...j", along, turn)
+        origin = np.einsum("...i,...ij->...j", np.broadcast_to(-place, along.shape), turn)
+        scaled_along, scaled_origin = along @ self.axes / self.half, origin @ self.axes / self.half
+        a, b = (scaled_along**2).sum(axis=1), (scaled_along * scaled_origin).sum(axis=1)
+        c = (scaled_origin**2).sum(axis=1) - 1.0
+        way = (-b - np.sqrt(np.maximum(b**2 - a * c, 0.0))) / a
+        return origin + way[:, None] * along, along / np.linalg.norm(along, axis=1, keepdims=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class RigidMotion:
+    """The object's frame has its origin in the expected middle of the object and the camera's axes in the reference view.
+
+    Attributes:
+        turn: (n, 3, 3) of each view.
+        place: (n, 3) m.
+        points: (P + 1, 3) m in the object's frame; the last one is its origin.
+        body: the ellipsoid.
+        sightings: of all points in all views.
+        prior: of all points.
+        key_views: (k,) on which the shape was found.
+        reference: the view from which it grew.
+    """
+
+    turn: FloatArray
+    place: FloatArray
+    points: FloatArray
+    body: Body
+    sightings: Sightings
+    prior: PointPrior
+    key_views: IntArray
+    reference: int
+
+    def scaled(self, factor: float) -> RigidMotion:
+        """The same pictures of an object `factor` times as large and as far away."""
+        prior, sightings = self.prior, self.sightings
+        return dataclasses.replace(
+            self,
+            place=factor * self.place,
+            points=factor * self.points,
+            body=Body(self.body.axes, factor * self.body.half),
+            sightings=dataclasses.replace(
+                sightings, depth=factor * sightings.depth, depth_sigma=factor * sightings.depth_sigma
+            ),
+            prior=PointPrior(factor * prior.place, prior.direction, factor * prior.sigma, factor * prior.across_sigma),
+        )
+
+
+def find_rigid_motion(
+    views: Views,
+    fps: float,
+    ray_sigma: float,
+    distance_m: float,
+    thickness_m: float,
+    carried: FloatArray,
+    max_key_views: int,
+) -> RigidMotion | None:
+    """Shape and path of the object; None where no view shows enough points.
+
+    Args:
+        views: n views of P points.
+        fps: of the frames.
+        ray_sigma: noise of a ray in a single frame.
+        distance_m: expected depth of the object where no depth is measured.
+        thickness_m: at most so thick, as far as is known; else infinite.
+        carried: (n, 3, 3) turn of the hand that holds it; NaN where none does.
+        max_key_views: at most so many key views.
+    """
+    if views.seen.sum(axis=1).max(initial=0) < _MIN_POINTS:
+        return None
+    reference = _reference(views)
+    start, body = _first_body(views, reference, distance_m, thickness_m)
+    sightings = _sightings(views, reference, ray_sigma, float(start[2]))
+    keys = _key_views(views, reference, float(body.half[0] / start[2]), max_key_views)
+    turn, place, points, prior = _grow(views, sightings, keys, reference, start, body, fps)
+    turn, place, points, prior = _adjust(views, sightings, keys, reference, turn, place, points, prior, body, carried, fps)
+    path_turn, path_place = _between(views.frame, views.frame[keys], turn, place)
+    motion = RigidMotion(path_turn, path_place, points, body, sightings, prior, keys, reference)
+    return refine_path(motion, fps, carried)
+
+
+def refine_path(
+    motion: RigidMotion, fps: float, carried: FloatArray, depth: FloatArray | None = None, depth_sigma: float = 1.0
+) -> RigidMotion:
+    """Poses of all views and places of all points, by turns.
+
+    Args:
+        motion: to start from.
+        fps: of the frames.
+        carried: (n, 3, 3) turn of the hand that holds it; NaN where none does.
+        depth: (n,) m expected of the object's origin; NaN where unknown.
+        depth_sigma: m, its standard deviation.
+    """
+    expected = np.full(len(motion.turn), np.nan) if depth is None else depth
+    path = PathPrior(
+        _TURN_ACCELERATION / fps**2,
+        _ACCELERATION / fps**2,
+        expected,
+        depth_sigma,
+        _as_carried(motion.turn, carried),
+        _CARRIED_SIGMA,
+    )
+    turn, place, points = motion.turn, motion.place, motion.points
+    for iterations in (5, 3):
+        turn, place = fit_path(turn, place, points, motion.sightings, path, iterations)
+        prior = _prior(motion.sightings, turn, place, motion.body, motion.prior)
+        points = place_points(turn, place, points, motion.sightings, prior)
+    return dataclasses.replace(motion, turn=turn, place=place, points=points)
+
+
+def _as_carried(turn: FloatArray, carried: FloatArray) -> FloatArray:
+    """Turns (n, 3, 3) that the object would have if it did not turn in the hand."""
+    held = np.isfinite(carried[:, 0, 0])
+    expected = np.full_like(turn, np.nan)
+    if held.any():
+        in_hand = Rotation.from_matrix(carried[held].swapaxes(-1, -2) @ turn[held])
+        expected[held] = carried[held] @ in_hand.mean().as_matrix()
+    return expected
+
+
+def _reference(views: Views) -> int:
+    """The view from which to start: many points, little hidden, better before or after contact."""
+    counts = views.seen.sum(axis=1).astype(float)
+    worth = counts * np.where(views.contact, 0.7, 1.0)
+    if np.isfinite(views.outlines.area).any():
+        area = np.nan_to_num(views.outlines.area)
+        worth *= 0.1 + np.sqrt(area / area.max())
+    return int(np.argmax(np.where(counts >= _MIN_POINTS, worth, -1.0)))
+
+
+def _first_body(views: Views, reference: int, distance_m: float, thickness_m: float) -> tuple[FloatArray, Body]:
+    """Place (3,) m of the object in the reference view and its ellipsoid."""
+    seen = views.seen[reference]
+    rays = views.rays[reference, seen]
+    outlines = views.outlines
+    if np.isfinite(outlines.area[reference]):
+        middle, half, angle = outlines.middle[reference], outlines.half_axes[reference], float(outlines.angle[reference])
+    else:
+        middle = 0.5 * (rays.min(axis=0) + rays.max(axis=0))
+        values, vectors = np.linalg.eigh(np.cov(rays.T))
+        half = 2.3 * np.sqrt(np.maximum(values[::-1], 1e-10))  # points rarely lie at the very rim
+        angle = float(np.arctan2(vectors[1, 1], vectors[0, 1]))
+    half = np.array([half[0], max(half[1], 0.2 * half[0]), max(half[1], 0.2 * half[0])])
+    half[2] = max(min(half[2], 1.0 * thickness_m / distance_m), 0.1 * half[0])
+    measured = views.depth[reference, seen]
+    distance = distance_m
+    if np.isfinite(measured).any():
+        distance = float(np.nanmedian(measured)) * (1.0 + 0.5 * half[2])
+    axes = np.array([[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0.0, 0.0, 1.0]])
+    return distance * np.array([middle[0], middle[1], 1.0]), Body(axes, distance * half)
+
+
+def _sightings(views: Views, reference: int, ray_sigma: float, distance_m: float) -> Sightings:
+    """Those of the P points, and as point P the object's origin in the middle of the masks, as far away as they are small."""
+    view, point = np.nonzero(views.seen)
+    depth = views.depth[view, point]
+    outlines = views.outlines
+    shown = np.flatnonzero(np.isfinite(outlines.area))
+    radius = np.sqrt(outlines.area[shown] / np.pi)
+    area = outlines.area[reference] if np.isfinite(outlines.area[reference]) else np.nan
+    hidden = np.nan_to_num(np.abs(np.log(outlines.area[shown] / area)))
+    origin_depth = distance_m * np.sqrt(area / outlines.area[shown])
+    origin_depth[views.contact[shown] | np.isfinite(views.depth).any()] = np.nan
+    order = np.argsort(np.concatenate([view, shown]), kind="stable")
+    return Sightings(
+        frame=np.concatenate([view, shown])[order],
+        point=np.concatenate([point, np.full(len(shown), views.seen.shape[1])])[order],
+        ray=np.concatenate([views.rays[view, point], outlines.middle[shown]])[order],
+        ray_sigma=np.concatenate([ray_sigma / views.sharpness[view], radius * (_MIDDLE_SIGMA + 0.5 * hidden)])[order],
+        depth=np.concatenate([depth, origin_depth])[order],
+        depth_sigma=np.concatenate(
+            [_DEPTH_SIGMA * np.maximum(depth, 0.5) ** 2 / views.sharpness[view], (_SIZE_SIGMA + 0.1 * hidden) * distance_m]
+        )[order],
+    )
+
+
+def _key_views(views: Views, reference: int, size: float, most: int) -> IntArray:
+    """Views in which the object has moved on or shows new points, the reference among them; ascending.
+
+    Args:
+        views: all of them.
+        reference: the first one.
+        size: half the extent of the object in rays.
+        most: at most so many.
+    """
+    step = _KEY_STEP_SIZES * size
+    while True:
+        keys = [reference]
+        for order in (range(reference + 1, len(views.frame)), range(reference - 1, -1, -1)):
+            last = reference
+            for view in order:
+                seen = views.seen[view]
+                if seen.sum() < _MIN_POINTS:
+                    continue
+                both = seen & views.seen[last]
+                moved = np.inf
+                if both.sum() >= _MIN_POINTS:
+                    moved = float(np.median(np.linalg.norm(views.rays[view, both] - views.rays[last, both], axis=-1)))
+                if moved > step or both.sum() < _KEY_OVERLAP * seen.sum():
+                    keys.append(view)
+                    last = view
+        if len(keys) <= most:
+            return np.array(sorted(keys), np.int64)
+        step *= 1.5
+        if step > 1e3 * size:  # points change all the time: an even choice
+            chosen = np.array(sorted(keys), np.int64)
+            picked = chosen[np.unique(np.linspace(0, len(chosen) - 1, most).astype(int))]
+            return np.unique(np.append(picked[:-1] if len(picked) == most else picked, reference))
+
+
+def _grow(
+    views: Views, sightings: Sightings, keys: IntArray, reference: int, start: FloatArray, body: Body, fps: float
+) -> tuple[FloatArray, FloatArray, FloatArray, PointPrior]:
+    """First poses (k, 3, 3), (k, 3) of the key views and places (P + 1, 3) of the points, outwards from the reference."""
+    count = views.seen.shape[1] + 1
+    turn, place = np.tile(np.eye(3), (len(keys), 1, 1)), np.tile(start, (len(keys), 1))
+    points, direction = np.zeros((count, 3)), np.tile([0.0, 0.0, 1.0], (count, 1))
+    placed = np.zeros(count, bool)
+    placed[-1] = True  # the origin
+    bounds = np.searchsorted(sightings.frame, np.stack([keys, keys + 1]))
+    first = int(np.flatnonzero(keys == reference)[0])
+    for order in (range(first, len(keys)), range(first - 1, -1, -1)):
+        before = first
+        for key in order:
+            part = sightings.part(int(bounds[0, key]), int(bounds[1, key]))
+            if key != first:
+                turn[key], place[key] = turn[before], place[before]
+                place[key, :2] += place[before, 2] * _shift(views, int(keys[before]), int(keys[key]))
+                time_s = abs(int(views.frame[keys[key]] - views.frame[keys[before]])) / fps
+                depth_sigma = 0.02 + _DEPTH_RATE * min(time_s, 1.0)
+                turn[key], place[key] = fit_pose(
+                    turn[key],
+                    place[key],
+                    points,
+                    part.pick(placed[part.point]),
+                    0.05 + _TURN_RATE * min(time_s, 1.0),
+                    np.array([1.0, 1.0, depth_sigma]),
+                )
+                before = key
+            new = part.pick(~placed[part.point])
+            points[new.point], direction[new.point] = body.front(turn[key], place[key], new.ray)
+            measured = np.isfinite(new.depth)
+            if measured.any():
+                camera = np.concatenate([new.ray, np.ones((len(new), 1))], axis=1) * new.depth[:, None]
+                points[new.point[measured]] = ((camera - place[key]) @ turn[key])[measured]
+            placed[new.point] = True
+    aside = np.linalg.norm(points - (points * direction).sum(axis=1, keepdims=True) * direction, axis=1)
+    sigma = np.hypot(_BULGE_SIGMA * body.half[2], _SLANT_SIGMA * aside)
+    sigma[-1] = 1e-5
+    across = np.full(count, 10.0 * body.half[0])
+    across[-1] = 1e-5
+    return turn, place, points, PointPrior(points.copy(), direction, sigma, across)
+
+
+def _shift(views: Views, before: int, after: int) -> FloatArray:
+    """How far (2,) the object moves in rays from one view to another."""
+    both = views.seen[before] & views.seen[after]
+    if both.any():
+        return np.median(views.rays[after, both] - views.rays[before, both], axis=0)
+    return np.nan_to_num(views.outlines.middle[after] - views.outlines.middle[before])
+
+
+def _adjust(
+    views: Views,
+    sightings: Sightings,
+    keys: IntArray,
+    reference: int,
+    turn: FloatArray,
+    place: FloatArray,
+    points: FloatArray,
+    prior: PointPrior,
+    body: Body,
+    carried: FloatArray,
+    fps: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, PointPrior]:
+    """Poses of the key views and points that are seen in them, together."""
+    index = np.full(len(views.frame), -1)
+    index[keys] = np.arange(len(keys))
+    at_keys = sightings.pick(index[sightings.frame] >= 0)
+    often = np.bincount(at_keys.point, minlength=len(points))
+    often[-1] = len(keys) + 1
+    chosen = np.sort(np.argsort(-often, kind="stable")[: _MAX_POINTS + 1])
+    chosen = chosen[often[chosen] > 0]
+    number = np.full(len(points), -1)
+    number[chosen] = np.arange(len(chosen))
+    at_keys = at_keys.pick(number[at_keys.point] >= 0)
+    at_keys = dataclasses.replace(at_keys, frame=index[at_keys.frame], point=number[at_keys.point])
+    part = _pick_prior(prior, chosen)
+    links = _links(views.frame[keys] / fps, carried[keys])
+    fixed = int(np.flatnonzero(keys == reference)[0])
+    for iterations in (8, 8):
+        turn, place, points[chosen] = adjust(turn, place, points[chosen], at_keys, part, links, fixed, iterations)
+        part = _prior(at_keys, turn, place, body, part)
+    all_prior = PointPrior(prior.place.copy(), prior.direction.copy(), prior.sigma, prior.across_sigma)
+    all_prior.place[chosen], all_prior.direction[chosen] = part.place, part.direction
+    return turn, place, points, all_prior
+
+
+def _links(time_s: FloatArray, carried: FloatArray) -> Links:
+    """From each key view to the next, and from the first in which a hand (k, 3, 3) holds it to the others with one."""
+    count = len(time_s)
+    before, after = np.arange(count - 1), np.arange(1, count)
+    step_s = np.minimum(np.diff(time_s), 2.0)
+    held = np.isfinite(carried[:, 0, 0])
+    both = held[:-1] & held[1:]
+    turn = np.tile(np.eye(3), (count - 1, 1, 1))
+    turn[both] = carried[after[both]] @ carried[before[both]].swapaxes(-1, -2)
+    turn_sigma = 0.02 + np.where(both, 0.5, 1.0) * _TURN_RATE * step_s
+    depth_sigma = 0.02 + _DEPTH_RATE * step_s
+    others = np.flatnonzero(held)[1:]
+    if len(others):
+        first = np.flatnonzero(held)[:1].repeat(len(others))
+        before, after = np.concatenate([before, first]), np.concatenate([after, others])
+        turn = np.concatenate([turn, carried[others] @ carried[first].swapaxes(-1, -2)])
+        turn_sigma = np.append(turn_sigma, np.full(len(others), _CARRIED_SIGMA))
+        depth_sigma = np.append(depth_sigma, np.full(len(others), 10.0))
+    free = np.full(len(before), 10.0)
+    return Links(before, after, turn, turn_sigma, np.stack([free, free, depth_sigma], axis=1))
+
+
+def _pick_prior(prior: PointPrior, chosen: IntArray) -> PointPrior:
+    return PointPrior(prior.place[chosen], prior.direction[chosen], prior.sigma[chosen], prior.across_sigma[chosen])
+
+
+def _prior(sightings: Sightings, turn: FloatArray, place: FloatArray, body: Body, prior: PointPrior) -> PointPrior:
+    """The prior with each point on the front of the body as seen in its first view."""
+    point, first = np.unique(sightings.point, return_index=True)
+    keep = point < len(prior.place) - 1
+    point, first = point[keep], first[keep]
+    frame = sightings.frame[first]
+    where, direction = prior.place.copy(), prior.direction.copy()
+    where[point], direction[point] = body.front(turn[frame], place[frame], sightings.ray[first])
+    return dataclasses.replace(prior, place=where, direction=direction)
+
+
+def _between(frame: IntArray, key_frame: IntArray, turn: FloatArray, place: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Poses (n, 3, 3), (n, 3) of all views from those of the key views, which outside them stay."""
+    if len(key_frame) == 1:
+        return np.repeat(turn, len(frame), axis=0), np.repeat(place, len(frame), axis=0)
+    inside = np.clip(frame, key_frame[0], key_frame[-1])
+    path = np.stack([np.interp(inside, key_frame, place[:, axis]) for axis in range(3)], axis=-1)
+    return Slerp(key_frame, Rotation.from_matrix(turn))(inside).as_matrix(), path
