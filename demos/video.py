@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,14 +141,30 @@ def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6
 
 
 class FrameCache:
-    """Pictures by number, kept as JPEG in an unnamed temporary file: random access also backwards, at little memory."""
+    """Pictures by number, kept as JPEG in one file: random access also backwards, at little memory.
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="dexvid-")  # noqa: SIM115  (lives as long as the cache)
-        self._spans: list[tuple[int, int]] = []
+    Without a path the file has no name and is gone when the cache is closed; with one it stays, and `FrameCache(path, spans)`
+    reads it again.
+    """
+
+    def __init__(self, path: Path | None = None, spans: NDArray[np.int64] | None = None) -> None:
+        if path is None:
+            self._file: IO[bytes] = tempfile.TemporaryFile(prefix="dexvid-")  # noqa: SIM115  (lives as long as the cache)
+        else:
+            self._file = path.open("w+b" if spans is None else "rb")  # noqa: SIM115
+        self._spans: list[tuple[int, int]] = [] if spans is None else [(int(start), int(length)) for start, length in spans]
 
     def __len__(self) -> int:
         return len(self._spans)
+
+    @property
+    def spans(self) -> NDArray[np.int64]:
+        """(N, 2) start and length in bytes of each picture in the file."""
+        return np.array(self._spans, np.int64).reshape(-1, 2)
+
+    def flush(self) -> None:
+        """Brings everything to the disk."""
+        self._file.flush()
 
     def append(self, rgb: RgbImage) -> None:
         """Adds a picture (h, w, 3)."""
@@ -179,7 +195,7 @@ class FrameCache:
         return np.asarray(cv2.imdecode(np.frombuffer(self._file.read(length), np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
 
     def close(self) -> None:
-        """Removes the temporary file."""
+        """Closes the file; one without a name is gone."""
         self._file.close()
 
 

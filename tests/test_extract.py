@@ -12,12 +12,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from demos.camera import fit_rigid, intrinsics_from_fov, project, solve_pnp, transform, unproject
+from demos.extract.gravity import up_from
 from demos.extract.hand_pose import bone_lengths, find_stalls, lift_hand
 from demos.extract.hands import DETECTED, LOST, RawHand
 from demos.extract.keypoints import KEYPOINT_NAMES, find_contact, runs
 from demos.extract.masks import find_moved_object, seed_from_click
 from demos.extract.tracks import follow_object
-from demos.extract.world import upright_camera
 from demos.interaction import HAND_BONES, Interaction
 from demos.video import FrameCache, frame_stride, probe_video, read_frames, video_writer
 from dexvid_envs.cli import main
@@ -77,12 +77,12 @@ def test_rigid_fit_ignores_outliers() -> None:
     assert residual < 0.02
 
 
-def test_upright_camera_looks_down() -> None:
-    rotation = upright_camera(30.0)
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-    assert np.linalg.det(rotation) == pytest.approx(1.0)
-    np.testing.assert_allclose(rotation @ [0, 0, 1], [np.cos(np.pi / 6), 0.0, -0.5])  # the view: ahead and down
-    assert (rotation @ [0, 1, 0])[2] < 0  # down in the picture is down in the world
+def test_up_is_up_in_the_picture_and_towards_a_camera_that_looks_down() -> None:
+    up = up_from(np.radians(30.0), 0.0)
+    np.testing.assert_allclose(up, [0.0, -np.cos(np.pi / 6), -0.5])  # against the view: it looks down
+    rolled = up_from(np.radians(30.0), np.radians(10.0))
+    assert rolled[0] > 0.1
+    assert np.linalg.norm(rolled) == pytest.approx(1.0)
 
 
 # the hand

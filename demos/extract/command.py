@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from demos.commands import EXTRACT
 from demos.extract.config import ExtractConfig
@@ -16,6 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from demos.extract.gates import gate_text
     from demos.extract.pipeline import extract
 
     console = Console(stderr=True)
@@ -36,11 +38,11 @@ def main(arguments: Sequence[str]) -> int:
             bars.update(tasks[stage], completed=done, total=total or None)
 
         result = extract(config, report)
-    _print_summary(console, config, result.quality)
+    _print_summary(console, config, result.quality, [gate_text(gate) for gate in result.failed_gates])
     return 0
 
 
-def _print_summary(console, config: ExtractConfig, quality: dict) -> None:
+def _print_summary(console: Any, config: ExtractConfig, quality: dict[str, Any], failed: list[str]) -> None:
     hand, target = quality["hand"], quality["object"]
     found = f"found in {hand['found_fraction']:.0%} of the frames, " if "found_fraction" in hand else ""
     console.print(f"{hand['side']} hand: {found}mean confidence {hand['confidence_mean']:.2f}", highlight=False)
@@ -48,6 +50,8 @@ def _print_summary(console, config: ExtractConfig, quality: dict) -> None:
         contact = quality["result"]["contact_fraction"]
         text = f"{target['object']}: {target['points']} points, followed in {target['tracked_fraction']:.0%} of the frames"
         console.print(f"{text}, in contact {contact:.0%} of the time", highlight=False)
+    for line in failed:
+        console.print(f"gate failed: {line}", highlight=False, style="red")
     for warning in quality["warnings"]:
         console.print(f"note: {warning}", highlight=False, style="yellow")
     console.print(f"written: {config.out}/ (open report.html)", highlight=False)

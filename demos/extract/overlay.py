@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.interaction import HAND_BONES, HandTrack, ObjectTrack
-from demos.video import VideoInfo, frame_stride, read_frames, video_writer
+from demos.extract.task_points.task_points import HAND_POINTS
+from demos.interaction import HAND_BONES, HandTrack, KeypointTrack, ObjectTrack
+from demos.recording import Recording
+from demos.video import video_writer
 
 FloatArray = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -18,7 +20,9 @@ Colour = tuple[int, int, int]
 
 #: RGB of thumb, index, middle, ring and little finger.
 FINGER_COLOURS: tuple[Colour, ...] = ((255, 138, 76), (255, 209, 82), (96, 211, 148), (86, 180, 233), (196, 132, 252))
-_OBJECT: Colour = (64, 224, 230)
+#: RGB of the objects, the moved one first.
+_COLOURS: tuple[Colour, ...] = ((64, 224, 230), (255, 140, 200), (170, 220, 90), (250, 170, 60), (150, 150, 255))
+_KEYPOINT: Colour = (255, 236, 120)
 _DARK: Colour = (18, 22, 30)
 _WHITE: Colour = (245, 247, 250)
 _MUTED: Colour = (150, 158, 170)
@@ -34,29 +38,29 @@ class OverlayData:
 
     Attributes:
         hand: key points.
-        target: object points.
-        outline: T polygons (N, 2) px around the object.
+        objects: points by name of the object, the moved one first.
+        outlines: T polygons (N, 2) px around each object.
+        keypoints: named points.
         contact: (T,) bool.
-        object_name: label.
     """
 
     hand: HandTrack
-    target: ObjectTrack
-    outline: list[FloatArray]
+    objects: Mapping[str, ObjectTrack]
+    outlines: Mapping[str, list[FloatArray]]
+    keypoints: KeypointTrack
     contact: NDArray[np.bool_]
-    object_name: str
 
 
-def write_overlay(path: Path, info: VideoInfo, fps_limit: float, data: OverlayData, progress: Callable[[], None]) -> None:
-    """Writes the video with hand, object, contact and confidence drawn in."""
+def write_overlay(path: Path, recording: Recording, data: OverlayData, progress: Callable[[], None]) -> None:
+    """Writes the video with hand, objects, key points, contact and confidence drawn in."""
     import cv2
 
-    stride = frame_stride(info, fps_limit)
+    info = recording.info
     zoom = _WIDTH / info.width if info.width >= info.height else _WIDTH / info.height
     size = (2 * round(0.5 * info.width * zoom), 2 * round(0.5 * info.height * zoom))
     timeline = _timeline(data, size[0])
-    with video_writer(path, size, info.fps / stride) as writer:
-        for number, frame in enumerate(read_frames(info, stride)):
+    with video_writer(path, size, recording.fps) as writer:
+        for number, frame in enumerate(recording.frames()):
             if number >= len(data.contact):
                 break
             method = cv2.INTER_CUBIC if zoom > 1.0 else cv2.INTER_AREA
@@ -69,26 +73,45 @@ def write_overlay(path: Path, info: VideoInfo, fps_limit: float, data: OverlayDa
 
 def draw_frame(picture: Picture, data: OverlayData, number: int, zoom: float) -> None:
     """Draws object and hand of one frame into an RGB picture that shows the video enlarged by `zoom`."""
-    _draw_object(picture, data, number, zoom)
+    for colour, name in zip(_COLOURS, data.objects, strict=False):
+        _draw_object(picture, data.objects[name], data.outlines.get(name), number, zoom, colour)
+    _draw_keypoints(picture, data.keypoints, number, zoom)
     points = (data.hand.keypoints_image[number] + 0.5) * zoom
     if np.isfinite(points).all():
         _draw_hand(picture, points, float(data.hand.confidence[number]))
 
 
-def _draw_object(picture: Picture, data: OverlayData, number: int, zoom: float) -> None:
+def _draw_object(
+    picture: Picture, track: ObjectTrack, outlines: list[FloatArray] | None, number: int, zoom: float, colour: Colour
+) -> None:
     import cv2
 
-    outline = data.outline[number]
-    if len(outline) >= 3 and data.target.visible[number].any():
+    outline = np.zeros((0, 2)) if outlines is None else outlines[number]
+    if len(outline) >= 3:
         shade = picture.copy()
         polygon = [_fixed((outline + 0.5) * zoom)]
-        cv2.fillPoly(shade, polygon, _OBJECT, cv2.LINE_AA, 4)
+        cv2.fillPoly(shade, polygon, colour, cv2.LINE_AA, 4)
         cv2.addWeighted(shade, 0.14, picture, 0.86, 0.0, picture)
-        cv2.polylines(picture, polygon, True, _OBJECT, 1, cv2.LINE_AA, 4)
-    points = data.target.points_image[number][data.target.visible[number]]
-    for x, y in _fixed((points + 0.5) * zoom):
+        cv2.polylines(picture, polygon, True, colour, 1, cv2.LINE_AA, 4)
+    points = track.points_image[number][track.visible[number]]
+    for x, y in _fixed((points[np.isfinite(points).all(axis=-1)] + 0.5) * zoom):
         cv2.circle(picture, (int(x), int(y)), 5 << 4, _DARK, -1, cv2.LINE_AA, 4)
-        cv2.circle(picture, (int(x), int(y)), 3 << 4, _OBJECT, -1, cv2.LINE_AA, 4)
+        cv2.circle(picture, (int(x), int(y)), 3 << 4, colour, -1, cv2.LINE_AA, 4)
+
+
+def _draw_keypoints(picture: Picture, keypoints: KeypointTrack, number: int, zoom: float) -> None:
+    """Small diamonds with names, of all but the hand's own points, which are drawn anyway; hollow where they are hidden."""
+    import cv2
+
+    for name, pixel, seen in zip(keypoints.names, keypoints.points_image[number], keypoints.visible[number], strict=True):
+        if name in HAND_POINTS or not np.isfinite(pixel).all():
+            continue
+        x, y = (pixel + 0.5) * zoom
+        corner = _fixed(np.array([(x - 7, y), (x, y - 7), (x + 7, y), (x, y + 7)]))
+        if seen:
+            cv2.fillPoly(picture, [corner], _KEYPOINT, cv2.LINE_AA, 4)
+        cv2.polylines(picture, [corner], True, _DARK if seen else _KEYPOINT, 2, cv2.LINE_AA, 4)
+        _text(picture, name.replace("_", " "), (round(x) + 11, round(y) + 5), 0.42, _KEYPOINT, outline=True)
 
 
 def _draw_hand(picture: Picture, points: FloatArray, confidence: float) -> None:
@@ -131,12 +154,11 @@ def _draw_status(picture: Picture, data: OverlayData, number: int, time_s: float
     panel[:] = (0.25 * panel + 0.75 * np.array(_DARK)).astype(np.uint8)
     touching = bool(data.contact[number])
     cv2.circle(picture, (38, 40), 9, _GOOD if touching else _MUTED, -1 if touching else 2, cv2.LINE_AA)
-    points = int(data.target.visible[number].sum())
     state = "contact" if touching else "no contact"
     _text(picture, state, (58, 46), 0.6, _WHITE)
-    _text(
-        picture, f"{data.object_name}: {points} points" if data.target.visible.any() else "no object", (176, 46), 0.5, _OBJECT
-    )
+    name = next(iter(data.objects), None)
+    seen = 0 if name is None else int(data.objects[name].visible[number].sum())
+    _text(picture, "no object" if name is None else f"{name}: {seen} points", (176, 46), 0.5, _COLOURS[0])
     confidence = float(data.hand.confidence[number])
     _text(picture, f"{data.hand.side} hand", (28, 80), 0.5, _WHITE)
     cv2.rectangle(picture, (130, 70), (280, 80), (62, 68, 80), -1)

@@ -1,48 +1,59 @@
-"""The whole way from a video (or another extractor's output) to `interaction.npz` and its report."""
+"""The whole way from a video (or another extractor's output) to `interaction.npz` and its report.
+
+    pictures -> hand in the picture -> metric hand
+             -> objects in the picture (masks, point tracks) -> contact -> metric objects -> key points -> world -> interaction
+
+Every stage is a function of those before it; its result is stored (`stage_store`), so that a killed run goes on where it was.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.camera import intrinsics_from_fov
 from demos.extract.config import ExtractConfig
-from demos.extract.hand_pose import lift_hand
-from demos.extract.hands import LOST, HandFollower, MediaPipeHands, RawHand
-from demos.extract.keypoints import find_contact, lift_object
-from demos.extract.masks import ObjectSeed, find_moved_object, seed_from_box, seed_from_click
+from demos.extract.gates import check_gates, failed_gates
+from demos.extract.hand_pose import HandQuality, lift_hand
+from demos.extract.hands import LOST
+from demos.extract.keypoints import find_contact
+from demos.extract.lift import LiftConfig, LiftedObject, lift_with_figures
+from demos.extract.object_stage import FollowedObject, find_objects, to_video_pixels
 from demos.extract.overlay import OverlayData, write_overlay
 from demos.extract.quality import (
+    camera_quality,
     find_warnings,
     hand_quality,
     object_quality,
     result_quality,
+    scene_quality,
     video_quality,
     write_quality,
 )
 from demos.extract.report import write_report
+from demos.extract.sight import Sight, watch
 from demos.extract.stage import write_stage_video
-from demos.extract.tracks import PointTracks, follow_object
+from demos.extract.stage_store import StageStore
+from demos.extract.standing import lift_standing
+from demos.extract.task_stage import find_keypoints
+from demos.extract.tracks_file import write_tracks
 from demos.extract.world import place_world, to_interaction
-from demos.interaction import Interaction
-from demos.video import FrameCache, VideoInfo, frame_stride, probe_video, read_frames
-from dexvid_envs.errors import InputFileError, OptionError
+from demos.interaction import HandTrack, Interaction, KeypointTrack, ObjectTrack
+from demos.recording import Recording, open_recording
+from demos.resample import resample
+from demos.video import FrameCache
+from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_folder
-
-FloatArray = NDArray[np.float64]
 
 #: Called with the name of a stage, the steps done and the steps in all.
 Progress = Callable[[str, int, int], None]
-
-_TRACKING_SIDE_PX = 640  # longer side of the pictures that optical flow works on
-_DETECTION_SIDE_PX = 1280  # MediaPipe shrinks to 192 px to find and 224 px to read a hand anyway
-_MIN_FRAMES = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +63,35 @@ class Extraction:
     interaction: Interaction
     quality: dict[str, Any]
 
+    @property
+    def failed_gates(self) -> list[dict[str, Any]]:
+        """The gates that the extraction did not pass."""
+        return failed_gates(self.quality)
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricHand:
+    """The hand's track and the figures that go with it."""
+
+    track: HandTrack
+    figures: HandQuality
+
+
+@dataclasses.dataclass(frozen=True)
+class Contact:
+    """Frames (T,) in which the hand touches the moved object."""
+
+    flags: NDArray[np.bool_]
+
 
 def extract(config: ExtractConfig, progress: Progress = lambda stage, done, total: None) -> Extraction:
-    """Extracts and writes the folder `config.out`; after an error nothing is written.
+    """Extracts and writes the folder `config.out`; after an error nothing is written, and after a kill the next call goes on.
 
     Raises:
-        InputFileError: the source cannot be read.
+        InputFileError: the source, or a file given beside it, cannot be read.
         NoHandFoundError: no hand was found.
         OptionError: an option does not fit, such as an object point outside the frame.
-        MissingExtraError: mediapipe is not installed.
+        MissingExtraError: mediapipe, or what a tracker needs, is not installed.
     """
     config.validate()
     if config.out.exists() and not config.out.is_dir():
@@ -69,17 +100,39 @@ def extract(config: ExtractConfig, progress: Progress = lambda stage, done, tota
         )
     if config.importer is not None:
         return _import(config, config.importer)
-    info = probe_video(config.video)
-    _check_object_options(config, info)
-    stage = _Stages(progress)
-    cache = FrameCache()
+    recording = open_recording(
+        config.video,
+        fps_limit=config.fps_limit,
+        fov_deg=config.fov_deg,
+        picture_fps=config.picture_fps,
+        camera_matrix=config.camera_matrix,
+        camera_pose=config.camera_pose,
+        depth=config.depth,
+    )
+    _check_places(config, recording)
+    with _work_folder(config) as folder:
+        return _Run(config, recording, StageStore(folder), StageClock(progress)).run()
+
+
+@contextlib.contextmanager
+def _work_folder(config: ExtractConfig) -> Iterator[Path]:
+    """Folder of the stages' results: the user's, or a hidden one beside the output that is removed unless the run is killed."""
+    folder = config.keep_work or config.out.with_name(f".{config.out.name}.work")
     try:
-        return _extract_video(config, info, cache, stage)
-    finally:
-        cache.close()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{folder} cannot be made ({error.strerror}); choose another --out or --keep-work") from error
+    try:
+        yield folder
+    except DexVidError:
+        if config.keep_work is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if config.keep_work is None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Stages:
+class StageClock:
     """Progress and time of each stage."""
 
     def __init__(self, progress: Progress) -> None:
@@ -88,145 +141,241 @@ class _Stages:
         self._name, self._done, self._total, self._start = "", 0, 0, 0.0
 
     def begin(self, name: str, total: int) -> None:
+        """Ends the stage that runs and begins another of `total` steps; 0 where nobody knows."""
         self.end()
         self._name, self._done, self._total, self._start = name, 0, total, time.perf_counter()
         self._progress(name, 0, total)
 
     def step(self) -> None:
+        """One step is done."""
         self._done += 1
         self._progress(self._name, self._done, max(self._total, self._done))
 
     def end(self) -> None:
+        """Ends the stage that runs."""
         if self._name:
-            self.seconds[self._name] = time.perf_counter() - self._start
+            self.seconds[self._name] = self.seconds.get(self._name, 0.0) + time.perf_counter() - self._start
             self._progress(self._name, max(self._total, self._done), max(self._total, self._done))
         self._name = ""
 
 
-def _extract_video(config: ExtractConfig, info: VideoInfo, cache: FrameCache, stage: _Stages) -> Extraction:
-    stride = frame_stride(info, config.fps_limit)
-    fps = info.fps / stride
-    stage.begin("finding the hand", -(-info.num_frames // stride))
-    raw, source_index = _read_hands(config, info, cache, stride, stage.step)
-    K = intrinsics_from_fov(info.width, info.height, config.fov_deg)
-    hand, figures = lift_hand(raw, K, fps, config.hand_length_m)
+class _Run:
+    """One extraction."""
 
-    scale = max(info.width, info.height) / max(cache.rgb(0).shape[:2])
-    small_hand = (hand.keypoints_image + 0.5) / scale - 0.5
-    stage.begin("following the object", len(cache))
-    seed = _seed(config, cache, small_hand, raw, source_index, scale, fps)
-    if seed is None:
-        tracks = _no_tracks(len(cache))
-    else:
-        tracks = follow_object(cache, seed, small_hand, fps, config.max_object_points, stage.step)
-    pixels = (tracks.pixels + 0.5) * scale - 0.5
-    outline = [(polygon + 0.5) * scale - 0.5 for polygon in tracks.outline]
-    contact = find_contact(hand.keypoints_image, pixels, outline, fps)
-    target = lift_object(pixels, hand, contact, K, fps)
-    T_world_camera = place_world(hand, target, contact, config.camera_pitch_deg)
-    interaction = to_interaction(
-        hand, target, contact, T_world_camera, K, source_index, fps, config.control_hz, config.object_name, info.sha256
+    def __init__(self, config: ExtractConfig, recording: Recording, store: StageStore, clock: StageClock) -> None:
+        self.config, self.recording, self.store, self.clock = config, recording, store, clock
+        self.source = {"sha256": recording.info.sha256, "stride": recording.stride, "K": recording.K.tolist()}
+
+    def _depends(self, *options: str, after: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What a stage depends on, for its key."""
+        return {"after": after, **{name: getattr(self.config, name) for name in options}}
+
+    def run(self) -> Extraction:
+        config, recording, store, clock = self.config, self.recording, self.store, self.clock
+        sight, pictures = self._watch()
+        try:
+            hand = store.run(
+                "hand",
+                MetricHand,
+                self._depends("hand_length_m", "depth", "camera_matrix", "fov_deg", after=("sight",)),
+                lambda: self._lift_hand(sight),
+            )
+            objects = self._follow_objects(sight, pictures)
+            moved = next(iter(objects.values()), None)
+            contact = store.run(
+                "contact", Contact, self._depends(after=("hand", "objects")), lambda: self._contact(hand, moved)
+            )
+            lifted = self._lift_objects(hand, contact.flags, objects)
+            tracks = {name: one.track for name, one in lifted.items()}
+            target = next(iter(tracks.values()), _no_object(len(contact.flags)))
+            world = place_world(recording, hand.track, target, contact.flags, config.camera_pitch_deg)
+            for name, one in self._standing(objects, lifted, world.T_world_camera).items():
+                lifted[name], tracks[name] = one, one.track
+            clock.begin("naming key points", len(pictures))
+            keypoints = store.run(
+                "keypoints",
+                KeypointTrack,
+                self._depends("keypoints", "vlm_url", "vlm_model", "task", "camera_pose", after=("lift",)),
+                lambda: find_keypoints(
+                    config, recording, pictures, hand.track, objects, tracks, contact.flags, world, store.folder, clock.step
+                ),
+            )
+        finally:
+            pictures.close()
+        clock.end()
+        whole = to_interaction(recording, world, hand.track, tracks, keypoints, contact.flags, sight.source_index)
+        interaction = resample(whole, config.control_hz)
+        quality: dict[str, Any] = {
+            "source": video_quality(recording, len(sight.source_index)),
+            "camera": camera_quality(recording, sight.camera, world),
+            "hand": hand_quality(sight.raw, hand.track, hand.figures),
+            "object": object_quality(config.object_name, moved, next(iter(lifted.values()), None), recording),
+            "scene": scene_quality(whole, lifted),
+            "result": result_quality(interaction),
+        }
+        quality["gates"] = check_gates(quality, sight, hand.track, hand.figures, whole)
+        quality["warnings"] = find_warnings(quality, config, recording)
+        self._write(whole, interaction, quality, sight, hand, objects, tracks, keypoints, contact.flags)
+        return Extraction(interaction, quality)
+
+    def _watch(self) -> tuple[Sight, FrameCache]:
+        """Hand and camera in all frames that are looked at, and the kept pictures."""
+        config, path = self.config, self.store.folder / "pictures.bin"
+        depends = self.source | self._depends("hands", "mirrored", "min_confidence", "max_gap_s", "side")
+
+        def make() -> Sight:
+            self.clock.begin("finding the hand", self.recording.expected_frames)
+            return watch(self.recording, config, path, self.store.folder / "detections.bin", self.clock.step)
+
+        sight = self.store.run("sight", Sight, depends, make)
+        end = int(sight.picture_spans.sum(axis=1).max())
+        if not path.is_file() or path.stat().st_size < end:
+            self.store.forget("sight")
+            sight = self.store.run("sight", Sight, depends, make)
+        return sight, FrameCache(path, sight.picture_spans)
+
+    def _lift_hand(self, sight: Sight) -> MetricHand:
+        self.clock.begin("measuring the hand", 0)
+        recording = self.recording
+        return MetricHand(*lift_hand(sight.raw, recording.K, recording.fps, self.config.hand_length_m))
+
+    def _follow_objects(self, sight: Sight, pictures: FrameCache) -> dict[str, FollowedObject]:
+        """The objects that were found, by name, the moved one first."""
+        options = ("object_point", "object_box", "object_frame", "object_name", "also", "masks", "mask_id")
+        depends = self._depends(*options, "tracks", "weights", "max_object_points", after=("sight",))
+        self.clock.begin("following objects", 0)
+        known = sight.raw.origin != LOST
+        find = find_objects(self.config, self.recording, pictures, sight, known, self.store, depends, self.clock)
+        self.store.key("objects", depends)
+        return find
+
+    def _contact(self, hand: MetricHand, moved: FollowedObject | None) -> Contact:
+        frames = len(hand.track.confidence)
+        if moved is None:
+            return Contact(np.zeros(frames, bool))
+        tracks, outline = to_video_pixels(moved, self.recording)
+        return Contact(find_contact(hand.track.keypoints_image, tracks.pixels, outline, self.recording.fps))
+
+    def _lift_objects(
+        self, hand: MetricHand, contact: NDArray[np.bool_], objects: dict[str, FollowedObject]
+    ) -> dict[str, LiftedObject]:
+        """The moved object, and the others that move as well, in metres."""
+        self.clock.begin("measuring objects", 0)
+        size = (self.recording.info.width, self.recording.info.height)
+        lifted: dict[str, LiftedObject] = {}
+        for number, (name, one) in enumerate(objects.items()):
+            length = self.config.object_length_m if number == 0 else None
+            if number and not one.moves():
+                continue
+            if self.config.tracks == "silhouette-shape":
+                from demos.extract.silhouette_shape import silhouette_shape
+
+                depends = self._depends("tracks", "object_length_m", after=("hand", "contact"))
+                make = lambda one=one, length=length: silhouette_shape(  # noqa: E731
+                    one.seen.masks,
+                    hand.track,
+                    contact,
+                    self.recording.K,
+                    self.recording.fps,
+                    length,
+                    self.recording.depth,
+                    size,
+                )
+            else:
+                depends = self._depends("object_length_m", "rigid", after=("hand", "contact"))
+                tracks, _ = to_video_pixels(one, self.recording)
+                lift = LiftConfig(known_length_m=length, rigid=self.config.rigid)
+                make = lambda one=one, tracks=tracks, lift=lift: lift_with_figures(  # noqa: E731
+                    tracks,
+                    one.seen.masks,
+                    hand.track,
+                    contact,
+                    self.recording.K,
+                    self.recording.fps,
+                    lift,
+                    self.recording.depth,
+                    size,
+                )
+            lifted[name] = self.store.run(f"lift-{number}", LiftedObject, depends | {"number": number}, make)
+        self.store.key("lift", self._depends(after=tuple(f"lift-{n}" for n, name in enumerate(objects) if name in lifted)))
+        return lifted
+
+    def _standing(
+        self, objects: dict[str, FollowedObject], lifted: dict[str, LiftedObject], T_world_camera: np.ndarray
+    ) -> dict[str, LiftedObject]:
+        """Objects that stand still: on the table."""
+        size = (self.recording.info.width, self.recording.info.height)
+        return {
+            name: lift_standing(
+                to_video_pixels(one, self.recording)[0],
+                one.seen.masks,
+                self.recording.K,
+                T_world_camera,
+                self.recording.depth,
+                size,
+            )
+            for name, one in objects.items()
+            if name not in lifted
+        }
+
+    def _write(
+        self,
+        whole: Interaction,
+        interaction: Interaction,
+        quality: dict[str, Any],
+        sight: Sight,
+        hand: MetricHand,
+        objects: dict[str, FollowedObject],
+        tracks: dict[str, ObjectTrack],
+        keypoints: KeypointTrack,
+        contact: NDArray[np.bool_],
+    ) -> None:
+        config, clock = self.config, self.clock
+        with atomic_folder(config.out) as folder:
+            write_tracks(folder / "tracks.npz", whole.frame_index, sight.raw, hand.track, tracks, keypoints)
+            if config.overlay:
+                clock.begin("drawing the overlay", len(contact))
+                outlines = {name: to_video_pixels(one, self.recording)[1] for name, one in objects.items()}
+                data = OverlayData(hand.track, tracks, outlines, keypoints, contact)
+                write_overlay(folder / "overlay.mp4", self.recording, data, clock.step)
+                clock.end()
+            quality["timings_s"] = clock.seconds
+            quality["config"] = dataclasses.asdict(config)
+            _write(folder, interaction, quality, config.report)
+
+
+def _no_object(frames: int) -> ObjectTrack:
+    unknown = np.full((frames, 4, 4), np.nan)
+    return ObjectTrack(
+        np.zeros((frames, 0, 3)), np.zeros((frames, 0, 2)), np.zeros((frames, 0), bool), unknown, unknown[:, 0, 0]
     )
-    quality: dict[str, Any] = {
-        "source": video_quality(info, fps, len(cache)),
-        "hand": hand_quality(raw, hand, figures),
-        "object": object_quality(seed, tracks, target, config.object_name, fps, scale),
-        "result": result_quality(interaction),
-    }
-    quality["warnings"] = find_warnings(quality, config)
-    with atomic_folder(config.out) as folder:
-        stage.begin("drawing the overlay", len(cache))
-        data = OverlayData(hand, target, outline, contact, config.object_name)
-        write_overlay(folder / "overlay.mp4", info, config.fps_limit, data, stage.step)
-        stage.end()
-        quality["timings_s"] = stage.seconds
-        quality["config"] = dataclasses.asdict(config)
-        _write(folder, interaction, quality)
-    return Extraction(interaction, quality)
 
 
-def _read_hands(
-    config: ExtractConfig, info: VideoInfo, cache: FrameCache, stride: int, step: Callable[[], None]
-) -> tuple[RawHand, NDArray[np.int64]]:
-    """The hand over all frames that are looked at, and their numbers in the source; the pictures go into the cache."""
-    detector = MediaPipeHands(config.min_confidence, config.mirrored)  # first: it says what to install
-    follower = HandFollower(detector, round(config.max_gap_s * info.fps / stride))
-    source_index: list[int] = []
-    try:
-        for frame in read_frames(info, stride):
-            small = _shrink(frame.rgb, _TRACKING_SIDE_PX)
-            cache.append(small)
-            follower.update(_shrink(frame.rgb, _DETECTION_SIDE_PX), _gray(small))
-            source_index.append(frame.index)
-            step()
-    finally:
-        detector.close()
-    if len(source_index) < _MIN_FRAMES:
-        raise InputFileError(
-            f"{info.path} has only {len(source_index)} frames to look at, expected a video of at least {_MIN_FRAMES}; "
-            "a single picture shows no motion"
-        )
-    raw = follower.result(config.side)
-    shrunk = max(1.0, max(info.width, info.height) / _DETECTION_SIDE_PX)
-    return dataclasses.replace(raw, image=(raw.image + 0.5) * shrunk - 0.5), np.array(source_index, np.int64)
-
-
-def _shrink(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    import cv2
-
-    scale = side_px / max(rgb.shape[:2])
-    if scale >= 1.0:
-        return rgb
-    return np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import cv2
-
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-
-
-def _check_object_options(config: ExtractConfig, info: VideoInfo) -> None:
+def _check_places(config: ExtractConfig, recording: Recording) -> None:
     """Refuses what lies outside the video before any work is done."""
-    if config.object_point is not None:
-        x, y = config.object_point
-        if not (0 <= x < info.width and 0 <= y < info.height):
+    info = recording.info
+    further = config.further_objects()
+    pixels = [("the object point", config.object_point), *((f"the point of {one.name}", one.pixel) for one in further)]
+    boxes = [("the object box", config.object_box), *((f"the box of {one.name}", one.box) for one in further)]
+    for name, pixel in pixels:
+        if pixel is not None and not (0 <= pixel[0] < info.width and 0 <= pixel[1] < info.height):
             raise OptionError(
-                f"the object point {x:g} {y:g} lies outside the {info.width}x{info.height} frame, "
+                f"{name} {pixel[0]:g} {pixel[1]:g} lies outside the {info.width}x{info.height} frame, "
                 "expected X Y in px from the upper left corner; read it off a frame in a picture viewer"
             )
-    if config.object_box is not None:
-        seed_from_box(np.array(config.object_box), 0, (info.width, info.height))
+    for name, box in boxes:
+        if box is not None and not (0 <= box[0] < box[2] <= info.width and 0 <= box[1] < box[3] <= info.height):
+            raise OptionError(
+                f"{name} {box[0]:g} {box[1]:g} {box[2]:g} {box[3]:g} is not inside the {info.width}x{info.height} frame, "
+                "expected X0 < X1 and Y0 < Y1 in px from the upper left corner"
+            )
+    for one in further:
+        if one.mask_id is not None and config.masks is None:
+            raise OptionError(f"--also {one.name}=#{one.mask_id} means a mask, but there are none; give them with --masks")
     if info.num_frames and config.object_frame >= info.num_frames:
         raise OptionError(
             f"--object-frame is {config.object_frame}, but the video has {info.num_frames} frames, counted from 0"
         )
-
-
-def _seed(
-    config: ExtractConfig,
-    cache: FrameCache,
-    hand: FloatArray,
-    raw: RawHand,
-    source_index: NDArray[np.int64],
-    scale: float,
-    fps: float,
-) -> ObjectSeed | None:
-    """The object in one frame, as the user says or as it is found; `hand` (T, 21, 2) in px of the kept pictures."""
-    number = int(np.argmin(np.abs(source_index - config.object_frame)))
-    if config.object_point is not None:
-        click = (np.array(config.object_point) + 0.5) / scale - 0.5
-        return seed_from_click(cache.rgb(number), click, hand[number], number)
-    if config.object_box is not None:
-        picture = cache.rgb(number)
-        box = np.array(config.object_box) / scale
-        return seed_from_box(np.minimum(box, np.tile(picture.shape[1::-1], 2)), number, (picture.shape[1], picture.shape[0]))
-    return find_moved_object(cache, hand, raw.origin != LOST, fps)
-
-
-def _no_tracks(frames: int) -> PointTracks:
-    unknown = np.full((frames, 2), np.nan)
-    return PointTracks(np.zeros((frames, 0, 2)), unknown, [np.zeros((0, 2))] * frames, unknown[:, 0])
 
 
 def _import(config: ExtractConfig, name: str) -> Extraction:
@@ -247,17 +396,20 @@ def _import(config: ExtractConfig, name: str) -> Extraction:
             "tracked_fraction": float((interaction.object_visible.sum(axis=1) >= 4).mean()),
             "rigid_fraction": float(np.isfinite(interaction.object_pose_world[:, 0, 0]).mean()),
         },
+        "scene": scene_quality(interaction, {}),
         "result": result_quality(interaction),
         "warnings": ["Imported: camera, scale and accuracy are those of the other extractor."],
         "config": dataclasses.asdict(config),
     }
+    quality["gates"] = check_gates(quality, None, None, None, interaction)
     with atomic_folder(config.out) as folder:
         write_stage_video(folder / "overlay.mp4", interaction)
-        _write(folder, interaction, quality)
+        _write(folder, interaction, quality, config.report)
     return Extraction(interaction, quality)
 
 
-def _write(folder: Path, interaction: Interaction, quality: dict[str, Any]) -> None:
+def _write(folder: Path, interaction: Interaction, quality: dict[str, Any], report: bool) -> None:
     interaction.save(folder / "interaction.npz")
     write_quality(folder / "quality.json", quality)
-    write_report(folder / "report.html", interaction, quality, folder / "overlay.mp4")
+    if report:
+        write_report(folder / "report.html", interaction, quality, folder / "overlay.mp4")

@@ -11,22 +11,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
 
+from demos.extract.camera_motion import CameraMotion
 from demos.extract.config import ExtractConfig
 from demos.extract.hand_pose import HandQuality
 from demos.extract.hands import FLOW, LOST, REGION, RawHand, hand_size_px
-from demos.extract.masks import ObjectSeed
-from demos.extract.tracks import PointTracks
-from demos.interaction import HandTrack, Interaction, ObjectTrack
-from demos.video import VideoInfo
+from demos.extract.lift import LiftedObject
+from demos.extract.object_masks import LOST as MASK_LOST
+from demos.extract.object_masks import SEEN
+from demos.extract.object_stage import FollowedObject
+from demos.extract.world import World
+from demos.interaction import FINGERTIPS, HandTrack, Interaction
+from demos.recording import Recording
 
 Quality = dict[str, Any]
 
 _MIN_RIGID_PART = 0.5
 
 
-def video_quality(info: VideoInfo, used_fps: float, frames: int) -> Quality:
+def video_quality(recording: Recording, frames: int) -> Quality:
     """What was read."""
+    info = recording.info
     return {
         "file": info.path.name,
         "sha256": info.sha256,
@@ -35,7 +41,22 @@ def video_quality(info: VideoInfo, used_fps: float, frames: int) -> Quality:
         "fps": info.fps,
         "frames": info.num_frames,
         "frames_used": frames,
-        "fps_used": used_fps,
+        "fps_used": recording.fps,
+        "depth": recording.depth is not None,
+    }
+
+
+def camera_quality(recording: Recording, motion: CameraMotion, world: World) -> Quality:
+    """What is known of the camera and its place."""
+    return {
+        "calibrated": recording.calibrated,
+        "focal_px": float(recording.K[0, 0]),
+        "largest_shift_of_diagonal": motion.largest_shift,
+        "background_known_fraction": float(np.isfinite(motion.shift).mean()),
+        "cuts": len(motion.cuts),
+        "world_by": world.found_by,
+        "gravity_sigma_deg": world.gravity_sigma_deg,
+        "object_rest_height_m": world.rest_height_m,
     }
 
 
@@ -63,30 +84,94 @@ def hand_quality(raw: RawHand, hand: HandTrack, figures: HandQuality) -> Quality
     }
 
 
-def object_quality(
-    seed: ObjectSeed | None, tracks: PointTracks, target: ObjectTrack, name: str, fps: float, scale: float
-) -> Quality:
-    """How well the object was followed; `scale` turns pixels of the kept pictures into pixels of the video."""
-    if seed is None:
+def object_quality(name: str, followed: FollowedObject | None, lifted: LiftedObject | None, recording: Recording) -> Quality:
+    """How well the moved object was followed and lifted."""
+    if followed is None or lifted is None:
         return {"found": False, "object": "not found", "points": 0, "tracked_fraction": 0.0, "rigid_fraction": 0.0}
-    visible = target.visible
-    seen = visible.any(axis=1)
+    track, figures, seen = lifted.track, lifted.figures, followed.seen
+    scale = recording.info.width / float(followed.picture_size[0])
+    visible, origin = track.visible, seen.masks.origin
     return {
         "found": bool(visible.any()),
-        "object": name if visible.any() else "not found",
-        "found_by": seed.found_by,
-        "seed_frame": seed.frame,
+        "object": name,
+        "found_by": followed.seed.found_by,
+        "seed_frame": followed.seed.frame,
         "points": visible.shape[1],
         "points_per_frame_median": float(np.median(visible.sum(axis=1))),
-        "track_length_s_median": float(np.median(visible.sum(axis=0)) / fps) if visible.shape[1] else 0.0,
+        "track_length_s_median": float(np.median(visible.sum(axis=0)) / recording.fps) if visible.shape[1] else 0.0,
         "tracked_fraction": float(np.mean(visible.sum(axis=1) >= 4)),
-        "seen_fraction": float(seen.mean()),
-        "forward_backward_error_px_median": _median(tracks.error_px) * scale if seen.any() else None,
-        "forward_backward_error_px_95th_percentile": _percentile(tracks.error_px, 95) * scale if seen.any() else None,
-        "rigid_fraction": float(np.isfinite(target.residual_m).mean()),
-        "rigid_residual_m_median": _median(target.residual_m),
-        "rigid_residual_m_95th_percentile": _percentile(target.residual_m, 95),
+        "mask_seen_fraction": float(np.mean(origin == SEEN)),
+        "mask_lost_fraction": float(np.mean(origin == MASK_LOST)),
+        "forward_backward_error_px_median": _median(seen.error_px) * scale,
+        "forward_backward_error_px_95th_percentile": _percentile(seen.error_px, 95) * scale,
+        "rigid_fraction": float(np.isfinite(track.pose_camera[:, 0, 0]).mean()),
+        "rigid_residual_m_median": _median(track.residual_m),
+        "rigid_residual_m_95th_percentile": _percentile(track.residual_m, 95),
+        **dataclasses.asdict(figures),
     }
+
+
+def scene_quality(interaction: Interaction, lifted: Mapping[str, LiftedObject]) -> Quality:
+    """How hand and moved object fit together in 3D.
+
+    `hand_object_distance_m` is that of the nearest two fingertips from the object's points while they touch (median over
+    frames), `object_in_hand_spread_m` how much the object moves in the hand while it is held, `penetration_m` how deep
+    fingertips lie in the hull of the object's points (90th percentile).
+    """
+    contact = np.flatnonzero(interaction.contact & (interaction.object_visible.sum(axis=1) >= 4))
+    tips = interaction.hand_keypoints_world[:, list(FINGERTIPS)]
+    distance: list[float] = []
+    depth: list[float] = []
+    for frame in contact:
+        cloud = interaction.object_points_world[frame, interaction.object_visible[frame]]
+        apart = np.linalg.norm(tips[frame][:, None] - cloud[None], axis=-1)
+        distance.append(float(np.sort(apart.min(axis=1))[:2].mean()))
+        depth.append(_depth_inside(tips[frame], cloud))
+    figures = next(iter(lifted.values())).figures if lifted else None
+    return {
+        "hand_object_distance_m": float(np.median(distance)) if distance else math.nan,
+        "object_in_hand_spread_m": _spread_in_hand(interaction, contact),
+        "penetration_m": float(np.percentile(depth, 90)) if depth else math.nan,
+        "hand_to_length": math.nan if figures is None else figures.hand_to_length,
+        "scale_source": "unknown" if figures is None else figures.scale_source,
+        "objects": list(interaction.object_names),
+        "keypoints": list(interaction.keypoint_names),
+    }
+
+
+def _depth_inside(tips: NDArray[np.float64], cloud: NDArray[np.float64]) -> float:
+    """How far the deepest of the fingertips (5, 3) lies inside the points' convex hull (N, 3), in metres; 0 outside."""
+    if len(cloud) < 8:
+        return 0.0
+    try:
+        hull = ConvexHull(cloud)
+    except QhullError:  # flat
+        return 0.0
+    inside = -(tips @ hull.equations[:, :3].T + hull.equations[:, 3]).max(axis=1)
+    return float(max(inside.max(), 0.0))
+
+
+def _spread_in_hand(interaction: Interaction, contact: NDArray[np.int64]) -> float:
+    """Standard deviation (m) of the object's middle in the frame of the palm while it is held."""
+    palm = interaction.hand_keypoints_world[:, [0, 5, 9, 17]]
+    middle = np.full((interaction.num_frames, 3), np.nan)
+    for frame in contact:
+        pose = interaction.object_pose_world[frame]
+        cloud = interaction.object_points_world[frame, interaction.object_visible[frame]]
+        middle[frame] = pose[:3, 3] if np.isfinite(pose).all() else np.median(cloud, axis=0)
+    inside: list[NDArray[np.float64]] = []
+    for frame in contact:
+        ahead = palm[frame, 2] - palm[frame, 0]
+        ahead /= max(float(np.linalg.norm(ahead)), 1e-9)
+        across = palm[frame, 1] - palm[frame, 3]
+        across -= (across @ ahead) * ahead
+        across /= max(float(np.linalg.norm(across)), 1e-9)
+        axes = np.stack([ahead, across, np.cross(ahead, across)])
+        inside.append(axes @ (middle[frame] - palm[frame].mean(axis=0)))
+    if len(inside) < 5:
+        return math.nan
+    centre = np.array(inside)
+    return float(np.linalg.norm(1.4826 * np.median(np.abs(centre - np.median(centre, axis=0)), axis=0)))
 
 
 def result_quality(interaction: Interaction) -> Quality:
@@ -119,38 +204,31 @@ def object_travel_m(interaction: Interaction) -> float | None:
     return float(np.nanmax(np.linalg.norm(centre - centre[np.isfinite(centre[:, 0])][0], axis=-1)))
 
 
-def find_warnings(quality: Quality, config: ExtractConfig) -> list[str]:
-    """What a user should know before relying on the result."""
-    hand, target = quality["hand"], quality["object"]
-    warnings = [
-        f"Scale: taken from a hand of {100 * config.hand_length_m:.1f} cm from wrist to middle knuckle (--hand-length-m).",
-        f"Camera: not calibrated; {config.fov_deg:g} degrees across the longer side assumed (--fov-deg).",
-        f"Gravity: camera assumed upright and looking down by {config.camera_pitch_deg:g} degrees (--camera-pitch-deg).",
-    ]
+def find_warnings(quality: Quality, config: ExtractConfig, recording: Recording) -> list[str]:
+    """What a user should know before relying on the result; failed limits are the gates' business."""
+    hand, target, camera = quality["hand"], quality["object"], quality["camera"]
+    warnings: list[str] = []
+    source = quality["scene"]["scale_source"]
+    if recording.depth is None and "length" not in source:
+        warnings.append(
+            f"Scale: taken from a hand of {100 * config.hand_length_m:.1f} cm from wrist to middle knuckle (--hand-length-m)."
+        )
+    if not recording.calibrated:
+        warnings.append(f"Camera: not calibrated; {config.fov_deg:g} degrees across the longer side assumed (--fov-deg).")
+    if camera["world_by"] in ("assumption", "rest and lift"):
+        warnings.append(
+            f"Gravity: known to {camera['gravity_sigma_deg']:.0f} degrees ({camera['world_by']}; a camera is expected to look "
+            f"down by {config.camera_pitch_deg:g} degrees, --camera-pitch-deg or --camera-pose)."
+        )
     if hand["found_fraction"] < 0.9:
         warnings.append(f"The hand was found in only {hand['found_fraction']:.0%} of the frames; the rest is bridged.")
-    if hand["confidence_mean"] < 0.6:
-        warnings.append(f"The hand's mean confidence is low ({hand['confidence_mean']:.2f}); film larger or in better light.")
-    if hand["side_agreement"] < 0.8:
-        warnings.append(f"Left or right is unsure ({hand['side_agreement']:.0%} say {hand['side']}); set --side.")
-    if hand["reprojection_relative_to_hand_size"] > 0.1:
-        warnings.append(
-            f"The metric hand misses the detected one by {hand['reprojection_relative_to_hand_size']:.0%} of the hand's size."
-        )
     if hand["jumps"] or hand["stalled_frames"]:
         warnings.append(f"The hand track jumps {hand['jumps']} times and stalls in {hand['stalled_frames']} frames (flagged).")
     if not target["found"]:
         warnings.append("No object: nothing was seen to move with the hand. If there is one, name it with --object-point X Y.")
         return warnings
-    warnings.append(
-        "Depth: the object is taken at the depth of the hand that holds it; turns out of the picture plane are not seen."
-    )
-    if target["tracked_fraction"] < 0.8:
-        warnings.append(f"The object was followed in only {target['tracked_fraction']:.0%} of the frames.")
     if target["rigid_fraction"] < _MIN_RIGID_PART:
         warnings.append(f"A rigid pose fits in only {target['rigid_fraction']:.0%} of the frames; use the points.")
-    if not quality["result"]["contact_frames"]:
-        warnings.append("No contact: the hand was not seen to move the object.")
     return warnings
 
 

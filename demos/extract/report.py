@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from demos.extract.gates import gate_text
 from demos.extract.keypoints import runs
 from demos.interaction import Interaction
 
@@ -31,6 +32,7 @@ table{width:100%;border-collapse:collapse;font-size:14px}td,th{padding:6px 10px;
 td:last-child{font-variant-numeric:tabular-nums;text-align:right}th{color:#6b7484;font-weight:600}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:16px}ul{margin:0;padding-left:20px}
 svg{width:100%;height:auto;display:block}code{background:#eef1f5;border-radius:5px;padding:2px 6px;font-size:13px}
+.pass td{color:#3c7a55}.fail td{color:#b3261e}small{font-size:12.5px}
 .key{font-size:13px;color:#6b7484;margin:8px 2px 0}
 .dot{display:inline-block;width:10px;height:10px;border-radius:50%;margin:0 4px 0 10px}
 """
@@ -46,6 +48,8 @@ def write_report(path: Path, interaction: Interaction, quality: dict[str, Any], 
         f"at {interaction.fps:g} frames a second</p>",
         _video(overlay),
         _tiles(quality),
+        "<h2>Gates</h2>",
+        f'<div class="card">{_gates(quality.get("gates", []))}</div>',
         "<h2>What to keep in mind</h2>",
         '<div class="card"><ul>' + "".join(f"<li>{html.escape(text)}</li>" for text in quality["warnings"]) + "</ul></div>",
         "<h2>Over time</h2>",
@@ -54,7 +58,9 @@ def write_report(path: Path, interaction: Interaction, quality: dict[str, Any], 
         f'<div class="card">{_path_plot(interaction)}</div>',
         "<h2>Figures</h2>",
         '<div class="two">'
-        + "".join(_table(name, quality[name]) for name in ("hand", "object", "result", "source"))
+        + "".join(
+            _table(name, quality[name]) for name in ("hand", "object", "scene", "camera", "result", "source") if name in quality
+        )
         + "</div>",
         "<h2>Next</h2>",
         '<div class="card"><code>dexvid retarget '
@@ -100,6 +106,25 @@ def _tiles(quality: dict[str, Any]) -> str:
     return (
         '<div class="tiles">' + "".join(f'<div class="card tile"><b>{v}</b><span>{k}</span></div>' for k, v in tiles) + "</div>"
     )
+
+
+def _gates(gates: list[dict[str, Any]]) -> str:
+    """Failed gates first, with what to try; those that passed in one line each."""
+    rows = "".join(
+        f'<tr class="{"pass" if gate["ok"] else "fail"}"><td>{"&#10003;" if gate["ok"] else "&#10007;"} '
+        f"{html.escape(gate['name'])}</td><td>{html.escape(_limit(gate))}"
+        + ("" if gate["ok"] else f"<br><small>{html.escape(gate_text(gate))}</small>")
+        + "</td></tr>"
+        for gate in sorted(gates, key=lambda gate: gate["ok"])
+    )
+    failed = sum(not gate["ok"] for gate in gates)
+    head = "All passed." if not failed else f"{failed} of {len(gates)} failed: look before you rely on this extraction."
+    return f"<p>{head}</p><table>{rows}</table>"
+
+
+def _limit(gate: dict[str, Any]) -> str:
+    sign = "&le;" if gate["better"] == "lower" else "&ge;"
+    return html.unescape(f"{gate['value']:.3g} {sign} {gate['limit']:g} {gate['unit']}")
 
 
 def _percent(value: float | None) -> str:

@@ -59,6 +59,11 @@ class StageStore:
                 stale.unlink()
         return result
 
+    def forget(self, name: str) -> None:
+        """Removes the results of a stage."""
+        for path in self.folder.glob(f"{name}-*.npz"):
+            path.unlink()
+
     def key(self, name: str, depends_on: Mapping[str, Any]) -> str:
         """Hash of what a stage depends on; kept for the stages that come after it."""
         before = [self._keys[stage] for stage in depends_on.get("after", ())]

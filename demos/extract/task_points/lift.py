@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from demos.camera import project, transform, unproject
-from demos.extract.task_points.task_points import HAND, HAND_POINTS, KeypointTrack, TaskPointQuery
-from demos.interaction import BoolArray, FloatArray, HandTrack, ObjectTrack
+from demos.extract.task_points.task_points import HAND, HAND_POINTS, TaskPointQuery
+from demos.interaction import BoolArray, FloatArray, HandTrack, KeypointTrack, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks, resize_nearest
 
 _NEIGHBOURS = 8

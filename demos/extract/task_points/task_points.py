@@ -93,33 +93,6 @@ class Proposer(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class KeypointTrack:
-    """Named task-relevant points over time.
-
-    Attributes:
-        points_camera: (T, K, 3) m in the camera frame; where a point is hidden, where it must be; NaN if never known.
-        points_image: (T, K, 2) px of the video; NaN if never known.
-        visible: (T, K) bool.
-        names: (K,).
-    """
-
-    points_camera: FloatArray
-    points_image: FloatArray
-    visible: BoolArray
-    names: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        frames, count = len(self.points_camera), len(self.names)
-        for name, array, shape in (
-            ("points_camera", self.points_camera, (frames, count, 3)),
-            ("points_image", self.points_image, (frames, count, 2)),
-            ("visible", self.visible, (frames, count)),
-        ):
-            if array.shape != shape:
-                raise DexVidError(f"{name} has shape {array.shape}, expected {shape}")
-
-
 def check_queries(queries: Sequence[TaskPointQuery], frames: int) -> None:
     """Refuses queries that cannot be followed.
 
