@@ -45,7 +45,14 @@ class Score:
     points_mm: FloatArray
 
 
-def score(interaction: Interaction, clip: Clip, *, correspondence: bool = True, world: World = "given") -> Score:
+def score(
+    interaction: Interaction,
+    clip: Clip,
+    *,
+    correspondence: bool = True,
+    world: World = "given",
+    shown: NDArray[np.int64] | None = None,
+) -> Score:
     """Measures an interaction, as it is and with the one scale of the clip that suits it best.
 
     Args:
@@ -54,11 +61,12 @@ def score(interaction: Interaction, clip: Clip, *, correspondence: bool = True, 
         correspondence: an object point is the same point of the object in all frames; otherwise the points of each frame are
             compared with the nearest surface.
         world: "estimated" is compared after a turn about the vertical and a shift, of which `height_mm` is told.
+        shown: (T,) the clip's picture behind each picture of the video, where the video is not the clip's own.
 
     Returns:
         Figures; those that begin with `scaled_` are after the one scale about the camera's centre.
     """
-    motion = TrueMotion.at(interaction, clip)
+    motion = TrueMotion.at(interaction, clip, shown)
     pixels = _to_image(interaction, interaction.object_points_world)
     points = attach(pixels, interaction.object_visible, clip, motion, clip.handled)
     named = _attach_named(interaction, clip, motion)

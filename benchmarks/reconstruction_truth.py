@@ -132,10 +132,12 @@ class TrueMotion:
     object_seen: BoolArray
 
     @classmethod
-    def at(cls, interaction: Interaction, clip: Clip) -> TrueMotion:
-        """The truth at the interaction's instants."""
+    def at(cls, interaction: Interaction, clip: Clip, shown: IntArray | None = None) -> TrueMotion:
+        """The truth at the interaction's instants; `shown` (T,) is the clip's picture behind each of the video."""
         truth = clip.truth
         at = instants(interaction, truth)
+        if shown is not None:
+            at = np.interp(at, np.arange(len(shown)), shown)
         low = np.minimum(at.astype(np.int64), truth.num_frames - 2)
         part = at - low
         frame = np.round(at).astype(np.int64)

@@ -103,10 +103,12 @@ class Telling:
     Attributes:
         known_length: which length is given: wrist to base of the middle finger, or the object's longest side.
         click: a click on the object is given; otherwise the extraction finds it by itself.
+        focal_factor: by which the given K's focal length is wrong.
     """
 
     known_length: Literal["hand", "object"] = "hand"
     click: bool = False
+    focal_factor: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +143,7 @@ def run_variant(variant: Variant, clip: Clip, work: Path, telling: Telling, vide
     if not (out / "interaction.npz").is_file() and not (out / _FAILED).is_file():
         began = time.perf_counter()
         try:
-            with given_files(variant, clip.truth, out.with_name(out.name + "_given")) as given:
+            with given_files(variant, clip.truth, out.with_name(out.name + "_given"), telling.focal_factor) as given:
                 extract(make_config(variant, clip, video, out, given, telling))
         except Exception as error:  # whatever stops a clip must not stop the others; it is told in the clip's row
             known = isinstance(error, DexVidError)
@@ -186,7 +188,8 @@ def make_config(variant: Variant, clip: Clip, video: Path, out: Path, given: Pat
     if "camera_matrix" in _FIELDS:
         settings["camera_matrix"] = given / "cam_K.txt"
     else:
-        settings["fov_deg"] = math.degrees(2.0 * math.atan(0.5 * max(truth.labels.shape[1:]) / truth.K[0, 0]))
+        focal = telling.focal_factor * truth.K[0, 0]
+        settings["fov_deg"] = math.degrees(2.0 * math.atan(0.5 * max(truth.labels.shape[1:]) / focal))
     if variant.extrinsics:
         settings["camera_pose"] = given / "camera_pose.txt"
     if variant.depth:
@@ -212,11 +215,11 @@ def click_on_object(clip: Clip) -> tuple[tuple[float, float], int]:
 
 
 @contextlib.contextmanager
-def given_files(variant: Variant, truth: ClipTruth, folder: Path) -> Iterator[Path]:
+def given_files(variant: Variant, truth: ClipTruth, folder: Path, focal_factor: float = 1.0) -> Iterator[Path]:
     """A folder with what is given beside the video; removed afterwards, as depth pictures are large."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        np.savetxt(folder / "cam_K.txt", truth.K)
+        np.savetxt(folder / "cam_K.txt", truth.K * [[focal_factor, 1.0, 1.0], [1.0, focal_factor, 1.0], [1.0, 1.0, 1.0]])
         np.savetxt(folder / "camera_pose.txt", truth.T_world_camera)
         if variant.depth:
             write_depth(truth, folder / "depth")
