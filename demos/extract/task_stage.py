@@ -57,13 +57,14 @@ def find_keypoints(
     seen = [TrackedObject(name, one.seen.masks, one.seen.tracks) for name, one in objects.items()]
     queries = _proposer(config, folder).propose(pictures, hand_px, seen, contact, recording.fps, config.task)
     followed = follow_points(pictures, queries, seen, hand_px, recording.fps, step)
+    on = carriers(queries, seen)  # while the queries are in px of the masks
     at_video = PixelTracks((followed.pixels + 0.5) * scale - 0.5, followed.visible, followed.confidence)
     queries = [dataclasses.replace(query, pixel=(query.pixel + 0.5) * scale - 0.5) for query in queries]
     size = (info.width, info.height)
     return lift_task_points(
         at_video,
         queries,
-        carriers(queries, seen),
+        on,
         hand,
         tracks,
         recording.K,

@@ -111,6 +111,7 @@ class ChatEndpoint:
         try:
             with urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_s) as response:
                 data = response.read(_MAX_ANSWER_BYTES + 1)
+                missing = response.length if len(data) <= _MAX_ANSWER_BYTES else 0  # None where the server does not say
         except urllib.error.HTTPError as error:
             with error:
                 self._refused(error, key)
@@ -122,6 +123,8 @@ class ChatEndpoint:
             raise _PassingError(f"{self.url} cannot be reached ({error.reason})") from error
         except (OSError, http.client.HTTPException) as error:
             raise _PassingError(f"{self.url} broke the connection off ({error or type(error).__name__})") from error
+        if missing:
+            raise _PassingError(f"{self.url} broke the connection off ({missing} bytes of its answer are missing)")
         if len(data) > _MAX_ANSWER_BYTES:
             raise EndpointError(f"{self.url} answered with more than {_MAX_ANSWER_BYTES >> 20} MiB; is it a chat endpoint?")
         return data
@@ -133,7 +136,7 @@ class ChatEndpoint:
             raise _PassingError(f"{self.url} answered {error.code}{said}", _retry_after_s(error.headers)) from error
         if error.code in (401, 403):
             hint = (
-                f"check the key in {self.key_variable}" if key else "name the variable that holds a key with --vlm-key-variable"
+                f"check the key in {self.key_variable}" if key else "name the variable that holds a key with --vlm-key-env"
             )
             raise EndpointError(f"{self.url} answered {error.code}{said}: it refuses the key; {hint}") from error
         if error.code == 404:

@@ -37,6 +37,7 @@ _STRAIGHT_SHARE = 0.06  # of its length, that an articulated path leaves the str
 _MIN_WAY_OBJECTS = 0.25  # a shorter path, in object sizes, says nothing
 _VANISHED_SHARE = 0.6  # of the object's area that is left in a container
 _BASE_SHARE = 0.25  # a thing's base is seen from above: its middle lies this part of the width above its lowest edge
+_AT_HAND_SIZES = 0.5  # fingertips that hold an object are so near to what is seen of it
 _SETTLE_S = 0.3
 _STILL_OBJECTS = 0.4  # object sizes that a resting object seems to move
 
@@ -214,12 +215,14 @@ def _destination(
     if rests:
         return [_target(moved, last, start, hand_px)]
     arrival = path[last]
-    released = end < len(path) - 1
+    released = end < len(path) - 1 and not _in_hand(moved.masks[last], hand_px[last])
+    if not released and is_straight(path[start:end], 0.0):  # lifted, and held up
+        return []
     if not released:
         arrival = _poured_at(moved.masks[last], hand_px[last], arrival)
     found = find_container(still_picture(pictures), arrival, float(np.nanmedian(hand_size_px(hand_px))))
     frame = _uncovered(moved, hand_px, arrival, start)
-    if found is None:  # held up, as in a lift, it goes nowhere else
+    if found is None:
         return [TaskPointQuery(TARGET, TARGET, frame, arrival)] if released else []
     points = {
         TARGET: found.middle,
@@ -230,6 +233,16 @@ def _destination(
         f"{CONTAINER}_base": found.base,
     }
     return [TaskPointQuery(name, CONTAINER, frame, pixel) for name, pixel in points.items()]
+
+
+def _in_hand(mask: BoolArray, hand: FloatArray) -> bool:
+    """Whether fingertips of the hand (21, 2) px are at an object (h, w): a turned object may seem to have left the hand."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows) or not np.isfinite(hand).all():
+        return False
+    pixels = np.stack([columns, rows], axis=-1)[:: max(1, len(rows) // 500)]
+    gap = np.linalg.norm(hand[list(_GRIP)][:, None] - pixels[None], axis=-1).min(axis=1)
+    return bool(np.median(gap) < _AT_HAND_SIZES * hand_size_px(hand))
 
 
 def _poured_at(mask: BoolArray, hand: FloatArray, middle: FloatArray) -> FloatArray:

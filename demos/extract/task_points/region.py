@@ -18,6 +18,7 @@ _AT_BORDER_SHARE = 0.08  # of the search frame's border that may belong to the r
 _LEAST_HAND_SIZES = 0.5
 _LARGEST_SHARE = 0.35  # of the picture
 _WORKING_SIDE_PX = 160  # of the cut-out; GrabCut's time grows faster than its accuracy
+_OUTLINED_SHARE = 0.6  # of a thing's outline that shows as an edge
 _RIM_PART = 0.6  # the rim is in this upper part of the region
 
 
@@ -56,7 +57,19 @@ def find_container(still: NDArray[np.uint8], arrival: FloatArray, hand_size_px: 
         return None
     if not _LEAST_HAND_SIZES**2 * hand_size_px**2 < region.sum() < _LARGEST_SHARE * region.size:
         return None
-    return _rim(region)
+    outlined = _outlined_share(still, region)
+    return _rim(region) if outlined > _OUTLINED_SHARE else None
+
+
+def _outlined_share(still: NDArray[np.uint8], region: BoolArray) -> float:
+    """Which part of a region's outline runs along edges of the picture."""
+    import cv2
+
+    gray = cv2.GaussianBlur(cv2.cvtColor(still, cv2.COLOR_RGB2GRAY), (3, 3), 0.0)
+    edges = cv2.dilate(cv2.Canny(gray, 30.0, 80.0), np.ones((5, 5), np.uint8)) > 0
+    filled = region.astype(np.uint8)
+    outline = (filled - cv2.erode(filled, np.ones((3, 3), np.uint8))) > 0
+    return float(edges[outline].mean()) if outline.any() else 0.0
 
 
 def _grow(still: NDArray[np.uint8], arrival: FloatArray, reach: float) -> tuple[BoolArray, float]:

@@ -97,7 +97,10 @@ class VisionModelProposer:
                     temporary.write_text(json.dumps({"model": self.endpoint.model, "answer": answer}, indent=1), "utf-8")
         basic = basic_queries(hand_px, objects, contact)
         taken = {query.name for query in basic}
-        return basic + [query for query in found if query.name not in taken]
+        known = {_slug(name): name for name in reversed(names)} | ({"object": names[0]} if names else {})
+        return basic + [
+            dataclasses.replace(query, part=known.get(query.part, query.part)) for query in found if query.name not in taken
+        ]
 
     def _ask(self, message: dict[str, Any], frames: Sequence[int], size: tuple[int, int]) -> tuple[str, list[TaskPointQuery]]:
         """The first usable answer and its points; after a useless one the model hears why."""
