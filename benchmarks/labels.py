@@ -80,7 +80,7 @@ class ClipLabels:
 
     @property
     def hand_length_px(self) -> float:
-        """The hand's length in this clip, wrist to the farthest finger tip that is seen: the 90th percentile over the frames."""
+        """Length of the hand in this clip, wrist to the farthest finger tip that is seen: 90th percentile of the frames."""
         lengths = [np.linalg.norm(frame.points_image[1:] - frame.points_image[0], axis=1) for frame in self.frames]
         known = [float(np.nanmax(length)) for length in lengths if np.isfinite(length).any()]
         return float(np.percentile(known, 90)) if known else float("nan")
