@@ -94,7 +94,7 @@ class ExtractConfig:
     camera_pose: Path | None = None
     depth: Path | None = None
     fov_deg: float = 60.0  # phones and webcams film at 55 to 70
-    camera_pitch_deg: float = 25.0  # a camera on a tripod that looks at a table
+    camera_pitch_deg: float = 35.0  # a camera on a tripod that looks at a table
     control_hz: float = 20.0
     max_object_points: int = 200
     overlay: bool = True

@@ -1,6 +1,6 @@
 """Where up is, as far as a film shows it: from depth pictures by the table's plane, else from what rests and is lifted.
 
-A plain film does not say where down is. A camera on a tripod is hardly rolled and looks down by some 25 degrees (the prior);
+A plain film does not say where down is. A camera on a tripod is hardly rolled and looks down by some 35 degrees (the prior);
 an object that rests before it is taken and after it is put back shows two points of one level; one that is lifted starts
 upwards; one that is thrown falls. These are joined by least squares on roll and pitch, with a standard deviation in the end.
 """
@@ -21,11 +21,12 @@ from demos.parts import DepthFrames
 BoolArray = NDArray[np.bool_]
 
 _ROLL_SIGMA_RAD = math.radians(3.0)
-_PITCH_SIGMA_RAD = math.radians(12.0)
+_PITCH_SIGMA_RAD = math.radians(15.0)
 _LEVEL_SIGMA_PART = 0.03  # of the distance: error of the depth of a resting object
 _MIN_LEVEL_M = 0.05  # two places nearer than this say nothing
 _LIFT_M = 0.05  # the first so many metres of a lift go upwards
-_LIFT_SIGMA_RAD = math.radians(20.0)
+_MIN_RISE = 0.7  # cosine to the prior's up, beyond which it is a lift
+_LIFT_SIGMA_RAD = math.radians(12.0)
 _REST_S = 0.3
 _PLANE_FRAMES = 9
 _PLANE_STEP_PX = 6
@@ -59,8 +60,8 @@ def up_from(pitch_rad: float, roll_rad: float) -> FloatArray:
 def gravity_from_motion(target: ObjectTrack, contact: BoolArray, fps: float, pitch_deg: float) -> Gravity:
     """Up from the object's places of rest and its lift; the prior alone where it shows neither."""
     centre = object_middle(target)
-    levels, lift = _rests(centre, contact, fps), _lift(centre, contact)
     prior = math.radians(pitch_deg)
+    levels, lift = _rests(centre, contact, fps), _lift(centre, contact, up_from(prior, 0.0))
 
     def residuals(angles: FloatArray) -> FloatArray:
         up = up_from(angles[0], angles[1])
@@ -69,7 +70,7 @@ def gravity_from_motion(target: ObjectTrack, contact: BoolArray, fps: float, pit
             step, sigma_m = levels
             values.append(float(step @ up) / sigma_m)
         if lift is not None:
-            values.append(float(np.linalg.norm(np.cross(lift, up))) / math.sin(_LIFT_SIGMA_RAD))
+            values += (np.cross(lift, up) / math.sin(_LIFT_SIGMA_RAD)).tolist()
         return np.array(values)
 
     fit = least_squares(residuals, [prior, 0.0], loss="soft_l1")
@@ -134,7 +135,7 @@ def _rests(centre: FloatArray, contact: BoolArray, fps: float) -> tuple[FloatArr
     return step, _LEVEL_SIGMA_PART * float(np.median(before[:, 2]))
 
 
-def _lift(centre: FloatArray, contact: BoolArray) -> FloatArray | None:
+def _lift(centre: FloatArray, contact: BoolArray, expected_up: FloatArray) -> FloatArray | None:
     """(3,) unit direction of the object's first way from its place of rest; None where it is not lifted."""
     touched = np.flatnonzero(contact)
     if not len(touched):
@@ -149,10 +150,8 @@ def _lift(centre: FloatArray, contact: BoolArray) -> FloatArray | None:
     if not len(gone):
         return None
     direction = centre[gone[0]] - rest
-    direction[2] = 0.0  # depth is too unsure for so short a way
-    length = float(np.linalg.norm(direction))
-    rising = -direction[1] / max(length, 1e-9)
-    return direction / length if rising > 0.8 else None  # pushed or pulled along the table
+    direction /= max(float(np.linalg.norm(direction)), 1e-9)
+    return direction if direction @ expected_up > _MIN_RISE else None  # else pushed or pulled along the table
 
 
 def _largest_plane(points: FloatArray, expected_up: FloatArray) -> tuple[FloatArray, FloatArray] | None:
