@@ -28,7 +28,7 @@ _WHITE: Colour = (245, 247, 250)
 _MUTED: Colour = (150, 158, 170)
 _GOOD: Colour = (96, 211, 148)
 _BAD: Colour = (239, 99, 92)
-_WIDTH = 1280
+_SIDE_PX = (960, 1280)  # longer side of the overlay: enough to read the text, not more than a browser shows
 _DOUBTFUL = 0.3
 
 
@@ -56,7 +56,8 @@ def write_overlay(path: Path, recording: Recording, data: OverlayData, progress:
     import cv2
 
     info = recording.info
-    zoom = _WIDTH / info.width if info.width >= info.height else _WIDTH / info.height
+    longer = max(info.width, info.height)
+    zoom = min(max(longer, _SIDE_PX[0]), _SIDE_PX[1]) / longer
     size = (2 * round(0.5 * info.width * zoom), 2 * round(0.5 * info.height * zoom))
     timeline = _timeline(data, size[0])
     with video_writer(path, size, recording.fps) as writer:
@@ -88,11 +89,15 @@ def _draw_object(
 
     outline = np.zeros((0, 2)) if outlines is None else outlines[number]
     if len(outline) >= 3:
-        shade = picture.copy()
-        polygon = [_fixed((outline + 0.5) * zoom)]
-        cv2.fillPoly(shade, polygon, colour, cv2.LINE_AA, 4)
-        cv2.addWeighted(shade, 0.14, picture, 0.86, 0.0, picture)
-        cv2.polylines(picture, polygon, True, colour, 1, cv2.LINE_AA, 4)
+        corners = (outline + 0.5) * zoom
+        low = np.clip(np.floor(corners.min(axis=0)) - 2, 0, picture.shape[1::-1]).astype(int)
+        high = np.clip(np.ceil(corners.max(axis=0)) + 3, 0, picture.shape[1::-1]).astype(int)
+        part = picture[low[1] : high[1], low[0] : high[0]]
+        if part.size:
+            shade = part.copy()
+            cv2.fillPoly(shade, [_fixed(corners - low)], colour, cv2.LINE_AA, 4)
+            part[:] = cv2.addWeighted(shade, 0.14, part, 0.86, 0.0)
+        cv2.polylines(picture, [_fixed(corners)], True, colour, 1, cv2.LINE_AA, 4)
     points = track.points_image[number][track.visible[number]]
     for x, y in _fixed((points[np.isfinite(points).all(axis=-1)] + 0.5) * zoom):
         cv2.circle(picture, (int(x), int(y)), 5 << 4, _DARK, -1, cv2.LINE_AA, 4)
