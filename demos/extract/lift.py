@@ -26,6 +26,8 @@ BoolArray = NDArray[np.bool_]
 
 _HAND_SIGMA = 0.035  # of the hand's distance, one for the whole clip
 _LENGTH_SIGMA = 0.07  # of the length as the pictures show it
+_TABLE_SIGMA = 0.02  # of the distance at which the table is met
+_FOOT_RADII = 0.65  # the object's axis behind the mask's nearest edge
 _GRIP_SIGMA = 0.05  # of the hand's distance, frame by frame
 _GRIP_FRAMES = 24  # in which the object's surface is brought to the fingertips
 _MIDDLE_SIGMA = 0.05  # of the distance, between the object's middle and the fingertips'
@@ -80,7 +82,8 @@ class LiftFigures:
 
     Attributes:
         rigid: whether a rigid pose was fitted.
-        scale_source: where the metres come from: "depth", "hand and length", "hand", "length" or "hand without contact".
+        scale_source: where the metres come from: "depth", or some of "hand" (or "hand without contact"), "table" and
+            "length" joined by "and"; "none" where they are a guess.
         scale_sigma: expected standard deviation of the scale, as a share of it.
         length_m: the object's largest extent as found; NaN where unknown.
         hand_to_length: scale by the hand over scale by the known length; NaN without both.
@@ -121,9 +124,10 @@ def lift_object(
     config: LiftConfig,
     depth: DepthFrames | None = None,
     image_size: tuple[int, int] | None = None,
+    T_world_camera: FloatArray | None = None,
 ) -> ObjectTrack:
     """The object of T frames in metres in the camera frame; arguments as of `lift_with_figures`."""
-    return lift_with_figures(tracks, masks, hand, contact, K, fps, config, depth, image_size).track
+    return lift_with_figures(tracks, masks, hand, contact, K, fps, config, depth, image_size, T_world_camera).track
 
 
 def lift_with_figures(
@@ -136,6 +140,7 @@ def lift_with_figures(
     config: LiftConfig,
     depth: DepthFrames | None = None,
     image_size: tuple[int, int] | None = None,
+    T_world_camera: FloatArray | None = None,
 ) -> LiftedObject:
     """Lifts an object.
 
@@ -149,6 +154,7 @@ def lift_with_figures(
         config: how.
         depth: pictures of the same view; ignored where they are not in metres.
         image_size: (width, height) of the video; None where masks and depth pictures have its size.
+        T_world_camera: (4, 4) where it is known, the table being z = 0; an object at rest is then expected to stand on it.
 
     Raises:
         InputFileError: the numbers of frames differ.
@@ -170,7 +176,7 @@ def lift_with_figures(
         point_depth = read_depths(np.where(seen[..., None], tracks.pixels, np.nan), depth, image_size)
     else:
         point_depth = np.full(seen.shape, np.nan)
-    outlines = measure_masks(masks, frames, K, image_size)
+    outlines = measure_masks(masks, frames, K, image_size, T_world_camera)
     grip = _grip(hand)
     if config.rigid != "no":
         width = float(image_size[0]) if image_size else 2.0 * float(K[0, 2]) + 1.0
@@ -181,7 +187,7 @@ def lift_with_figures(
         distance_m, thickness_m = _first_distance(grip, contact), grip.thickness_m(contact)
         motion = find_rigid_motion(views, fps, ray_sigma, distance_m, thickness_m, carried, config.max_key_views)
         if motion is not None:
-            motion, figures = _to_metres(motion, views, carried, grip, contact, fps, config)
+            motion, figures = _to_metres(motion, views, carried, grip, contact, fps, config, T_world_camera)
             lifted = _rigid_track(motion, views, tracks.pixels, rays, seen, focal_px, fps, ray_sigma, figures)
             if config.rigid == "yes" or not _is_loose(lifted.figures, motion):
                 return lifted
@@ -283,6 +289,7 @@ def _to_metres(
     contact: BoolArray,
     fps: float,
     config: LiftConfig,
+    T_world_camera: FloatArray | None,
 ) -> tuple[RigidMotion, LiftFigures]:
     """The motion in metres, by what is known of its scale, then held at the grip's depth frame by frame."""
     still = 1.0 - len(views.frame) / len(views.of_frame)
@@ -294,17 +301,23 @@ def _to_metres(
     if grip.known:
         at = held if len(held) else np.arange(len(contact))
         by_hand = _scale_by_hand(motion, views, grip, at)
-    by_length = np.nan
+    sources = {
+        "hand" if len(held) else "hand without contact": (by_hand, _HAND_SIGMA if len(held) else 0.25),
+        "table": (_scale_by_table(motion, views, T_world_camera), _TABLE_SIGMA),
+        "length": (np.nan, _LENGTH_SIGMA),
+    }
     if config.known_length_m is not None:
-        by_length = float(np.log(config.known_length_m / _length(motion, views)))
-    hand_sigma = _HAND_SIGMA if len(held) else 0.25
-    weight = np.array([hand_sigma, _LENGTH_SIGMA]) ** -2.0 * np.isfinite([by_hand, by_length])
-    if not weight.any():
+        sources["length"] = float(np.log(config.known_length_m / _length(motion, views))), _LENGTH_SIGMA
+    known = {name: one for name, one in sources.items() if np.isfinite(one[0])}
+    if not known:
         return motion, dataclasses.replace(figures, scale_source="none", scale_sigma=0.5, length_m=_length(motion, views))
-    factor = float(np.exp(weight @ np.nan_to_num([by_hand, by_length]) / weight.sum()))
-    source = " and ".join(name for name, w in zip(("hand", "length"), weight, strict=True) if w > 0.0)
-    if not len(held):
-        source = source.replace("hand", "hand without contact")
+    if "table" in known and len(known) > 1:  # a thing that stands elsewhere is as much off as the table is high
+        others = [one for name, one in known.items() if name != "table"]
+        away = known["table"][0] - sum(v / q**2 for v, q in others) / sum(1.0 / q**2 for _, q in others)
+        if abs(away) > 3.0 * np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2):
+            del known["table"]
+    weight = sum(1.0 / sigma**2 for _, sigma in known.values())
+    factor = float(np.exp(sum(value / sigma**2 for value, sigma in known.values()) / weight))
     motion = motion.scaled(factor)
     if len(held) and grip.known:
         # the hand's distance errs for the whole clip alike; what it adds frame by frame is how the distance changes
@@ -314,10 +327,10 @@ def _to_metres(
         motion = refine_path(motion, fps, carried, expected, _GRIP_SIGMA * float(np.median(expected[views.of_frame[held]])))
     return motion, dataclasses.replace(
         figures,
-        scale_source=source,
-        scale_sigma=float(weight.sum() ** -0.5),
+        scale_source=" and ".join(known),
+        scale_sigma=float(weight**-0.5),
         length_m=_length(motion, views),
-        hand_to_length=float(np.exp(by_hand - by_length)),
+        hand_to_length=float(np.exp(by_hand - sources["length"][0])),
     )
 
 
@@ -339,6 +352,26 @@ def _scale_by_hand(motion: RigidMotion, views: Views, grip: _Grip, frames: IntAr
     cost = np.log1p((distance / _SURFACE_SIGMA_M) ** 2).mean(axis=(1, 2)) * tips.shape[1]
     cost += 0.5 * ((np.log(factor[:, 0, 0, 0]) - by_middle) / _MIDDLE_SIGMA) ** 2
     return float(np.log(factor[np.argmin(cost), 0, 0, 0]))
+
+
+def _scale_by_table(motion: RigidMotion, views: Views, T_world_camera: FloatArray | None) -> float:
+    """Logarithm of the factor that makes the object stand on the table when it first rests; NaN where it cannot be told.
+
+    The mask's nearest edge meets the table in front of the object's axis: by its radius for a box or can, by less for a ball.
+    """
+    resting = np.flatnonzero(~views.contact & (views.length > 1) & np.isfinite(views.outlines.foot[:, 0]))
+    if T_world_camera is None or not len(resting):
+        return np.nan
+    view = int(resting[0])
+    up, foot, ray = T_world_camera[2, :3], views.outlines.foot[view], np.append(views.outlines.middle[view], 1.0)
+    radius = float(views.outlines.half_axes[view, 1] * foot[2])
+    ahead = foot - (foot @ up) * up
+    axis = foot + _FOOT_RADII * radius * ahead / max(float(np.linalg.norm(ahead)), 1e-9)
+    # the middle is on its ray above that place, hardly higher than the object is wide if the camera looks straight down
+    rows = np.stack([ray, -up], axis=1)
+    rows, goal = np.concatenate([rows, [[0.0, 0.1]]]), np.append(axis, 0.1 * radius)
+    depth = float(np.linalg.lstsq(rows, goal, rcond=None)[0][0])
+    return float(np.log(depth / motion.place[view, 2])) if depth > 0.0 else np.nan
 
 
 def _length(motion: RigidMotion, views: Views) -> float:

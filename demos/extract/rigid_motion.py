@@ -39,7 +39,7 @@ _DEPTH_RATE = 0.5  # m/s, expected between key views
 _ACCELERATION = 6.0  # m/s^2, of a hand that carries something
 _TURN_ACCELERATION = 20.0  # rad/s^2
 _BULGE_SIGMA = 0.6  # of the half depth: how well the ellipsoid is known
-_SLANT_SIGMA = 0.4  # how much it may be tilted
+_SLANT_SIGMA = 1.0  # how much it may be tilted
 _MIDDLE_SIGMA = 0.15  # of the mask's radius: how far its middle is from the object's
 _SIZE_SIGMA = 0.08  # how well a mask's size tells the distance
 

@@ -18,6 +18,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _MIN_MASK_PIXELS = 12
+_FOOT_PERCENT = 3.0  # of a mask's pixels
+_MIN_DOWN = 0.05  # a ray less steep than this meets the table too far away
 _MIN_STILL_FRAMES = 3
 _STILL_SIZES = 0.02  # an object that stays within this share of its size stands still
 _STILL_SIGMAS = 2.0  # or within the noise of its points
@@ -33,16 +35,18 @@ class Outlines:
         area: (n,).
         half_axes: (n, 2) of the ellipse with the same second moments, the longer first.
         angle: (n,) rad, of the longer axis to x.
+        foot: (n, 3) m, where the nearest edge of the mask meets the table; NaN where no table is known.
     """
 
     middle: FloatArray
     area: FloatArray
     half_axes: FloatArray
     angle: FloatArray
+    foot: FloatArray
 
     def pick(self, index: IntArray) -> Outlines:
         """Those of the given frames."""
-        return Outlines(self.middle[index], self.area[index], self.half_axes[index], self.angle[index])
+        return Outlines(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Views:
     Attributes:
         frame: (n,) the middle one of the frames of the view.
         of_frame: (T,) the view of each frame.
+        length: (n,) number of its frames.
         rays: (n, P, 2); NaN where unseen.
         seen: (n, P) bool.
         depth: (n, P) m; NaN where unknown.
@@ -62,6 +67,7 @@ class Views:
 
     frame: IntArray
     of_frame: IntArray
+    length: IntArray
     rays: FloatArray
     seen: BoolArray
     depth: FloatArray
@@ -75,12 +81,27 @@ def to_rays(pixels: FloatArray, K: FloatArray) -> FloatArray:
     return (pixels - K[:2, 2]) / np.array([K[0, 0], K[1, 1]])
 
 
-def measure_masks(masks: ObjectMasks | None, frames: int, K: FloatArray, image_size: tuple[int, int] | None) -> Outlines:
-    """Middle, size and direction of the masks of T frames; `image_size` is the (width, height) that K belongs to."""
+def measure_masks(
+    masks: ObjectMasks | None,
+    frames: int,
+    K: FloatArray,
+    image_size: tuple[int, int] | None,
+    T_world_camera: FloatArray | None = None,
+) -> Outlines:
+    """Middle, size and direction of the masks of T frames, and where they stand on the table.
+
+    Args:
+        masks: of the object; None where there are none.
+        frames: T.
+        K: (3, 3) px of the video.
+        image_size: (width, height) of the video; None where the masks have its size.
+        T_world_camera: (4, 4), the table being z = 0; None where it is not known.
+    """
     middle, area = np.full((frames, 2), np.nan), np.full(frames, np.nan)
     half_axes, angle = np.full((frames, 2), np.nan), np.full(frames, np.nan)
+    foot = np.full((frames, 3), np.nan)
     if masks is None:
-        return Outlines(middle, area, half_axes, angle)
+        return Outlines(middle, area, half_axes, angle, foot)
     height, width = masks.shape
     size = np.array(image_size or (width, height)) / np.array([width, height])
     x = to_rays(np.stack([(np.arange(width) + 0.5) * size[0] - 0.5, np.zeros(width)], axis=-1), K)[:, 0]
@@ -95,7 +116,18 @@ def measure_masks(masks: ObjectMasks | None, frames: int, K: FloatArray, image_s
         values, vectors = np.linalg.eigh(np.cov(place))
         half_axes[frame] = 2.0 * np.sqrt(np.maximum(values[::-1], 0.25 * cell))
         angle[frame] = np.arctan2(vectors[1, 1], vectors[0, 1])
-    return Outlines(middle, area, half_axes, angle)
+        if T_world_camera is not None:
+            foot[frame] = _foot(place, T_world_camera)
+    return Outlines(middle, area, half_axes, angle, foot)
+
+
+def _foot(rays: FloatArray, T_world_camera: FloatArray) -> FloatArray:
+    """Where (3,) m the rays (2, N) of a mask meet the table nearest to the camera."""
+    down = -(T_world_camera[2, 0] * rays[0] + T_world_camera[2, 1] * rays[1] + T_world_camera[2, 2])
+    if T_world_camera[2, 3] <= 0.0 or (down <= _MIN_DOWN).any():
+        return np.full(3, np.nan)
+    nearest = down >= np.percentile(down, 100.0 - _FOOT_PERCENT)
+    return T_world_camera[2, 3] / down[nearest].mean() * np.array([*rays[:, nearest].mean(axis=1), 1.0])
 
 
 def make_views(
@@ -142,7 +174,7 @@ def make_views(
             shown[view] = start + int(np.nanargmin(np.abs(area - goal)))
     rays_of, seen_of, depth_of = merged
     rays_of = np.where(seen_of[..., None], rays_of, np.nan)
-    return Views(middle, of_frame, rays_of, seen_of, depth_of, sharpness, contact[starts], outlines.pick(shown))
+    return Views(middle, of_frame, lengths, rays_of, seen_of, depth_of, sharpness, contact[starts], outlines.pick(shown))
 
 
 def _median(values: FloatArray) -> FloatArray:
