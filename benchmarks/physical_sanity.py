@@ -206,7 +206,7 @@ def run(arguments: PhysicalSanityArguments) -> int:
         rows.append(row)
         checks += found
         print(row, flush=True)
-    for env_id in ("DexVid-GraspLift-v0", "DexVid-BottlePickPlace-v0"):
+    for env_id in (entry.id for entry in REGISTRATIONS):
         rates = {name: scripted_success(env_id, {}, arguments.episodes, change).mean() for name, change in RESOLUTIONS.items()}
         print(env_id, rates, flush=True)
         rows += [{"what": f"{env_id}, {name}", "success": f"{rate:.1%}"} for name, rate in rates.items()]

@@ -10,7 +10,15 @@ import dataclasses
 import mujoco
 
 from robots.arm import add_position_actuator
-from robots.collision import FINGER_CONTACT, LIMIT_SOLIMP, LIMIT_SOLREF, ROBOT_CONTACT, THUMB_CONTACT, ContactClass
+from robots.collision import (
+    CONTACT_DIMENSIONS,
+    FINGER_CONTACT,
+    LIMIT_SOLIMP,
+    LIMIT_SOLREF,
+    ROBOT_CONTACT,
+    THUMB_CONTACT,
+    ContactClass,
+)
 from robots.visuals import add_finger_link_visual, add_palm_visual
 
 Vector3 = tuple[float, float, float]
@@ -85,7 +93,7 @@ FINGER_STIFFNESS_NM_PER_RAD = 3.0  # full torque at 0.23 rad of error: firm, yet
 FINGER_DAMPING_NMS_PER_RAD = 0.12
 FINGER_ARMATURE_KG_M2 = 0.0005  # geared motors
 _LINK_RADIUS_M = 0.0098  # half the link's width of 0.0196
-#: Sliding, torsional (m) and rolling (m) friction of the rubber tips and coated links on everyday plastics.
+#: Sliding, torsional (m) and rolling (m) friction of the rubber tips and coated links; the last two count for balls alone.
 FINGER_FRICTION: Vector3 = (1.0, 0.01, 0.0005)
 
 
@@ -153,7 +161,7 @@ def _add_finger(spec: mujoco.MjSpec, palm: mujoco.MjsBody, finger: Finger) -> No
                 fromto=(0, 0, 0.004, 0, 0, end),
                 size=(radius, 0, 0),
                 friction=FINGER_FRICTION,
-                condim=4,
+                condim=CONTACT_DIMENSIONS,
                 mass=0.0,
             )
             finger.contact.apply(geom)

@@ -10,7 +10,7 @@ import dataclasses
 
 import mujoco
 
-from robots.collision import TABLE_CONTACT
+from robots.collision import CONTACT_DIMENSIONS, TABLE_CONTACT
 from robots.visuals_cabinet import add_cabinet_visual
 
 Vector3 = tuple[float, float, float]
@@ -144,7 +144,7 @@ def _add_handle(body: mujoco.MjsBody, prefix: str, cabinet: Cabinet, height_m: f
             type=mujoco.mjtGeom.mjGEOM_CAPSULE,
             fromto=(*start, *end),
             size=(radius, 0, 0),
-            condim=4,
+            condim=CONTACT_DIMENSIONS,
         )
         TABLE_CONTACT.apply(geom)
         geoms.append(geom)

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robots.collision import OBJECT_CONTACT, ContactClass, make_visual
+from robots.collision import BALL_CONTACT_DIMENSIONS, CONTACT_DIMENSIONS, OBJECT_CONTACT, ContactClass, make_visual
 from robots.everyday_parts import EverydayObject
 from robots.objects import OBJECT_FRICTION
 
@@ -180,13 +180,14 @@ def _add_body(
     masses = chosen.part_masses_kg()
     num_parts, num_visuals = _slots(objects)
     for slot in range(num_parts):
-        geom = body.add_geom(name=f"{name}_part_{slot}", friction=OBJECT_FRICTION, condim=4)
+        geom = body.add_geom(name=f"{name}_part_{slot}", friction=OBJECT_FRICTION, condim=CONTACT_DIMENSIONS)
         contact.apply(geom)
         if slot < len(chosen.parts):
             part = chosen.parts[slot]
             geom.type, geom.size = _GEOM_TYPES[part.kind], part.size_m
             geom.pos, geom.quat, geom.mass = part.position_m, part.quat_wxyz, masses[slot]
-            geom.condim = 6 if part.kind == "sphere" else 4  # without rolling friction a ball never comes to rest
+            if part.kind == "sphere":  # without rolling friction a ball never comes to rest
+                geom.condim = BALL_CONTACT_DIMENSIONS
             if part.kind == "mesh":
                 geom.meshname = _part_mesh(name, index, slot)
         else:

@@ -83,6 +83,7 @@ def pinch_grasp(
     roll_rad: float = FROM_ABOVE_RAD,
     height_m: float | None = None,
     point_xy_m: tuple[float, float] = (0.0, 0.0),
+    firmness: float = 1.0,
 ) -> Grasp:
     """Fingertips against thumb, computed from surface points (P, 3) in the object's frame.
 
@@ -93,6 +94,7 @@ def pinch_grasp(
         roll_rad: from above or from the side.
         height_m: of the fingertips above the table; where they reach best by default.
         point_xy_m: where on the object, in its frame.
+        firmness: factor on the force that the weight asks for.
     """
     above = roll_rad > math.pi / 4
     pitch = _ABOVE_PITCH_RAD if above else _SIDE_PITCH_RAD
@@ -130,7 +132,7 @@ def pinch_grasp(
     kinematics = fingertip_kinematics()
     open_rad = kinematics.solve(touch - _OPENING_M * inward)[0]
     touch_rad = kinematics.solve(touch)[0]
-    force = min(_LEAST_FORCE_N + _FORCE_PER_WEIGHT * mass_kg * _GRAVITY_M_PER_S2, _MOST_FORCE_N)
+    force = min(firmness * (_LEAST_FORCE_N + _FORCE_PER_WEIGHT * mass_kg * _GRAVITY_M_PER_S2), _MOST_FORCE_N)
     forces = force * inward * np.array([1, 1, 1, 3])[:, None] / 3
     closed_rad = touch_rad + kinematics.torques(touch_rad, forces) / FINGER_STIFFNESS_NM_PER_RAD
     standoff = 0.10 if above else 0.12

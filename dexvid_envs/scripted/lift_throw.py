@@ -10,22 +10,26 @@ import numpy as np
 from scipy.optimize import linprog
 
 from dexvid_envs.core import EnvironmentCore
+from dexvid_envs.scripted.grasps import Grasp
+from dexvid_envs.scripted.object_grasps import object_grasp
 from dexvid_envs.scripted.picking import PickingPolicy
 from dexvid_envs.scripted.scripted import BoolArray, FloatArray, Phase, Rows
 from dexvid_envs.tasks.lift_throw import LiftThrow
 from robots.arm_kinematics import palm_pose
+from robots.everyday import EverydayObject
 
+FIRMNESS = 2.0  # of the grip: the swing pulls at the object with three times its weight
 LIFT_M = 0.20
 LIFT_M_PER_S = 0.30
-WINDUP_RAD_PER_S = 1.3
+WINDUP_RAD_PER_S = 0.9  # gentle: faster, now and then a can or a ball is lost on the way
 SWING_RAD_PER_S = 1.9  # fastest joint; `joint_delta` follows 2 rad/s
 RAMP_S, STEADY_S = 0.30, 0.10  # speeding up, and full speed before the nominal release
 RELEASE_STEPS = 5  # of the swing, until the hand opens; the fingers hold nothing any more two steps later
 FOLLOW_S = 0.09  # the arm goes on at full speed
-OPENING_RAD = 0.45  # how far the fingers open to let go, beyond the grasp's opening
-AIM_RAD = 0.675  # turn of the whole throw about the vertical, as measured
+OPENING_RAD, THUMB_OPENING_RAD = 0.45, 0.60  # how far they open to let go, beyond the grasp; alike, lest one pushes
+AIM_RAD = 0.62  # turn of the whole throw about the vertical, as measured
 #: Share of the full speed for a bucket at 1.24 m, and what a metre of distance adds; as measured.
-SPEED_SHARE, SPEED_SHARE_PER_M = 0.98, 0.45
+SPEED_SHARE, SPEED_SHARE_PER_M = 0.95, 0.45
 
 #: Posture of the nominal release at a bucket straight ahead: at the robot's right, the palm facing where the object flies. With
 #: the speed limit of the joints only a side-arm throw, in which all of them add up, is fast enough; found by sampling postures.
@@ -34,6 +38,7 @@ _OBJECT_PALM_M = np.array([0.085, 0.0, 0.020])  # the object in the hand, about
 _BUCKET_DISTANCE_M, _ELEVATION_RAD = 1.24, -0.1
 _FULL_TURN_JOINTS = (0, 2, 4, 6)
 _FINGER_PROXIMAL = [1, 5, 9]
+_THUMB_BENDING = [14, 15]
 
 
 class ScriptedLiftThrow(PickingPolicy[LiftThrow]):
@@ -52,6 +57,10 @@ class ScriptedLiftThrow(PickingPolicy[LiftThrow]):
     def make_phases(self) -> tuple[Phase, ...]:
         """See `ScriptedPolicy`."""
         return (self.reach, self.approach, self.close, self.lift, self.wind_up, self.swing, self.let_go)
+
+    def grasp_of(self, shape: EverydayObject) -> Grasp:
+        """See `PickingPolicy`."""
+        return object_grasp(shape, FIRMNESS)
 
     def destination(self, rows: Rows) -> FloatArray:
         """See `PickingPolicy`: as far as it is lifted before the wind-up."""
@@ -99,6 +108,7 @@ class ScriptedLiftThrow(PickingPolicy[LiftThrow]):
         self.arm_ref[rows] += slowing[:, None] * self.swing_rate[rows] * self.dt_s
         opened = self.open_rad[rows].copy()
         opened[:, _FINGER_PROXIMAL] -= OPENING_RAD
+        opened[:, _THUMB_BENDING] -= THUMB_OPENING_RAD
         self.move_hand(rows, opened, 7.0)
         return np.zeros(len(rows), dtype=bool)
 

@@ -43,10 +43,11 @@ GRASP_HINTS: dict[str, GraspHint] = {
 }
 
 
-def object_grasp(shape: EverydayObject) -> Grasp:
+def object_grasp(shape: EverydayObject, firmness: float = 1.0) -> Grasp:
     """The grasp of an object as it rests on the table.
 
     Fingers and thumb close across the narrower side; anything round is taken from where the arm reaches best.
+    `firmness` is a factor on the force that the weight asks for.
     """
     hint = GRASP_HINTS.get(shape.name, GraspHint())
     surface = shape.surface_points(_SURFACE_POINTS)
@@ -57,7 +58,15 @@ def object_grasp(shape: EverydayObject) -> Grasp:
     roll = hint.roll_rad
     if roll is None:
         roll = FROM_THE_SIDE_RAD if shape.extents_m[2] >= _TALL_M else FROM_ABOVE_RAD
-    return pinch_grasp(surface, shape.mass_kg, yaws, roll_rad=roll, height_m=hint.height_m, point_xy_m=hint.point_xy_m)
+    return pinch_grasp(
+        surface,
+        shape.mass_kg,
+        yaws,
+        roll_rad=roll,
+        height_m=hint.height_m,
+        point_xy_m=hint.point_xy_m,
+        firmness=firmness,
+    )
 
 
 def _is_round(surface: FloatArray, x_m: float, y_m: float) -> bool:

@@ -62,7 +62,6 @@ class LiftThrow(ObjectTask):
 
     noun = "object"
     moved_body: ClassVar[str] = "object"
-    noslip_iterations: ClassVar[int] = 15
     reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "bucket_position")
     cameras: ClassVar[tuple[ScenicCamera, ...]] = (
         ScenicCamera("overview", (1.55, -1.62, 1.00), (0.58, 0.0, 0.22), 40.0),

@@ -63,7 +63,7 @@ class Task(abc.ABC):
 
     reset_options: ClassVar[tuple[str, ...]] = ()
     moved_body: ClassVar[str]
-    noslip_iterations: ClassVar[int] = 5
+    noslip_iterations: ClassVar[int] = 10
     cameras: ClassVar[tuple[ScenicCamera, ...]] = CAMERAS
     table: ClassVar[TableTop] = TABLE_TOP
     summary: ClassVar[str] = ""
@@ -90,8 +90,9 @@ class Task(abc.ABC):
         option.timestep = 0.005
         option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC  # with the no-slip iterations, a grip does not creep
-        option.impratio = 3.0
+        option.impratio = 30.0
         option.noslip_iterations = self.noslip_iterations
+        option.noslip_tolerance = 1e-10  # with the default one they end while an object still turns
         option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)  # an instability is reported, not papered over
         add_arm_hand(spec)
         table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(2, 2, 0.1), rgba=(0, 0, 0, 0))
