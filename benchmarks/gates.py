@@ -128,7 +128,7 @@ def _clips(arguments: GatesBenchmark) -> list[Path]:
 def judge(fault: str, clip: Clip, other: Clip, work: Path) -> Verdict:
     """Extracts the clip with a fault and compares the gates' word with the truth."""
     faulty = make_faulty(fault, clip, other, work / "videos")
-    run = run_variant(_VARIANT, clip, work, Telling(focal_factor=faulty.focal_factor), faulty.video)
+    run = run_variant(_VARIANT, clip, work, Telling(focal_factor=faulty.focal_factor), faulty.video, share_stages=False)
     if run.interaction is None:
         return Verdict(fault, clip.folder.name, True, ("no result",), math.nan, {})
     found = score(run.interaction, clip, shown=faulty.shown)

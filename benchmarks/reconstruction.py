@@ -9,7 +9,9 @@ on where it was, as long as the extraction's code, the clip and the settings are
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +33,7 @@ from dexvid_envs.progress import Report, progress_bar
 #: Columns of the table, in its order; those that begin with "scaled_" are after one scale per clip.
 COLUMNS: tuple[str, ...] = (
     *("fingertips_mm", "fingertips_to_wrist_mm", "hand_px"),
-    *("points_mm", "surface_mm", "uncovered_mm", "middle_mm", "position_mm", "rotation_deg", "jitter_mm"),
+    *("points_mm", "surface_mm", "uncovered_mm", "middle_mm", "position_mm", "path_mm", "rotation_deg", "jitter_mm"),
     *("hand_keypoints_px", "hand_keypoints_mm", "object_keypoints_px", "object_keypoints_mm"),
     *("parts_share", "object_share", "pose_share", "contact_precision", "contact_recall"),
     *("gravity_deg", "height_mm", "scale"),
@@ -55,10 +57,9 @@ TARGETS: dict[str, dict[str, float]] = {
     "rgb": {f"scaled_{name}": target for name, target in _RGB.items()} | _IN_PICTURE,
     "depth": {"fingertips_mm": 15.0, "points_mm": 10.0, "position_mm": 10.0, "rotation_deg": 6.0},
 }
-#: Columns in which point tracks are to be closer than silhouette shapes, given the same.
+#: Columns in which point tracks are to be closer than silhouette shapes, given the same; these have no pose at all.
 COMPARED: tuple[str, ...] = (
-    *("points_mm", "surface_mm", "uncovered_mm", "middle_mm", "position_mm", "rotation_deg"),
-    *("object_keypoints_px", "object_keypoints_mm"),
+    *("points_mm", "surface_mm", "uncovered_mm", "middle_mm", "object_keypoints_px", "object_keypoints_mm"),
 )
 _TRACKS, _SHAPES = "rgb_known_length", "silhouette"
 _JITTER_RATIO = 0.5
@@ -121,19 +122,19 @@ def main(arguments: Reconstruction) -> dict[str, Any]:
             f"{', '.join(arguments.variants)}, {arguments.clips} and {arguments.processes}"
         )
     folders = _clips(arguments)
-    usable = [VARIANTS[name] for name in arguments.variants if not VARIANTS[name].missing()]
-    results: dict[str, list[Result]] = {variant.name: [] for variant in usable}
+    variants = [VARIANTS[name] for name in arguments.variants]
+    results: dict[str, list[Result]] = {variant.name: [] for variant in variants}
     with progress_bar("extraction") as report:
-        for variant, result in _measure_all(folders, usable, arguments, report):
-            results[variant.name].append(result)
-    rows, checks = tables(results, [VARIANTS[name] for name in arguments.variants])
+        for found in _measure_all(folders, variants, arguments, report):
+            for variant, result in zip(variants, found, strict=True):
+                results[variant.name].append(result)
+    rows, checks = tables(results)
     sentence = mesh_sentence({name: medians(found) for name, found in results.items()})
     config = {
         "clips": len(folders),
         "corpus": "as it is" if arguments.as_is else "evaluation",
         "pictures": dataclasses.asdict(_QUICK if arguments.quick else arguments.pictures) if not arguments.as_is else None,
         "told": dataclasses.asdict(arguments.telling),
-        "stand_ins": {variant.name: variant.stand_ins() for variant in usable if variant.stand_ins()},
         "mesh_method": sentence,
     }
     unpublished = arguments.quick or arguments.as_is
@@ -142,7 +143,7 @@ def main(arguments: Reconstruction) -> dict[str, Any]:
     write_result(out, "reconstruction", config, rows, checks)
     with atomic_path(out.with_suffix(".md")) as temporary:
         temporary.write_text(out.with_suffix(".md").read_text() + "\n" + sentence + "\n")
-    _draw_some(folders, usable, arguments, out.with_suffix(".png"))
+    _draw_some(folders, variants, arguments, out.with_suffix(".png"))
     print(out.with_suffix(".md").read_text())
     return {"rows": rows, "checks": [check.to_json() for check in checks], "config": config}
 
@@ -157,29 +158,29 @@ def _clips(arguments: Reconstruction) -> list[Path]:
 
 def _measure_all(
     folders: Sequence[Path], variants: Sequence[Variant], arguments: Reconstruction, report: Report
-) -> Iterator[tuple[Variant, Result]]:
+) -> Iterator[list[Result]]:
     """Every clip in every variant, clip by clip, so that a stopped run has whole clips."""
-    jobs = [(folder, variant) for folder in folders for variant in variants]
-    columns = [[folder for folder, _ in jobs], [variant for _, variant in jobs]]
-    same = ([arguments.work] * len(jobs), [arguments.telling] * len(jobs))
-    if arguments.processes == 1:
-        for done, (result, (folder, variant)) in enumerate(zip(map(measure, *columns, *same), jobs, strict=True), start=1):
-            report(done / len(jobs), f"{folder.name}, {variant.name}")
-            yield variant, result
-        return
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        for done, (result, (folder, variant)) in enumerate(zip(pool.map(measure, *columns, *same), jobs, strict=True), start=1):
-            report(done / len(jobs), f"{folder.name}, {variant.name}")
-            yield variant, result
+    begin = functools.partial(measure_clip, variants=variants, work=arguments.work, telling=arguments.telling)
+    with contextlib.ExitStack() as stack:
+        if arguments.processes > 1:
+            found = stack.enter_context(ProcessPoolExecutor(arguments.processes)).map(begin, folders)
+        else:
+            found = map(begin, folders)
+        for done, results in enumerate(found, start=1):
+            report(done / len(folders), results[0].clip)
+            yield results
 
 
-def measure(folder: Path, variant: Variant, work: Path, telling: Telling) -> Result:
-    """Extracts and scores a clip."""
+def measure_clip(folder: Path, variants: Sequence[Variant], work: Path, telling: Telling) -> list[Result]:
+    """Extracts and scores a clip in each variant."""
     clip = Clip.load(folder)
-    run = run_variant(variant, clip, work, telling)
-    found = score_run(run, variant, clip)
-    figures = found.figures if found is not None else {name: 0.0 if name in _SHARES else math.inf for name in COLUMNS}
-    return Result(folder.name, clip.truth.kind, clip.truth.object_names[0], figures, run.failed, run.seconds)
+    results: list[Result] = []
+    for variant in variants:
+        run = run_variant(variant, clip, work, telling)
+        found = score_run(run, variant, clip)
+        figures = found.figures if found is not None else {name: 0.0 if name in _SHARES else math.inf for name in COLUMNS}
+        results.append(Result(folder.name, clip.truth.kind, clip.truth.object_names[0], figures, run.failed, run.seconds))
+    return results
 
 
 def medians(results: Sequence[Result]) -> dict[str, float]:
@@ -192,38 +193,32 @@ def medians(results: Sequence[Result]) -> dict[str, float]:
     return found
 
 
-def tables(results: dict[str, list[Result]], variants: Sequence[Variant]) -> tuple[list[dict[str, Any]], list[Check]]:
+def tables(results: dict[str, list[Result]]) -> tuple[list[dict[str, Any]], list[Check]]:
     """Rows (first the medians of each variant, then all clips) and checks."""
     rows: list[dict[str, Any]] = []
     checks: list[Check] = []
-    for variant in variants:
-        if variant.name not in results:
-            rows.append({"variant": variant.name, "clip": "median", "failed": f"not available: {variant.missing()}"})
-            continue
-        found = results[variant.name]
+    for variant, found in results.items():
         typical = medians(found)
         seconds = float(np.median([one.seconds for one in found]))
         failed = sum(bool(one.failed) for one in found)
-        rows.append(_row(variant.name, f"median of {len(found)}", "", typical, f"{failed} failed" if failed else "", seconds))
-        for name, target in TARGETS.get(variant.name, {}).items():
-            checks.append(Check(f"{variant.name}: {name}", typical[name], target, "lower"))
-    # the first row decides on the table's columns
-    rows.sort(key=lambda row: "failed" in row and len(row) == 3)
+        rows.append(_row(variant, f"median of {len(found)}", "", typical, f"{failed} failed" if failed else "", seconds))
+        for name, target in TARGETS.get(variant, {}).items():
+            checks.append(Check(f"{variant}: {name}", typical[name], target, "lower"))
     for name, found in results.items():
         rows += [_row(name, one.clip, one.object_name, one.figures, one.failed, one.seconds) for one in found]
     if _TRACKS in results and _SHAPES in results:
         tracks, shapes = medians(results[_TRACKS]), medians(results[_SHAPES])
-        ratio = tracks["jitter_mm"] / shapes["jitter_mm"] if shapes["jitter_mm"] > 0 else math.inf
-        checks.append(Check("jitter of point tracks / of silhouette shapes", ratio, _JITTER_RATIO, "lower"))
-        for name in COMPARED:
-            checks.append(Check(f"point tracks against silhouette shapes: {name}", tracks[name], shapes[name], "lower"))
+        # silhouette shapes that are not there are no success of the point tracks
+        ratios = {name: tracks[name] / shapes[name] if math.isfinite(shapes[name]) else math.nan for name in tracks}
+        checks.append(Check("point tracks / silhouette shapes: jitter_mm", ratios["jitter_mm"], _JITTER_RATIO, "lower"))
+        checks += [Check(f"point tracks / silhouette shapes: {name}", ratios[name], 1.0, "lower") for name in COMPARED]
     clips = max((len(found) for found in results.values()), default=0)
     return rows, [*checks, Check("clips", clips, 20, "higher")]
 
 
 def mesh_sentence(typical: dict[str, dict[str, float]]) -> str:
     """What a stronger mesh method in place of the silhouette shapes could change, from the columns alone."""
-    if _TRACKS not in typical or _SHAPES not in typical:
+    if _TRACKS not in typical or not math.isfinite(typical.get(_SHAPES, {}).get("surface_mm", math.nan)):
         return "What a stronger mesh method could change is unknown: point tracks and silhouette shapes are not both measured."
     tracks, shapes = typical[_TRACKS], typical[_SHAPES]
     return (

@@ -77,13 +77,19 @@ def _some(candidates: FloatArray) -> FloatArray:
 
 
 def position_errors(
-    estimated: FloatArray, true: FloatArray, points_world: FloatArray, visible: BoolArray, place_object: FloatArray
+    estimated: FloatArray,
+    true: FloatArray,
+    points_world: FloatArray,
+    visible: BoolArray,
+    place_object: FloatArray,
+    symmetry: Symmetry,
 ) -> FloatArray:
-    """Distance (N,) m of the object's middle as the estimate places it from where it is.
+    """Distance (N,) m of the object as the estimate places it from where it is, at the middle of the estimate's points.
 
-    Where the middle lies in the estimate's own object frame follows from the estimate's points (N, P, 3), whose places on the
-    true object (P, 3) are known. A wrong depth of the whole object is therefore not hidden by the choice of the frame. Only an
-    estimate without such points gets the constant offset that suits it best.
+    Where that middle lies in the true object and in the estimate's own object frame follows from the estimate's points
+    (N, P, 3), whose places on the true object (P, 3) are known. A wrong depth of the whole object is therefore not hidden by
+    the choice of the frame. On a shape that may turn unseen, the nearest point that does not move by it stands for the middle.
+    Without points it is the object's own middle, by the constant offset that suits best.
 
     Args:
         estimated: (N, 4, 4) in the world; NaN where unknown.
@@ -91,19 +97,23 @@ def position_errors(
         points_world: (N, P, 3) m.
         visible: (N, P).
         place_object: (P, 3) m; NaN where unknown.
+        symmetry: of the shape.
     """
     known = np.isfinite(estimated).all(axis=(1, 2))
     if not known.any():
         return np.full(len(estimated), np.nan)
     T_estimate_world = np.linalg.inv(estimated[known])
-    with np.errstate(invalid="ignore"):
-        own = np.where(visible[known][..., None], transform(T_estimate_world, points_world[known]), np.nan)
+    own = np.where(visible[known][..., None], transform(T_estimate_world, points_world[known]), np.nan)
     usable = np.isfinite(own).all(axis=-1).any(axis=0) & np.isfinite(place_object).all(axis=-1)
+    place_true = np.zeros(3)
     if usable.sum() >= _MIN_POINTS:
-        own_place = np.nanmedian(own[:, usable], axis=0)
-        middle = fit_rigid(place_object[usable], own_place, iterations=20)[0][:3, 3]
+        T_estimate_true, _ = fit_rigid(place_object[usable], np.nanmedian(own[:, usable], axis=0), iterations=20)
+        fixed = {"sphere": (0.0, 0.0, 0.0), "axis": (0.0, 0.0, 1.0), "finite": (1.0, 1.0, 1.0)}[symmetry.kind]
+        place_true = np.median(place_object[usable], axis=0) * fixed
+        place_estimate = transform(T_estimate_true, place_true[None])[0]
     else:
-        middle = np.median(transform(T_estimate_world, true[known, None, :3, 3])[:, 0], axis=0)
+        place_estimate = np.median(transform(T_estimate_world, true[known, None, :3, 3])[:, 0], axis=0)
     errors = np.full(len(estimated), np.nan)
-    errors[known] = np.linalg.norm(transform(estimated[known], middle[None, None])[:, 0] - true[known, :3, 3], axis=-1)
+    difference = transform(estimated[known], place_estimate[None, None]) - transform(true[known], place_true[None, None])
+    errors[known] = np.linalg.norm(difference[:, 0], axis=-1)
     return errors

@@ -80,11 +80,6 @@ def score(
     return Score(figures | {"scale": factor}, curves, points_mm)
 
 
-def in_given_world(interaction: Interaction, T_world_camera: FloatArray) -> Interaction:
-    """The same seen from a camera whose pose is known."""
-    return moved(interaction, T_world_camera @ np.linalg.inv(interaction.T_world_camera))
-
-
 def moved(interaction: Interaction, T_new_world: FloatArray) -> Interaction:
     """The same in another world frame; further objects are left out."""
     return dataclasses.replace(
@@ -254,8 +249,10 @@ class _Comparison:
         surface = self._to_surface_mm(points, visible, true_pose)
         own = _distance_mm(points, places) if self.correspondence else surface
         complete, middle = self._completeness_mm(points, visible), self._middle_mm(points, places)
-        place_object = self.points.place_object if self.correspondence else np.full_like(self.points.place_object, np.nan)
-        position = 1e3 * position_errors(interaction.object_pose_world, true_pose, points, visible, place_object)
+        unknown = np.full_like(self.points.place_object, np.nan)
+        poses, place_object = interaction.object_pose_world, self.points.place_object if self.correspondence else unknown
+        position = 1e3 * position_errors(poses, true_pose, points, visible, place_object, clip.symmetry)
+        path = 1e3 * position_errors(poses, true_pose, points, visible, unknown, clip.symmetry)
         turn = np.degrees(rotation_errors(interaction.object_pose_world[:, :3, :3], true_pose[:, :3, :3], clip.symmetry))
         has_pose = np.isfinite(interaction.object_pose_world).all(axis=(1, 2))
         figures = {
@@ -266,6 +263,7 @@ class _Comparison:
             "middle_mm": _typical(middle[:, None], seen),
             "pose_share": float(has_pose[seen].mean()) if seen.any() else np.nan,
             "position_mm": _typical(position[:, None], seen),
+            "path_mm": _typical(path[:, None], seen),  # apart from the offset that suits best, which may hide a wrong depth
             "rotation_deg": _typical(turn[:, None], seen),
             "jitter_mm": self._jitter_mm(points, visible, places, interaction.fps),
         }

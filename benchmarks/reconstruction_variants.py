@@ -1,7 +1,4 @@
-"""What the extraction is told of a synthetic clip in each variant of the benchmark, and one run of it.
-
-A setting that the extraction does not have yet is left out; what stands in for it is said in `Variant.stand_ins`.
-"""
+"""What the extraction is told of a synthetic clip in each variant of the benchmark, and one run of it."""
 
 from __future__ import annotations
 
@@ -21,9 +18,8 @@ import imageio.v3 as imageio
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.reconstruction_score import Score, World, in_given_world, score
+from benchmarks.reconstruction_score import Score, World, score
 from benchmarks.reconstruction_truth import Clip
-from demos.extract import config as extract_config
 from demos.extract.config import ExtractConfig
 from demos.extract.pipeline import extract
 from demos.interaction import HAND_BONES, Interaction
@@ -32,7 +28,6 @@ from dexvid_envs.errors import DexVidError
 from dexvid_envs.files import atomic_folder, atomic_path, sha256_of_files
 
 _ROOT = Path(__file__).parents[1]
-_FIELDS = {field.name for field in dataclasses.fields(ExtractConfig)}
 _PALM = HAND_BONES.index((0, 9))  # wrist to the base of the middle finger
 _SILHOUETTE = "silhouette-shape"
 _FAILED = "failed.json"
@@ -65,23 +60,6 @@ class Variant:
     def correspondence(self) -> bool:
         """Whether an object point is the same point in all frames."""
         return self.tracks != _SILHOUETTE
-
-    def missing(self) -> str:
-        """What the extraction lacks for it; empty where it lacks nothing."""
-        if self.depth and "depth" not in _FIELDS:
-            return "the extraction takes no depth pictures"
-        if self.tracks not in extract_config.TRACK_BACKENDS:
-            return f"the extraction has no track backend {self.tracks}"
-        return ""
-
-    def stand_ins(self) -> list[str]:
-        """What is done in place of settings that the extraction lacks."""
-        said = []
-        if "camera_matrix" not in _FIELDS:
-            said.append("K given by its field of view")
-        if self.extrinsics and "camera_pose" not in _FIELDS:
-            said.append("result moved into the true camera's frame")
-        return said
 
 
 VARIANTS: dict[str, Variant] = {
@@ -128,7 +106,9 @@ class Run:
     seconds: float
 
 
-def run_variant(variant: Variant, clip: Clip, work: Path, telling: Telling, video: Path | None = None) -> Run:
+def run_variant(
+    variant: Variant, clip: Clip, work: Path, telling: Telling, video: Path | None = None, *, share_stages: bool = True
+) -> Run:
     """Extracts a clip, or takes what an earlier run of the same code left in the folder `work`.
 
     Args:
@@ -137,6 +117,8 @@ def run_variant(variant: Variant, clip: Clip, work: Path, telling: Telling, vide
         work: folder for extractions of all variants and clips.
         telling: of length and object.
         video: other pictures of the same scene; the clip's own by default.
+        share_stages: what does not depend on the variant is kept for the clip's other variants. Not for variants of one clip
+            that run at the same time.
     """
     video = video or clip.folder / "video.mp4"
     out = work / run_key(variant, clip, telling, video) / variant.name / clip.folder.name
@@ -144,7 +126,10 @@ def run_variant(variant: Variant, clip: Clip, work: Path, telling: Telling, vide
         began = time.perf_counter()
         try:
             with given_files(variant, clip.truth, out.with_name(out.name + "_given"), telling.focal_factor) as given:
-                extract(make_config(variant, clip, video, out, given, telling))
+                config = make_config(variant, clip, video, out, given, telling)
+                if share_stages:
+                    config = dataclasses.replace(config, keep_work=work / "stages" / code_sha256()[:8] / clip.folder.name)
+                extract(config)
         except Exception as error:  # whatever stops a clip must not stop the others; it is told in the clip's row
             known = isinstance(error, DexVidError)
             with atomic_folder(out) as folder:
@@ -155,8 +140,6 @@ def run_variant(variant: Variant, clip: Clip, work: Path, telling: Telling, vide
     if (out / _FAILED).is_file():
         return Run(None, {}, str(json.loads((out / _FAILED).read_text())), seconds)
     interaction = Interaction.load(out / "interaction.npz")
-    if variant.extrinsics and "camera_pose" not in _FIELDS:
-        interaction = in_given_world(interaction, clip.truth.T_world_camera)
     return Run(interaction, json.loads((out / "quality.json").read_text()), "", seconds)
 
 
@@ -182,25 +165,23 @@ def code_sha256() -> str:
 
 
 def make_config(variant: Variant, clip: Clip, video: Path, out: Path, given: Path, telling: Telling) -> ExtractConfig:
-    """The settings, with those files of the folder `given` that the extraction can take."""
-    truth = clip.truth
-    settings: dict[str, Any] = {"video": video, "out": out, "tracks": variant.tracks}
-    if "camera_matrix" in _FIELDS:
-        settings["camera_matrix"] = given / "cam_K.txt"
-    else:
-        focal = telling.focal_factor * truth.K[0, 0]
-        settings["fov_deg"] = math.degrees(2.0 * math.atan(0.5 * max(truth.labels.shape[1:]) / focal))
-    if variant.extrinsics:
-        settings["camera_pose"] = given / "camera_pose.txt"
-    if variant.depth:
-        settings["depth"] = given / "depth"
-    if variant.length and telling.known_length == "hand":
-        settings["hand_length_m"] = float(truth.bone_lengths_m[_PALM])
-    elif variant.length:
-        settings["object_length_m"] = float(np.ptp(clip.surface_object, axis=0).max())
-    if telling.click:
-        settings["object_point"], settings["object_frame"] = click_on_object(clip)
-    return ExtractConfig(**{name: value for name, value in settings.items() if name in _FIELDS})
+    """The settings, with those files of the folder `given` that belong to the variant."""
+    hand = variant.length and telling.known_length == "hand"
+    click, frame = click_on_object(clip) if telling.click else (None, 0)
+    return ExtractConfig(
+        video=video,
+        out=out,
+        object_point=click,
+        object_frame=frame,
+        tracks=variant.tracks,
+        camera_matrix=given / "cam_K.txt",
+        camera_pose=given / "camera_pose.txt" if variant.extrinsics else None,
+        depth=given / "depth" if variant.depth else None,
+        hand_length_m=float(clip.truth.bone_lengths_m[_PALM]) if hand else ExtractConfig.hand_length_m,
+        object_length_m=float(np.ptp(clip.surface_object, axis=0).max()) if variant.length and not hand else None,
+        overlay=False,
+        report=False,
+    )
 
 
 def click_on_object(clip: Clip) -> tuple[tuple[float, float], int]:
