@@ -50,6 +50,11 @@ def _print_summary(console: Any, config: ExtractConfig, quality: dict[str, Any],
         contact = quality["result"]["contact_fraction"]
         text = f"{target['object']}: {target['points']} points, followed in {target['tracked_fraction']:.0%} of the frames"
         console.print(f"{text}, in contact {contact:.0%} of the time", highlight=False)
+    if quality["goal"]["kind"] != "unknown":
+        goal = quality["goal"]
+        console.print(
+            f"looks like: {goal['kind']} over {100 * goal['travel_m']:.0f} cm ({goal['environment']})", highlight=False
+        )
     for line in failed:
         console.print(f"gate failed: {line}", highlight=False, style="red")
     for warning in quality["warnings"]:

@@ -30,6 +30,7 @@ from demos.extract.overlay import OverlayData, write_overlay
 from demos.extract.quality import (
     camera_quality,
     find_warnings,
+    goal_quality,
     hand_quality,
     object_quality,
     result_quality,
@@ -211,6 +212,7 @@ class _Run:
             "hand": hand_quality(sight.raw, hand.track, hand.figures),
             "object": object_quality(config.object_name, moved, next(iter(lifted.values()), None), recording),
             "scene": scene_quality(whole, lifted),
+            "goal": goal_quality(interaction),
             "result": result_quality(interaction),
         }
         quality["gates"] = check_gates(quality, sight, hand.track, hand.figures, whole)
@@ -397,6 +399,7 @@ def _import(config: ExtractConfig, name: str) -> Extraction:
             "rigid_fraction": float(np.isfinite(interaction.object_pose_world[:, 0, 0]).mean()),
         },
         "scene": scene_quality(interaction, {}),
+        "goal": goal_quality(interaction),
         "result": result_quality(interaction),
         "warnings": ["Imported: camera, scale and accuracy are those of the other extractor."],
         "config": dataclasses.asdict(config),

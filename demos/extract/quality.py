@@ -22,8 +22,10 @@ from demos.extract.object_masks import LOST as MASK_LOST
 from demos.extract.object_masks import SEEN
 from demos.extract.object_stage import FollowedObject
 from demos.extract.world import World
+from demos.goals import find_goal
 from demos.interaction import FINGERTIPS, HandTrack, Interaction
 from demos.recording import Recording
+from dexvid_envs.errors import DexVidError
 
 Quality = dict[str, Any]
 
@@ -172,6 +174,22 @@ def _spread_in_hand(interaction: Interaction, contact: NDArray[np.int64]) -> flo
         return math.nan
     centre = np.array(inside)
     return float(np.linalg.norm(1.4826 * np.median(np.abs(centre - np.median(centre, axis=0)), axis=0)))
+
+
+def goal_quality(interaction: Interaction) -> Quality:
+    """What the recording was for, as its key points say."""
+    try:
+        goal = find_goal(interaction)
+    except DexVidError as error:
+        return {"kind": "unknown", "reason": str(error)}
+    return {
+        "kind": goal.kind,
+        "environment": goal.environment,
+        "start_world_m": goal.start_world.tolist(),
+        "goal_world_m": goal.goal_world.tolist(),
+        "travel_m": goal.travel_m,
+        "keypoints": list(goal.keypoints),
+    }
 
 
 def result_quality(interaction: Interaction) -> Quality:

@@ -59,7 +59,9 @@ def write_report(path: Path, interaction: Interaction, quality: dict[str, Any], 
         "<h2>Figures</h2>",
         '<div class="two">'
         + "".join(
-            _table(name, quality[name]) for name in ("hand", "object", "scene", "camera", "result", "source") if name in quality
+            _table(name, quality[name])
+            for name in ("goal", "hand", "object", "scene", "camera", "result", "source")
+            if name in quality
         )
         + "</div>",
         "<h2>Next</h2>",
