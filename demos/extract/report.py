@@ -14,6 +14,7 @@ from demos.extract.gates import gate_text
 from demos.extract.keypoints import runs
 from demos.interaction import Interaction
 
+_TABLES = ("goal", "hand", "object", "scene", "camera", "result", "source")
 _EMBED_LIMIT_BYTES = 60_000_000  # a larger video stands beside the report instead of inside it
 _INK, _MUTED, _GRID = "#1d2430", "#6b7484", "#e4e8ee"
 _HAND, _OBJECT, _CONTACT, _FLAG = "#e4572e", "#1a8f94", "#8fd3a8", "#d64550"
@@ -57,13 +58,7 @@ def write_report(path: Path, interaction: Interaction, quality: dict[str, Any], 
         "<h2>Paths in the world frame</h2>",
         f'<div class="card">{_path_plot(interaction)}</div>',
         "<h2>Figures</h2>",
-        '<div class="two">'
-        + "".join(
-            _table(name, quality[name])
-            for name in ("goal", "hand", "object", "scene", "camera", "result", "source")
-            if name in quality
-        )
-        + "</div>",
+        '<div class="two">' + "".join(_table(name, quality[name]) for name in _TABLES if name in quality) + "</div>",
         "<h2>Next</h2>",
         '<div class="card"><code>dexvid retarget '
         + html.escape(path.parent.name.lstrip(".").rsplit("-", 1)[0])
