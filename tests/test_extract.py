@@ -22,6 +22,7 @@ from demos.interaction import HAND_BONES, Interaction
 from demos.video import FrameCache, frame_stride, probe_video, read_frames, video_writer
 from dexvid_envs.cli import main
 from dexvid_envs.errors import MissingExtraError, OptionError
+from robots.human_hand import JOINT_NAMES, HandDimensions, HumanHand
 
 SHARED = Path(os.environ.get("DEXVID_SHARED", Path(__file__).parents[1] / ".." / "shared" / "data"))
 K = intrinsics_from_fov(640, 360, 60.0)
@@ -88,12 +89,20 @@ def test_up_is_up_in_the_picture_and_towards_a_camera_that_looks_down() -> None:
 # the hand
 
 
+def bent_hand() -> np.ndarray:
+    """A right hand (21, 3) m of usual proportions seen from its back: wrist at the origin, fingers up in the picture."""
+    hand, T_camera_hand = HumanHand(HandDimensions()), np.eye(4)
+    T_camera_hand[:3, :3] = [[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]
+    hand.pose(T_camera_hand, np.where([name.endswith("flexion") for name in JOINT_NAMES], 0.3, 0.0))
+    return hand.keypoints_world().copy()
+
+
 def moving_hand(frames: int = 60) -> tuple[np.ndarray, RawHand]:
     """True key points (T, 21, 3) in the camera frame, and what a detector with drifting scale reports of them."""
     time = np.linspace(0.0, 1.0, frames)
     shift = np.stack([-0.15 + 0.3 * time, 0.05 * np.sin(4 * time), 0.7 + 0.1 * time], axis=-1)
-    true = open_hand() + shift[:, None]
-    shape = open_hand() * (0.7 + 0.5 * time)[:, None, None]
+    true = bent_hand() + shift[:, None]
+    shape = bent_hand() * (0.7 + 0.5 * time)[:, None, None]
     ones = np.ones(frames)
     return true, RawHand(project(true, K), shape, 0.9 * ones, np.full(frames, DETECTED), "right", 1.0)
 
