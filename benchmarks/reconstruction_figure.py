@@ -39,7 +39,7 @@ def draw(panels: Sequence[tuple[Clip, list[tuple[Variant, Run]]]], path: Path) -
     lines = sum(len(runs) for _, runs in panels)
     with pyplot.rc_context({"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(_WIDTH_IN * (_COLUMNS + 1.6) + 0.8, 2.05 * lines + 0.7), layout="constrained")
-        figure.get_layout_engine().set(wspace=0.01, hspace=0.02, w_pad=0.02, h_pad=0.02)  # pyright: ignore
+        figure.get_layout_engine().set(wspace=0.01, hspace=0.02, w_pad=0.02, h_pad=0.06)  # pyright: ignore
         grid = figure.add_gridspec(lines, _COLUMNS + 1, width_ratios=[1.0] * _COLUMNS + [1.5])
         line, shown = 0, None
         for clip, runs in panels:
