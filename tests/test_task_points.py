@@ -248,7 +248,7 @@ def test_straight_means_straight_and_onwards() -> None:
     line = np.outer(np.linspace(0, 50, 20), np.array([0.6, 0.8]))
     arc = np.stack([np.linspace(0, 50, 20), 20 * np.sin(np.linspace(0, np.pi, 20))], axis=-1)
     assert is_straight(line, 40.0)
-    assert not is_straight(arc, 40.0)
+    assert not is_straight(arc.astype(np.float64), 40.0)
     there_and_back = np.array([*line, *line[::-1]])
     assert not is_straight(there_and_back[:35], 40.0)
     assert not is_straight(line / 10.0, 40.0)

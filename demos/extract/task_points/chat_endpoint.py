@@ -135,9 +135,7 @@ class ChatEndpoint:
         if error.code in _PASSING_STATUS:
             raise _PassingError(f"{self.url} answered {error.code}{said}", _retry_after_s(error.headers)) from error
         if error.code in (401, 403):
-            hint = (
-                f"check the key in {self.key_variable}" if key else "name the variable that holds a key with --vlm-key-env"
-            )
+            hint = f"check the key in {self.key_variable}" if key else "name the variable that holds a key with --vlm-key-env"
             raise EndpointError(f"{self.url} answered {error.code}{said}: it refuses the key; {hint}") from error
         if error.code == 404:
             raise EndpointError(

@@ -38,6 +38,9 @@ _MIN_WAY_OBJECTS = 0.25  # a shorter path, in object sizes, says nothing
 _VANISHED_SHARE = 0.6  # of the object's area that is left in a container
 _BASE_SHARE = 0.25  # a thing's base is seen from above: its middle lies this part of the width above its lowest edge
 _AT_HAND_SIZES = 0.5  # fingertips that hold an object are so near to what is seen of it
+_POUR_HAND_SIZES = (0.4, 1.0)  # how far from an object's end what it pours into is looked for
+_NOT_ABOVE = -0.1  # downward part of a direction
+_MASK_MARGIN_PX = 9
 _SETTLE_S = 0.3
 _STILL_OBJECTS = 0.4  # object sizes that a resting object seems to move
 
@@ -218,9 +221,11 @@ def _destination(
     released = end < len(path) - 1 and not _in_hand(moved.masks[last], hand_px[last])
     if not released and is_straight(path[start:end], 0.0):  # lifted, and held up
         return []
-    if not released:
-        arrival = _poured_at(moved.masks[last], hand_px[last], arrival)
-    found = find_container(still_picture(pictures), arrival, float(np.nanmedian(hand_size_px(hand_px))))
+    size = float(np.nanmedian(hand_size_px(hand_px)))
+    arrivals = (
+        [arrival, _middle_of(moved.masks[last], arrival)] if released else _poured_at(moved.masks[last], hand_px[last], arrival)
+    )
+    found = find_container(still_picture(pictures, lambda frame: _hidden(moved, hand_px, frame)), arrivals, size)
     frame = _uncovered(moved, hand_px, arrival, start)
     if found is None:
         return [TaskPointQuery(TARGET, TARGET, frame, arrival)] if released else []
@@ -235,6 +240,11 @@ def _destination(
     return [TaskPointQuery(name, CONTAINER, frame, pixel) for name, pixel in points.items()]
 
 
+def _middle_of(mask: BoolArray, otherwise: FloatArray) -> FloatArray:
+    rows, columns = np.nonzero(mask)
+    return np.array([columns.mean(), rows.mean()]) if len(rows) else otherwise
+
+
 def _in_hand(mask: BoolArray, hand: FloatArray) -> bool:
     """Whether fingertips of the hand (21, 2) px are at an object (h, w): a turned object may seem to have left the hand."""
     rows, columns = np.nonzero(mask)
@@ -245,17 +255,30 @@ def _in_hand(mask: BoolArray, hand: FloatArray) -> bool:
     return bool(np.median(gap) < _AT_HAND_SIZES * hand_size_px(hand))
 
 
-def _poured_at(mask: BoolArray, hand: FloatArray, middle: FloatArray) -> FloatArray:
-    """Below the end of a held object (h, w) that is away from the hand (21, 2) px: what it holds falls there."""
+def _poured_at(mask: BoolArray, hand: FloatArray, middle: FloatArray) -> list[FloatArray]:
+    """Pixels (2,) around a held object (h, w), away from the hand (21, 2) px and not above it, where it may pour into."""
     rows, columns = np.nonzero(mask)
     if not len(rows) or not np.isfinite(hand).all():
-        return middle
+        return [middle]
     pixels = np.stack([columns, rows], axis=-1).astype(np.float64)
-    away = middle - hand.mean(axis=0)
-    away = away / max(float(np.linalg.norm(away)), 1.0) + np.array([0.0, 0.5])
-    reach = pixels @ away
-    spout = pixels[reach >= np.percentile(reach, 98)].mean(axis=0)
-    return spout + np.array([0.0, 0.4 * float(hand_size_px(hand))])
+    away = np.arctan2(*(middle - hand.mean(axis=0))[::-1])
+    found = []
+    for angle in away + np.radians([0.0, -30.0, 30.0, -60.0, 60.0]):
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        if direction[1] > _NOT_ABOVE:
+            along = pixels @ direction
+            end = pixels[along >= np.percentile(along, 99)].mean(axis=0)
+            found += [end + share * float(hand_size_px(hand)) * direction for share in _POUR_HAND_SIZES]
+    inside = np.array(mask.shape[::-1]) - 1
+    return [pixel for pixel in found if (pixel >= 0).all() and (pixel <= inside).all()] or [middle]
+
+
+def _hidden(moved: TrackedObject, hand_px: FloatArray, frame: int) -> BoolArray:
+    """Where (h, w) hand or moved object hide the scene, with a margin for what their masks leave out."""
+    import cv2
+
+    hiding = moved.masks[frame].astype(np.uint8) | hand_mask(moved.masks.shape, hand_px[frame])
+    return cv2.dilate(hiding, np.ones((_MASK_MARGIN_PX,) * 2, np.uint8)) > 0
 
 
 def _rests(moved: TrackedObject, path: FloatArray, end: int, fps: float, size_px: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,15 @@ from demos.video import FrameCache
 
 _STILL_PICTURES = 11
 _FIRST_REACH = 2.2  # hand sizes around the arrival in which the container is looked for at first
-_WIDENINGS = 3
+_WIDENINGS = 2
 _WIDER = 1.5
+_ROUNDS = 3
 _AT_BORDER_SHARE = 0.08  # of the search frame's border that may belong to the region
 _LEAST_HAND_SIZES = 0.5
 _LARGEST_SHARE = 0.35  # of the picture
-_WORKING_SIDE_PX = 160  # of the cut-out; GrabCut's time grows faster than its accuracy
-_OUTLINED_SHARE = 0.6  # of a thing's outline that shows as an edge
+_WORKING_SIDE_PX = 110  # of the cut-out; GrabCut's time grows faster than its accuracy
+_LEAST_SCORE = 0.55  # product of outlined share, solidity and size; tablecloths and walls have less
+_FULL_HAND_SIZES = 1.4  # a container is so large at least, or it counts for less
 _RIM_PART = 0.6  # the rim is in this upper part of the region
 
 
@@ -33,32 +36,48 @@ class Container(NamedTuple):
     base: FloatArray
 
 
-def still_picture(pictures: FrameCache) -> NDArray[np.uint8]:
-    """What stands still (h, w, 3): the median of a few pictures of the whole clip."""
+def still_picture(pictures: FrameCache, covered: Callable[[int], BoolArray]) -> NDArray[np.uint8]:
+    """What stands still (h, w, 3): the median of a few pictures of the whole clip.
+
+    Args:
+        pictures: T kept pictures.
+        covered: says where (h, w) hand or moved object hide the scene in a frame; used where another frame shows it.
+    """
     frames = np.unique(np.linspace(0, len(pictures) - 1, min(_STILL_PICTURES, len(pictures))).astype(int))
-    return np.median([pictures.rgb(int(frame)) for frame in frames], axis=0).astype(np.uint8)
+    stack = np.array([pictures.rgb(int(frame)) for frame in frames], np.float32)
+    hidden = np.array([covered(int(frame)) for frame in frames])
+    hidden &= ~hidden.all(axis=0)
+    stack[hidden] = np.nan
+    return np.nanmedian(stack, axis=0).astype(np.uint8)
 
 
-def find_container(still: NDArray[np.uint8], arrival: FloatArray, hand_size_px: float) -> Container | None:
-    """The thing that stands around or below a pixel (2,), if it has a clear outline.
+def find_container(still: NDArray[np.uint8], arrivals: Sequence[FloatArray], hand_size_px: float) -> Container | None:
+    """The thing with the clearest outline that stands around one of some pixels.
 
     Args:
         still: picture (h, w, 3) of what stands still.
-        arrival: (2,) px where the moved object gets to.
+        arrivals: pixels (2,) where the moved object, or what it pours, may get to.
         hand_size_px: of the hand in the picture, about 9 cm.
     """
-    reach = _FIRST_REACH * hand_size_px
-    for _ in range(1 + _WIDENINGS):
-        region, at_border = _grow(still, arrival, reach)
-        if at_border < _AT_BORDER_SHARE:
-            break
-        reach *= _WIDER
-    else:
-        return None
-    if not _LEAST_HAND_SIZES**2 * hand_size_px**2 < region.sum() < _LARGEST_SHARE * region.size:
-        return None
-    outlined = _outlined_share(still, region)
-    return _rim(region) if outlined > _OUTLINED_SHARE else None
+    best, best_score = None, _LEAST_SCORE
+    for arrival in arrivals:
+        region = _region_around(still, arrival, hand_size_px)
+        if region is not None:
+            large = min(1.0, float(region.sum()) / (_FULL_HAND_SIZES * hand_size_px) ** 2)
+            score = _outlined_share(still, region) * _solidity(region) * large
+            if score > best_score:
+                best, best_score = _rim(region), score
+    return best
+
+
+def _region_around(still: NDArray[np.uint8], arrival: FloatArray, hand_size_px: float) -> BoolArray | None:
+    """Region (h, w) of a thing of the size of a container, in the smallest search frame that holds all of one; None without."""
+    for widening in range(1 + _WIDENINGS):
+        region, at_border = _grow(still, arrival, _FIRST_REACH * hand_size_px * _WIDER**widening)
+        fits = (_LEAST_HAND_SIZES * hand_size_px) ** 2 < region.sum() < _LARGEST_SHARE * region.size
+        if at_border < _AT_BORDER_SHARE and fits:
+            return region
+    return None
 
 
 def _outlined_share(still: NDArray[np.uint8], region: BoolArray) -> float:
@@ -70,6 +89,15 @@ def _outlined_share(still: NDArray[np.uint8], region: BoolArray) -> float:
     filled = region.astype(np.uint8)
     outline = (filled - cv2.erode(filled, np.ones((3, 3), np.uint8))) > 0
     return float(edges[outline].mean()) if outline.any() else 0.0
+
+
+def _solidity(region: BoolArray) -> float:
+    """Area of a region by that of its convex hull."""
+    import cv2
+
+    columns_rows = np.argwhere(region)[:, ::-1].astype(np.int32)
+    hull = cv2.fillConvexPoly(np.zeros(region.shape, np.uint8), cv2.convexHull(columns_rows), (1,))
+    return float(region.sum() / hull.sum())
 
 
 def _grow(still: NDArray[np.uint8], arrival: FloatArray, reach: float) -> tuple[BoolArray, float]:
@@ -95,7 +123,7 @@ def _grow(still: NDArray[np.uint8], arrival: FloatArray, reach: float) -> tuple[
         return np.ones(still.shape[:2], bool), 1.0
     cv2.setRNGSeed(0)  # GrabCut draws its first clusters
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(cut[..., ::-1]), label, (0, 0, 1, 1), *models, 5, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(np.ascontiguousarray(cut[..., ::-1]), label, (0, 0, 1, 1), *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     inside = np.isin(label, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | here
     _, parts = cv2.connectedComponents(inside.astype(np.uint8))
