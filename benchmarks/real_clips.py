@@ -84,13 +84,14 @@ def main(arguments: RealClips) -> dict[str, Any]:
             report((number + 1) / len(clips), clip.name)
     rows.append(pooled(rows, clips, scores))
     every = rows[-1]
-    checks = [
-        Check("hand found or tracked, of the frames in which it is visible", every["found"], FOUND_SHARE, "higher"),
-        Check("key points within 20 px, of those labelled", every["within 20 px"], KEYPOINT_SHARE, "higher"),
-        Check("tracked object points that are on the object", every["object points on it"], OBJECT_SHARE, "higher"),
-        Check("frames in which the object is tracked", every["object tracked"], OBJECT_SHARE, "higher"),
-        Check("labelled videos that were not at hand", len(missing), 0, "lower"),
-    ]
+    targets = (
+        ("hand found or tracked, of the frames in which it is visible", "found", FOUND_SHARE),
+        ("key points within 20 px, of those labelled", "within 20 px", KEYPOINT_SHARE),
+        ("tracked object points that are on the object", "object points on it", OBJECT_SHARE),
+        ("frames in which the object is tracked", "object tracked", OBJECT_SHARE),
+    )
+    checks = [Check(name, every[column], target, "higher") for name, column, target in targets if every[column] != ""]
+    checks.append(Check("labelled videos that were not at hand", len(missing), 0, "lower"))
     out = arguments.work if arguments.clips else arguments.out
     out.mkdir(parents=True, exist_ok=True)
     write_result(out / "real_clips.json", "real_clips", {"labels": arguments.labels.name, "missing": missing}, rows, checks)

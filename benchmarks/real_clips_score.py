@@ -111,7 +111,7 @@ def summary(name: str, clip: ClipLabels, scores: list[FrameScore]) -> dict[str, 
         "within 20 px": _share(errors < KEYPOINT_PX),
         "within 20 px where found": _share(on_hand < KEYPOINT_PX),
         "median px": _rounded(np.median(errors) if len(errors) else np.nan),
-        "detector within 20 px": _share(_joined([score.detector_errors_px for score in visible]) < KEYPOINT_PX),
+        "detector within 20 px": _detector_share(visible),
         "hand length px": _rounded(clip.hand_length_px),
         "within 1/4 hand": _share(errors < 0.25 * clip.hand_length_px),
         "object frames": len(with_object),
@@ -142,7 +142,7 @@ def pooled(rows: list[dict[str, Any]], clips: list[ClipLabels], scores: list[lis
         "points": len(errors),
         "within 20 px": _share(errors < KEYPOINT_PX),
         "within 20 px where found": _share(_joined([score.errors_px for score in visible if score.on_the_hand]) < KEYPOINT_PX),
-        "detector within 20 px": _share(_joined([score.detector_errors_px for score in visible]) < KEYPOINT_PX),
+        "detector within 20 px": _detector_share(visible),
         "object frames": len(near),
         "object tracked": _share([len(points) >= MIN_POINTS for points in near]),
         "object points on it": _share(np.concatenate(near) if near else np.zeros(0, bool)),
@@ -190,15 +190,22 @@ def _from_interaction(interaction: Interaction, video_fps: float, frames: list[i
     return found
 
 
+def _detector_share(scores: list[FrameScore]) -> float | str:
+    """Empty where nothing is known of what the detector saw."""
+    errors = _joined([score.detector_errors_px for score in scores])
+    return _share(errors < KEYPOINT_PX) if np.isfinite(errors).any() else ""
+
+
 def _joined(errors: list[FloatArray]) -> FloatArray:
     values = np.concatenate(errors) if errors else np.zeros(0)
     return values[~np.isnan(values)]
 
 
-def _share(values: Any) -> float:
+def _share(values: Any) -> float | str:
+    """Of true values; an empty cell where there is nothing to count."""
     values = np.asarray(values, bool)
-    return round(float(values.mean()), 4) if len(values) else float("nan")
+    return round(float(values.mean()), 4) if len(values) else ""
 
 
-def _rounded(value: Any) -> float:
-    return round(float(value), 1)
+def _rounded(value: Any) -> float | str:
+    return round(float(value), 1) if np.isfinite(value) else ""
