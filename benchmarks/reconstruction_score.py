@@ -26,6 +26,8 @@ World = Literal["given", "estimated"]
 
 _HAND_NAMES = ("wrist", "thumb_tip", "index_tip", "middle_tip", "ring_tip", "little_tip")
 _MIDDLE_NAME = "object_centroid"
+#: Names of the extraction that mean the same as `<object>_...` of the truth. Left and right do not: they depend on who looks.
+_SAME_PLACE = {_MIDDLE_NAME: "middle", "object_top": "top", "object_bottom": "base"}
 _JITTER_RATE_HZ = 20.0
 _ALIGNING_ROUNDS = 20
 
@@ -136,40 +138,41 @@ class _Named:
     Attributes:
         places_world: (N, K, 3) m.
         of_hand: (K,) bool.
+        of_things: (K,) bool, of the other parts; what lies on no part is neither.
         parts_share: share of the task-relevant parts that have a key point.
     """
 
     places_world: FloatArray
     of_hand: BoolArray
+    of_things: BoolArray
     parts_share: float
 
 
 def _attach_named(interaction: Interaction, clip: Clip, motion: TrueMotion) -> _Named:
-    """By name, where the truth has the name; another point belongs to the part that it first lay on."""
+    """By name, where the truth has the name; another point is compared with the surface on which it was first seen."""
     truth, parts = clip.truth, clip.parts()
     handled = truth.object_names[0]
-    middle = f"{handled}_middle" if f"{handled}_middle" in truth.keypoint_names else "handle_centre"
-    names = [middle if name == _MIDDLE_NAME else name for name in interaction.keypoint_names]
-    everything = [number for numbers in parts.values() for number in numbers]
+    names = [f"{handled}_{_SAME_PLACE[name]}" if name in _SAME_PLACE else name for name in interaction.keypoint_names]
     pixels = _to_image(interaction, interaction.keypoints_world)
-    attached = attach(pixels, interaction.keypoint_visible, clip, motion, everything)
-    places = attached.places_world(motion)
-    found: set[str] = set()
+    attached = attach(pixels, interaction.keypoint_visible, clip, motion, range(len(truth.object_names)))
+    places, meant = attached.places_world(motion), meant_for_a_part(attached, clip)
     seen = interaction.keypoint_visible.any(axis=0)
-    meant = meant_for_a_part(attached, clip)
-    for index, name in enumerate(names):
+    of_hand, of_things = np.zeros(len(names), bool), np.zeros(len(names), bool)
+    found: set[str] = set()
+    for index, (name, given) in enumerate(zip(names, interaction.keypoint_names, strict=True)):
         if name in truth.keypoint_names:
             places[:, index] = motion.keypoints_world[:, truth.keypoint_names.index(name)]
-        if not seen[index]:
-            continue
-        if name in _HAND_NAMES:
-            found.add("hand")
-        elif name in truth.keypoint_names:
-            found |= {part for part, numbers in parts.items() if any(name.startswith(truth.object_names[o]) for o in numbers)}
-        elif meant[index]:
-            found |= {part for part, numbers in parts.items() if attached.number[index] in numbers}
-    of_hand = np.array([name in _HAND_NAMES for name in names], bool)
-    return _Named(places, of_hand, len(found) / (1 + len(parts)))
+        elif given == _MIDDLE_NAME:  # a drawer's middle has no name
+            middle = 0.5 * (clip.surface_object.min(axis=0) + clip.surface_object.max(axis=0))
+            places[:, index] = transform(motion.object_pose_world[0], middle[None])[:, 0]
+        of_hand[index] = name in _HAND_NAMES
+        on = {part for part, numbers in parts.items() if attached.number[index] in numbers and meant[index]}
+        on |= {part for part, numbers in parts.items() if any(name.startswith(truth.object_names[o]) for o in numbers)}
+        # a point that is called the object's counts as such wherever it lies
+        of_things[index] = not of_hand[index] and (bool(on) or bool(meant[index]) or given.startswith("object"))
+        if seen[index]:
+            found |= {"hand"} if of_hand[index] else on
+    return _Named(places, of_hand, of_things, len(found) / (1 + len(parts)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,7 +334,7 @@ class _Comparison:
         misses_px = np.where(visible, misses_px, np.nan)
         seen = motion.object_seen[list(self.clip.handled)].any(axis=0)
         figures: dict[str, float] = {}
-        for part, chosen, expected in (("hand", named.of_hand, motion.hand_seen), ("object", ~named.of_hand, seen)):
+        for part, chosen, expected in (("hand", named.of_hand, motion.hand_seen), ("object", named.of_things, seen)):
             figures[f"{part}_keypoints_px"] = _typical(misses_px[:, chosen], expected)
             figures[f"{part}_keypoints_mm"] = _typical(misses_mm[:, chosen], expected)
         return figures | {"parts_share": named.parts_share}

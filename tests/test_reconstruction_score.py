@@ -380,3 +380,27 @@ def test_gates_are_counted_by_both_ways_to_be_wrong() -> None:
     frames[10:20] = True
     flagged = dataclasses.replace(one, flagged=np.arange(one.num_frames) == 10)
     assert named_share([{"frames": [11, 12]}], Run(flagged, {}, "", 0.0), frames) == pytest.approx(0.3)
+
+
+def test_key_points_of_other_names_stay_where_they_were_first_seen_and_those_on_nothing_do_not_count() -> None:
+    one = perfect(clip("training-00002-drawer"))
+    truth = clip("training-00002-drawer").truth
+    names = {"handle_left": "grip", "cabinet_top_left": "frame_left", "drawer_front_top_left": "front_left"}
+    renamed = tuple(names.get(name, name) for name in one.keypoint_names)
+    figures = score(dataclasses.replace(one, keypoint_names=renamed), clip("training-00002-drawer")).figures
+    assert figures["object_keypoints_mm"] < 8.0  # the nearest pixel of a corner
+    assert figures["parts_share"] == 1.0
+    beside = np.array([0.0, -0.6, 2.0])  # in the camera frame: above what is going on
+    away = np.broadcast_to(transform(truth.T_world_camera, beside[None]), (one.num_frames, 1, 3))
+    more = dataclasses.replace(
+        one,
+        keypoints_world=np.concatenate([one.keypoints_world, away], axis=1),
+        keypoint_visible=np.concatenate([one.keypoint_visible, np.ones((one.num_frames, 1), bool)], axis=1),
+        keypoint_names=(*one.keypoint_names, "something"),
+    )
+    clean = score(one, clip("training-00002-drawer")).figures["object_keypoints_mm"]
+    assert score(more, clip("training-00002-drawer")).figures["object_keypoints_mm"] == clean
+    wrong = dataclasses.replace(more, keypoint_names=(*one.keypoint_names, "object_centroid"))
+    is_last = np.arange(len(wrong.keypoint_names)) == len(one.keypoint_names)
+    only = dataclasses.replace(wrong, keypoint_visible=wrong.keypoint_visible & is_last)
+    assert score(only, clip("training-00002-drawer")).figures["object_keypoints_mm"] > 100.0
