@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from demos.camera import FloatArray
-from demos.extract.keypoints import runs
+from demos.extract.contact import runs
 from demos.extract.object_masks import ObjectMasks
 from demos.extract.rigid_motion import RigidMotion, find_rigid_motion, refine_path
 from demos.extract.views import Outlines, Views, make_views, measure_masks, to_rays
@@ -27,7 +27,7 @@ BoolArray = NDArray[np.bool_]
 _HAND_SIGMA = 0.035  # of the hand's distance, one for the whole clip
 _LENGTH_SIGMA = 0.07  # of the length as the pictures show it
 _TABLE_SIGMA = 0.02  # of the distance at which the table is met
-_FOOT_RADII = 0.65  # the object's axis behind the mask's nearest edge
+_FOOT_RADII = (0.85, 0.35)  # how far behind the mask's nearest edge the object's axis is, of a box or can, and of a ball
 _GRIP_SIGMA = 0.05  # of the hand's distance, frame by frame
 _GRIP_FRAMES = 24  # in which the object's surface is brought to the fingertips
 _MIDDLE_SIGMA = 0.05  # of the distance, between the object's middle and the fingertips'
@@ -364,9 +364,14 @@ def _scale_by_table(motion: RigidMotion, views: Views, T_world_camera: FloatArra
         return np.nan
     view = int(resting[0])
     up, foot, ray = T_world_camera[2, :3], views.outlines.foot[view], np.append(views.outlines.middle[view], 1.0)
-    radius = float(views.outlines.half_axes[view, 1] * foot[2])
+    long, short = views.outlines.half_axes[view]
+    radius = float(short * foot[2])
+    # a ball's mask fills its ellipse and is as long as wide, that of a box has corners
+    round_mask = np.clip((views.outlines.area[view] / (np.pi * long * short) - 0.955) / 0.035, 0.0, 1.0)
+    round_mask *= np.clip((short / long - 0.8) / 0.15, 0.0, 1.0)
+    behind = radius * (_FOOT_RADII[0] + (_FOOT_RADII[1] - _FOOT_RADII[0]) * float(round_mask))
     ahead = foot - (foot @ up) * up
-    axis = foot + _FOOT_RADII * radius * ahead / max(float(np.linalg.norm(ahead)), 1e-9)
+    axis = foot + behind * ahead / max(float(np.linalg.norm(ahead)), 1e-9)
     # the middle is on its ray above that place, hardly higher than the object is wide if the camera looks straight down
     rows = np.stack([ray, -up], axis=1)
     rows, goal = np.concatenate([rows, [[0.0, 0.1]]]), np.append(axis, 0.1 * radius)
