@@ -55,11 +55,11 @@ class FitOptions:
         bend_rad_s: usual rate of the hinges.
     """
 
-    pixel_sigma: float = 0.06
+    pixel_sigma: float = 0.07
     shape_sigma_m: float = 0.01
     turn_sigma_rad: float = 0.5
-    angle_sigma_rad: float = 0.4
-    speed_m_s: tuple[float, float] = (1.0, 0.4)
+    angle_sigma_rad: float = 0.6
+    speed_m_s: tuple[float, float] = (1.0, 0.2)
     turn_rad_s: float = 3.0
     bend_rad_s: float = 4.0
 

@@ -39,9 +39,11 @@ def find_stalls(points: FloatArray, fps: float, moving: BoolArray | None = None)
         fps: frames a second.
         moving: (T,) whether the picture changed about the hand; None where that is not known.
     """
-    step, around, same_way = _steps(points)
+    step, _, same_way = _steps(points)
     stalls = np.zeros(len(points), bool)
-    stalls[1:] = (around > 0.003 + 0.02 / fps) & (step < 0.25 * around) & same_way
+    if len(step) > 2:
+        beside = np.minimum(step[:-2], step[2:])
+        stalls[2:-1] = (beside > 0.003 + 0.02 / fps) & (step[1:-1] < 0.25 * beside) & same_way[1:-1]
     same = np.zeros(len(points) + 1, bool)
     same[1:-1] = step < _REPEATED_M  # NaN compares as different
     if moving is not None:

@@ -81,7 +81,7 @@ def lift_hand(
     size_px = hand_size_px(np.nan_to_num(raw.image))
     relative = np.where(known, reprojection / size_px, 0.0)
     confidence = np.where(known, raw.confidence * np.exp(-((relative / 0.25) ** 2)), 0.0)
-    flat = raw.image * (hand_length_m / np.maximum(size_px, 1.0))[:, None, None]  # about metres, in the plane of the picture
+    flat = raw.image * (hand_length_m / float(np.median(size_px[known])))  # about metres, in the plane of the picture
     jumps, stalls = find_jumps(flat, fps), find_stalls(flat, fps, raw.moving)
     flagged = jumps | stalls | (confidence < 0.3)
     track = HandTrack(points, project(points, K), np.clip(confidence, 0.0, 1.0), raw.side, flagged)

@@ -1,0 +1,456 @@
+"""Hands: following them through dropouts, the metric fit, depth pictures, doubtful frames, and the journal of detections."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from demos.camera import intrinsics_from_fov, project
+from demos.extract.detection_journal import JournaledHands
+from demos.extract.hand_detection import DETECTED, FLOW, LOST, REGION, Detection, RawHand, Region, hand_size_px
+from demos.extract.hand_flags import find_jumps, find_stalls
+from demos.extract.hand_model import (
+    ANGLE_RANGES_RAD,
+    NUM_PARAMETERS,
+    HandShape,
+    Posture,
+    hand_points,
+    hand_points_and_jacobians,
+)
+from demos.extract.hand_pose import lift_hand
+from demos.extract.hands import HandFollower, MediaPipeHands
+from demos.interaction import FINGERTIPS, HAND_BONES
+from demos.parts import DepthFrames
+from demos.synthetic.truth import ClipTruth
+from demos.video import FrameCache, probe_video, read_frames
+from dexvid_envs.errors import InputFileError, NoHandFoundError
+from robots.human_hand import JOINT_NAMES, HandDimensions, HumanHand
+
+SHIPPED = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips"
+K = intrinsics_from_fov(640, 360, 60.0)
+FPS = 20.0
+
+# the model of the hand
+
+
+def random_posture(frames: int, seed: int) -> Posture:
+    rng = np.random.default_rng(seed)
+    angles = rng.uniform(*ANGLE_RANGES_RAD.T, size=(frames, len(JOINT_NAMES)))
+    return Posture(Rotation.from_rotvec(rng.normal(size=(frames, 3))).as_matrix(), rng.normal(size=(frames, 3)), angles)
+
+
+def test_derivatives_of_the_model_by_finite_differences() -> None:
+    posture, shape, step = random_posture(3, 0), HandShape.average(0.092), 1e-6
+    points, by_step, by_shape = hand_points_and_jacobians(posture, shape)
+    for number in range(NUM_PARAMETERS):
+        change = np.zeros((3, NUM_PARAMETERS))
+        change[:, number] = step
+        numeric = (hand_points(posture.moved(change), shape) - points) / step
+        np.testing.assert_allclose(by_step[..., number], numeric, atol=1e-5)
+    for number in range(15):
+        palm, phalanges = shape.palm_m.copy(), shape.phalanges_m.copy()
+        palm.flat[number] += step
+        numeric = (hand_points(posture, HandShape(palm, phalanges)) - points) / step
+        np.testing.assert_allclose(by_shape[..., number], numeric, atol=1e-5)
+        phalanges.flat[number] *= np.exp(step)
+        numeric = (hand_points(posture, HandShape(shape.palm_m, phalanges)) - points) / step
+        np.testing.assert_allclose(by_shape[..., 15 + number], numeric, atol=1e-5)
+
+
+def test_model_bends_as_the_human_hand_does() -> None:
+    """Hinges and signs are those of `robots.human_hand`; the two differ by their proportions alone."""
+    joints = np.where([name.endswith("flexion") for name in JOINT_NAMES], 0.9, 0.1)
+    hand = HumanHand(HandDimensions())
+    hand.pose(np.eye(4), joints)
+    points = hand_points(Posture(np.eye(3)[None], np.zeros((1, 3)), joints[None]), HandShape.average(0.092))[0]
+    assert np.linalg.norm(points - hand.keypoints_world(), axis=-1).max() < 0.025
+
+
+# from key points to metres
+
+
+def seen_hand(side: str = "right", frames: int = 40, scale: float = 1.0, noise_px: float = 0.0) -> tuple[np.ndarray, RawHand]:
+    """A hand that closes while it is carried: truth (T, 21, 3) m in the camera frame, and what a detector says of it."""
+    rng = np.random.default_rng(4)
+    dimensions = HandDimensions(scale=scale, side="left" if side == "left" else "right")
+    hand, time = HumanHand(dimensions), np.linspace(0.0, 1.0, frames)
+    true = np.empty((frames, 21, 3))
+    flexes = np.array([name.endswith("flexion") for name in JOINT_NAMES])
+    upright = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+    for frame, now in enumerate(time):
+        T_camera_hand = np.eye(4)
+        T_camera_hand[:3, :3] = Rotation.from_rotvec([0.4 - 0.5 * now, 0.3, 0.4 * now]).as_matrix() @ upright
+        T_camera_hand[:3, 3] = [-0.1 + 0.2 * now, 0.05, 0.6 + 0.1 * now]
+        hand.pose(T_camera_hand, np.where(flexes, 0.2 + 0.6 * now, 0.0))
+        true[frame] = hand.keypoints_world()
+    shape = 0.8 * (true - true[:, :1]) + rng.normal(scale=0.006, size=(1, 21, 3))
+    image = project(true, K) + rng.normal(scale=noise_px, size=(frames, 21, 2))
+    raw = RawHand(image, shape, np.full(frames, 0.9), np.full(frames, DETECTED), side, 1.0, np.ones(frames, bool))
+    return true, raw
+
+
+def tip_errors(points: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Median distance of the fingertips in m: in the camera frame, and with the wrists put together."""
+    tips = list(FINGERTIPS)
+    apart = points - true
+    return (
+        float(np.median(np.linalg.norm(apart[:, tips], axis=-1))),
+        float(np.median(np.linalg.norm(apart[:, tips] - apart[:, :1], axis=-1))),
+    )
+
+
+def hand_length(true: np.ndarray) -> float:
+    return float(np.linalg.norm(true[0, 9] - true[0, 0]))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("scale", [0.9, 1.1])
+def test_metric_hand_from_noisy_key_points(side: str, scale: float) -> None:
+    true, raw = seen_hand(side, scale=scale, noise_px=1.5)
+    track, _ = lift_hand(raw, K, FPS, hand_length(true))
+    in_camera, to_wrist = tip_errors(track.keypoints_camera, true)
+    assert in_camera < 0.030
+    assert to_wrist < 0.018
+    assert not track.flagged.any()
+    parents, children = np.array(HAND_BONES).T
+    lengths = np.linalg.norm(track.keypoints_camera[:, children] - track.keypoints_camera[:, parents], axis=-1)
+    np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), atol=1e-9)
+    assert lengths[0, HAND_BONES.index((0, 9))] == pytest.approx(hand_length(true), rel=1e-3)
+
+
+def test_outliers_move_nothing() -> None:
+    true, raw = seen_hand()
+    raw.image[7, 8] += 80.0
+    raw.image[20] += [60.0, -40.0]
+    clean, _ = lift_hand(seen_hand()[1], K, FPS, hand_length(true))
+    track, figures = lift_hand(raw, K, FPS, hand_length(true))
+    assert figures.jumps[20]
+    apart = np.linalg.norm(track.keypoints_camera - clean.keypoints_camera, axis=-1).mean(axis=-1)
+    assert apart[7] < 0.005
+    assert np.delete(apart, [19, 20, 21]).max() < 0.005
+
+
+def test_motion_starts_in_the_frame_in_which_it_starts() -> None:
+    """A smoothing that blurred the instant of a grasp would move the hand before its time."""
+    true, raw = seen_hand()
+    still = true[0][None].repeat(40, axis=0)
+    still[20:] += np.linspace(0.0, 0.2, 20)[:, None, None] * [1.0, 0.0, 0.0]
+    raw = dataclasses.replace(raw, image=project(still, K), shape=raw.shape[:1].repeat(40, axis=0))
+    track, _ = lift_hand(raw, K, FPS, hand_length(true))
+    wrist_x = track.keypoints_camera[:, 0, 0]
+    assert abs(wrist_x[19] - wrist_x[10]) < 0.002
+    assert wrist_x[23] - wrist_x[19] > 0.02
+
+
+def test_frames_taken_for_the_other_hand_do_not_tip_it_over() -> None:
+    true, raw = seen_hand()
+    flipped = np.arange(40) % 3 == 0
+    shape = np.where(flipped[:, None, None], raw.shape * [1.0, 1.0, -1.0], raw.shape)
+    raw = dataclasses.replace(raw, shape=shape, side_seen=~flipped)
+    track, _ = lift_hand(raw, K, FPS, hand_length(true))
+    assert tip_errors(track.keypoints_camera, true)[1] < 0.018
+
+
+def test_lost_frames_lie_between_their_neighbours() -> None:
+    true, raw = seen_hand()
+    lost = np.arange(40) // 5 == 3
+    raw.image[lost], raw.shape[lost], raw.confidence[lost], raw.origin[lost] = np.nan, np.nan, 0.0, LOST
+    track, _ = lift_hand(raw, K, FPS, hand_length(true))
+    assert tip_errors(track.keypoints_camera[lost], true[lost])[0] < 0.03
+    np.testing.assert_array_equal(track.confidence[lost], 0.0)
+    np.testing.assert_array_equal(track.flagged, lost)
+
+
+# depth pictures
+
+
+def test_depth_pictures_correct_distance_and_fingers() -> None:
+    truth = ClipTruth.load(SHIPPED / "training-00001-place" / "truth.npz")
+    some = slice(0, 40)
+    true = truth.hand_keypoints_camera[some]
+    rng = np.random.default_rng(0)
+    image = truth.hand_keypoints_image[some] + rng.normal(scale=1.5, size=(40, 21, 2))
+    image = image.mean(axis=1, keepdims=True) + 1.06 * (image - image.mean(axis=1, keepdims=True))  # seems nearer than it is
+    raw = RawHand(image, true - true[:, :1], np.ones(40), np.full(40, DETECTED), truth.hand_side, 1.0)
+
+    def holed(frame: int) -> np.ndarray:
+        picture = truth.depth_m(frame).astype(np.float64)
+        picture[rng.random(picture.shape) < 0.2] = np.nan
+        picture[rng.random(picture.shape) < 0.1] = 0.0
+        return picture
+
+    by_video, _ = lift_hand(raw, truth.K, truth.fps, hand_length(true))
+    track, figures = lift_hand(raw, truth.K, truth.fps, hand_length(true), DepthFrames(40, holed))
+    assert tip_errors(by_video.keypoints_camera, true)[0] > 0.03
+    assert tip_errors(track.keypoints_camera, true)[0] < 0.015
+    assert np.nanmedian(figures.depth_correction_m) > 0.03
+    empty, figures = lift_hand(raw, truth.K, truth.fps, hand_length(true), DepthFrames(40, lambda _: np.full((48, 64), np.nan)))
+    np.testing.assert_allclose(empty.keypoints_camera, by_video.keypoints_camera)
+    assert np.isnan(figures.depth_correction_m).all()
+    with pytest.raises(InputFileError, match="40 frames of video and 39 of depth"):
+        lift_hand(raw, truth.K, truth.fps, hand_length(true), DepthFrames(39, holed))
+
+
+# doubtful frames
+
+
+def test_sudden_steps_are_jumps_and_standstill_on_the_way_is_a_stall() -> None:
+    steps = np.full(30, 0.02)
+    steps[10] = 0.0003
+    steps[20] = 0.09
+    points = np.cumsum(steps)[:, None, None] * np.array([1.0, 0.5, 0.0]) + np.random.default_rng(0).normal(size=(1, 21, 3))
+    np.testing.assert_array_equal(np.flatnonzero(find_stalls(points, 10.0)), [10])
+    np.testing.assert_array_equal(np.flatnonzero(find_jumps(points, 10.0)), [20])
+
+
+@given(st.floats(5.0, 60.0), st.floats(0.05, 0.5), st.floats(0.4, 2.0))
+@settings(max_examples=30, deadline=None)
+def test_ordinary_motion_is_not_flagged(fps: float, reach_m: float, duration_s: float) -> None:
+    """There and back as people move, with a rest in between, and the tremble of a detector."""
+    time = np.arange(0.0, 3.0 * duration_s + 1.0, 1.0 / fps) / duration_s
+    phase = np.clip(time, 0, 1) - np.clip(time - 2.0, 0, 1)
+    place = reach_m * (10 * phase**3 - 15 * phase**4 + 6 * phase**5)
+    rng = np.random.default_rng(0)
+    points = place[:, None, None] * np.array([1.0, 0.0, 0.0]) + rng.normal(scale=0.0005, size=(len(place), 21, 3))
+    assume(reach_m / duration_s < 0.7 and fps * duration_s > 6.0)  # a hand's usual speed, seen often enough to be followed
+    assert not find_jumps(points, fps).any()
+    assert not find_stalls(points, fps).any()
+
+
+def test_exact_repetition_is_a_stall_only_where_the_picture_moves_on() -> None:
+    points = np.random.default_rng(0).normal(scale=0.001, size=(40, 21, 2))
+    points[10:22] = points[10]
+    assert find_stalls(points, 30.0)[10:22].all()
+    assert not find_stalls(points, 30.0)[22:].any()
+    assert not find_stalls(points, 30.0, np.zeros(40, bool)).any()
+
+
+# following
+
+
+def flat_hand(centre: tuple[float, float], size: float = 40.0) -> np.ndarray:
+    """(21, 2) px, fingers up."""
+    hand = np.zeros((21, 2))
+    for finger in range(5):
+        for part in range(4):
+            hand[1 + 4 * finger + part] = [(finger - 2) * 0.25 * size, -size - 0.3 * size * part]
+    return hand - [0.0, -0.9 * size] + np.array(centre)
+
+
+class PaintedHands:
+    """A detector of hands that the test knows: it finds them as `plan` says, and reads them where they are."""
+
+    def __init__(self, places: np.ndarray, sides: tuple[str, ...], found: set[int], readable: set[int]) -> None:
+        self.places, self.sides, self.found, self.readable = places, sides, found, readable
+        self.frame = 0
+        self.searches = 0
+
+    def _hand(self, number: int, origin: int) -> Detection:
+        image = flat_hand(tuple(self.places[self.frame, number]))
+        return Detection(image, np.pad(image, ((0, 0), (0, 1))) * 1e-3, 0.95, self.sides[number], origin, 0.9)
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        self.searches += 1
+        return [self._hand(number, DETECTED) for number in range(len(self.sides)) if self.frame in self.found]
+
+    def detect_in_region(self, rgb: np.ndarray, region: Region) -> list[Detection]:
+        hands = [self._hand(number, REGION) for number in range(len(self.sides)) if self.frame in self.readable]
+        near = [hand for hand in hands if np.linalg.norm(hand.image.mean(axis=0) - region.centre) < 0.4 * region.side_px]
+        return sorted(near, key=lambda hand: float(np.linalg.norm(hand.image.mean(axis=0) - region.centre)))[:1]
+
+    def close(self) -> None: ...
+
+
+def textured(places: np.ndarray) -> np.ndarray:
+    """A picture (240, 320, 3) with a patch of texture at each place, for optical flow to hold on to."""
+    cv2 = pytest.importorskip("cv2", reason='needs OpenCV: pip install "dexvid-envs[video]"')
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.integers(100, 130, (240, 320, 3), dtype=np.uint8), (0, 0), 2.0)
+    for number, (x, y) in enumerate(places):
+        patch = cv2.GaussianBlur(np.random.default_rng(number + 1).integers(0, 255, (96, 72, 3), dtype=np.uint8), (0, 0), 1.5)
+        left, top = round(float(x)) - 36, round(float(y)) - 60
+        picture[top : top + 96, left : left + 72] = patch
+    return picture
+
+
+def follow_painted(detector: PaintedHands, side: str = "auto", back: bool = False) -> RawHand:
+    follower = HandFollower(detector, 10)
+    pictures = [textured(places) for places in detector.places]
+    for frame, picture in enumerate(pictures):
+        detector.frame = frame
+        follower.update(picture, picture[..., 0].copy())
+
+    def picture_of(frame: int) -> np.ndarray:
+        detector.frame = frame
+        return pictures[frame]
+
+    return follower.result(side, picture_of if back else None)
+
+
+def one_path(frames: int = 40) -> np.ndarray:
+    return np.stack([np.linspace(80, 220, frames), np.full(frames, 130.0)], axis=-1)[:, None]
+
+
+def test_a_hand_found_once_is_read_from_then_on_and_backwards() -> None:
+    everywhere = set(range(40))
+    detector = PaintedHands(one_path(), ("right",), {13}, everywhere)
+    raw = follow_painted(detector)
+    np.testing.assert_array_equal(np.flatnonzero(raw.origin == LOST), np.arange(13))
+    raw = follow_painted(detector, back=True)
+    assert (raw.origin != LOST).all()
+    true = np.array([flat_hand((float(x), float(y))) for x, y in one_path()[:, 0]])
+    assert np.abs(raw.image - true).max() < 1.0
+    assert raw.side == "right"
+
+
+def test_optical_flow_bridges_a_dropout_with_falling_confidence() -> None:
+    readable = set(range(40)) - set(range(20, 26))
+    raw = follow_painted(PaintedHands(one_path(), ("right",), readable, readable))
+    np.testing.assert_array_equal(np.flatnonzero(raw.origin == FLOW), np.arange(20, 26))
+    assert (np.diff(raw.confidence[19:26]) < 0.0).all()
+    true = np.array([flat_hand((float(x), float(y))) for x, y in one_path()[:, 0]])
+    assert np.linalg.norm(raw.image - true, axis=-1).mean(axis=-1).max() < 6.0
+
+
+def test_of_two_hands_the_moving_one_is_followed_and_never_swapped() -> None:
+    moving = one_path()
+    resting = np.tile([[[250.0, 170.0]]], (40, 1, 1))
+    everywhere = set(range(40))
+    raw = follow_painted(PaintedHands(np.concatenate([resting, moving], axis=1), ("left", "right"), everywhere, everywhere))
+    assert raw.side == "right"
+    true = np.array([flat_hand((float(x), float(y))) for x, y in moving[:, 0]])
+    np.testing.assert_allclose(raw.image, true, atol=1e-9)
+    places = np.concatenate([resting, moving], axis=1)
+    asked = follow_painted(PaintedHands(places, ("left", "right"), everywhere, everywhere), side="left")
+    np.testing.assert_allclose(asked.image[:, 0], flat_hand((250.0, 170.0))[None, 0].repeat(40, axis=0), atol=1e-9)
+
+
+def test_no_hand_of_the_wanted_side_is_an_error() -> None:
+    everywhere = set(range(40))
+    with pytest.raises(NoHandFoundError, match="only a right hand was found in 40 frames, expected a left hand"):
+        follow_painted(PaintedHands(one_path(), ("right",), everywhere, everywhere), side="left")
+    with pytest.raises(NoHandFoundError, match="no hand was found"):
+        follow_painted(PaintedHands(one_path(), ("right",), set(), set()))
+
+
+@pytest.mark.parametrize("name", json.loads((SHIPPED / "corpus.json").read_text())["clips"])
+def test_mediapipe_follows_the_hand_of_shipped_clips(name: str) -> None:
+    pytest.importorskip("mediapipe")
+    import cv2
+
+    truth, cache = ClipTruth.load(SHIPPED / name / "truth.npz"), FrameCache()
+    detector = MediaPipeHands(0.2, mirrored=False)
+    follower = HandFollower(detector, 15)
+    for frame in read_frames(probe_video(SHIPPED / name / "video.mp4")):
+        cache.append(frame.rgb)
+        follower.update(frame.rgb, np.asarray(cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY), np.uint8))
+    raw = follower.result("auto", cache.rgb)
+    detector.close()
+    cache.close()
+    apart = np.linalg.norm(raw.image - truth.hand_keypoints_image, axis=-1).mean(axis=-1)
+    assert (apart < 0.5 * hand_size_px(truth.hand_keypoints_image)).mean() >= 0.95
+    assert raw.side == truth.hand_side
+
+
+def test_region_of_a_hand_turns_with_it() -> None:
+    upright = flat_hand((100.0, 100.0))
+    region = Region.around(upright)
+    assert abs(region.turn_rad) < 0.2
+    assert np.linalg.norm(region.centre - upright.mean(axis=0)) < 0.3 * region.side_px
+    turned = (upright - 100.0) @ Rotation.from_euler("z", 90, degrees=True).as_matrix()[:2, :2].T + 100.0
+    assert Region.around(turned).turn_rad == pytest.approx(region.turn_rad + np.pi / 2)
+    assert Region.around(turned).side_px == pytest.approx(region.side_px)
+
+
+# the journal
+
+
+class CountingDetector:
+    """Answers by the picture's first pixel, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def detect(self, rgb: np.ndarray) -> list[Detection]:
+        self.asked += 1
+        rng = np.random.default_rng(int(rgb[0, 0, 0]))
+        count = int(rgb[0, 0, 0]) % 3
+        side = ("right", "left")[int(rgb[0, 0, 0]) % 2]
+        return [
+            Detection(rng.normal(size=(21, 2)), rng.normal(size=(21, 3)), rng.random(), side, REGION, rng.random())
+            for _ in range(count)
+        ]
+
+    def detect_in_region(self, rgb: np.ndarray, region: Region) -> list[Detection]:
+        return self.detect(rgb)
+
+    def close(self) -> None: ...
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    return [np.full((32, 32, 3), number, np.uint8) for number in range(count)]
+
+
+def ask(path: Path, count: int) -> tuple[int, list[list[Detection]]]:
+    """Questions of both kinds; how often the detector itself was asked, and the answers."""
+    detector = CountingDetector()
+    journal = JournaledHands(detector, path)
+    region = Region(np.array([3.0, 4.0]), 20.0, 0.1)
+    answers = [
+        ask(rgb) for rgb in pictures(count) for ask in (journal.detect, lambda rgb: journal.detect_in_region(rgb, region))
+    ]
+    journal.close()
+    return detector.asked, answers
+
+
+def assert_same(answers: list[list[Detection]], expected: list[list[Detection]]) -> None:
+    assert [len(hands) for hands in answers] == [len(hands) for hands in expected]
+    pairs = zip(itertools.chain(*answers), itertools.chain(*expected), strict=True)
+    for hand, other in pairs:
+        np.testing.assert_array_equal(hand.image, other.image)
+        np.testing.assert_array_equal(hand.shape, other.shape)
+        assert dataclasses.replace(hand, image=other.image, shape=other.shape) == other
+
+
+def test_journal_answers_as_the_detector_did(tmp_path: Path) -> None:
+    asked, first = ask(tmp_path / "journal", 10)
+    assert asked == 20
+    asked, again = ask(tmp_path / "journal", 12)
+    assert asked == 4
+    assert_same(again[:20], first)
+    assert_same(ask(tmp_path / "fresh", 12)[1], again)
+
+
+@given(st.integers(0, 4000), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_damaged_end_of_a_journal_is_dropped(tmp_path_factory: pytest.TempPathFactory, at: int, cut: bool) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    _, first = ask(path, 4)
+    data = bytearray(path.read_bytes())
+    at = min(at, len(data) - 1)
+    if cut:
+        del data[at:]
+    else:
+        data[at] ^= 0xFF
+    path.write_bytes(bytes(data))
+    asked, again = ask(path, 4)
+    assert asked > 0
+    assert_same(again, first)
+    assert ask(path, 4)[0] == 0  # it is whole again
+
+
+def test_journal_of_another_video_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_bytes(b"")
+    ask(tmp_path / "journal", 3)
+    detector = CountingDetector()
+    journal = JournaledHands(detector, tmp_path / "journal")
+    journal.detect(pictures(9)[8])
+    assert detector.asked == 1
