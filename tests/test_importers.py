@@ -13,7 +13,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from demos.importers import cleaning, find_importer, guess_importer
-from demos.importers.dexmv import DexmvConfig, import_with_quality, load_dexmv
+from demos.importers.dexmv import DexmvConfig, import_with_quality, load_dexmv, read_recording
 from demos.importers.dexmv import quality as dexmv_quality
 from demos.importers.mesh_files import load_mesh
 from demos.interaction import HAND_BONES, Interaction
@@ -313,3 +313,11 @@ def test_mustard_options(mustard: tuple[Interaction, dict[str, float]]) -> None:
     assert free["fingertip_distance_max_m"] > mustard[1]["fingertip_distance_max_m"]
     assert free["grasp_drift_max_m"] > 0.03
     assert load_dexmv(MUSTARD, DexmvConfig(fps=20.0, surface_points=32)).object_points_world.shape == (122, 32, 3)
+
+
+@needs_mustard
+def test_the_transform_between_the_cameras_is_recovered() -> None:
+    given = read_recording(MUSTARD, DexmvConfig())
+    found = read_recording(MUSTARD, DexmvConfig(T_objectcamera_handcamera=None))
+    turn = Rotation.from_matrix(found.pose[:, :3, :3] @ given.pose[:, :3, :3].swapaxes(1, 2)).magnitude()
+    assert np.degrees(turn).max() < 10.0

@@ -22,6 +22,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from demos.importers import cleaning, mesh_files
+from demos.importers.camera_alignment import align_cameras, frames_that_move_as_one
 from demos.importers.restricted_pickle import read_npy
 from demos.interaction import FINGERTIPS, BoolArray, FloatArray, Interaction
 from dexvid_envs.errors import InputFileError, OptionError
@@ -62,7 +63,8 @@ class DexmvConfig:
         seed: of the surface sampling.
         object_key: which object of the pose files; "" takes the only one.
         object_name: its name in the interaction.
-        T_objectcamera_handcamera: (4, 4) m.
+        T_objectcamera_handcamera: (4, 4) m; None recovers it from the carried object (`camera_alignment`), but for the place
+            of the hand along an object that does not turn.
     """
 
     fps: float = 10.0
@@ -73,10 +75,10 @@ class DexmvConfig:
     seed: int = 0
     object_key: str = ""
     object_name: str = "bottle"
-    T_objectcamera_handcamera: tuple[tuple[float, ...], ...] = PUBLISHED_CAMERA_TRANSFORM
+    T_objectcamera_handcamera: tuple[tuple[float, ...], ...] | None = PUBLISHED_CAMERA_TRANSFORM
 
     def __post_init__(self) -> None:
-        if np.shape(self.T_objectcamera_handcamera) != (4, 4):
+        if self.T_objectcamera_handcamera is not None and np.shape(self.T_objectcamera_handcamera) != (4, 4):
             raise OptionError(
                 f"T_objectcamera_handcamera has shape {np.shape(self.T_objectcamera_handcamera)}, expected (4, 4)"
             )
@@ -166,11 +168,25 @@ def read_recording(folder: Path, config: DexmvConfig) -> RawRecording:
         )
         _expect_rotation(T_objectcamera_mesh[row, :3, :3], pose_files[i])
     mesh, T_mesh_object = mesh_files.centred(mesh_files.load_mesh(mesh_path))
-    T_handcamera_objectcamera = np.linalg.inv(_rigid(np.array(config.T_objectcamera_handcamera, dtype=np.float64)))
-    pose = T_handcamera_objectcamera @ T_objectcamera_mesh @ T_mesh_object
+    pose = T_objectcamera_mesh @ T_mesh_object  # in the object camera
+    T_objectcamera_handcamera = (
+        _recover_cameras(hand, pose, mesh)
+        if config.T_objectcamera_handcamera is None
+        else _rigid(np.array(config.T_objectcamera_handcamera, dtype=np.float64))
+    )
+    pose = np.linalg.inv(T_objectcamera_handcamera) @ pose
     pose[:, :3, :3] = Rotation.from_matrix(pose[:, :3, :3]).as_matrix()
     files = [hand_files[i] for i in numbers] + [pose_files[i] for i in numbers] + [mesh_path]
     return RawRecording(hand, pose, mesh, np.array(numbers, dtype=np.int64), sha256_of_files(files))
+
+
+def _recover_cameras(hand: FloatArray, pose: FloatArray, mesh: trimesh.Trimesh) -> FloatArray:
+    """`T_objectcamera_handcamera` (4, 4) from the frames in which the hand (T, 21, 3) carries the object (T, 4, 4)."""
+    rests = cleaning.find_rests(pose[:, :3, 3])
+    carried = np.zeros(len(hand), bool)
+    carried[rests.lift : rests.place] = True
+    surface = mesh_files.sample_surface(mesh, 5000, 0)
+    return align_cameras(hand, pose, frames_that_move_as_one(hand, pose, carried), surface).T_objectcamera_handcamera
 
 
 def _numbered(folder: Path, name: str, pattern: str, shown: str) -> dict[int, Path]:
