@@ -163,7 +163,7 @@ def _hidden(mask: BoolArray, hand: FloatArray) -> BoolArray:
     filled = np.zeros(mask.shape, np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.fillConvexPoly(filled, cv2.convexHull(np.concatenate(outlines)), (1,))
-    return (filled > 0) & (hand_mask(mask.shape, hand) > 0)
+    return (filled > 0) & (hand_mask((mask.shape[0], mask.shape[1]), hand) > 0)
 
 
 def _highest_parabola(heights: FloatArray) -> FloatArray:
