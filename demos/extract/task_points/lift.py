@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from demos.camera import project, transform, unproject
-from demos.extract.task_points.task_points import HAND, HAND_POINTS, TaskPointQuery
+from demos.extract.task_points.task_points import HAND, HAND_POINTS, TARGET, TaskPointQuery
 from demos.interaction import BoolArray, FloatArray, HandTrack, KeypointTrack, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks, resize_nearest
 
@@ -68,6 +68,14 @@ def lift_task_points(
         if carrier in objects:
             hidden = ~seen & np.isfinite(points[:, number]).all(axis=1) & (points[:, number, 2] > 0.0)
             images[hidden, number] = project(points[hidden, number], K)
+    for part in {query.part for query, carrier in zip(queries, on, strict=True) if carrier is None}:
+        own = {query.name: n for n, query in enumerate(queries) if query.part == part and on[n] is None}
+        if depth is None and T_world_camera is not None:
+            _place_rim(
+                part, own, {name: tracks.pixels[queries[n].frame, n] for name, n in own.items()}, points, K, T_world_camera
+            )
+        elif TARGET in own and all(f"{part}_rim_{side}" in own for side in ("left", "right")):  # its pixel shows the far wall
+            points[:, own[TARGET]] = np.mean([points[:, own[f"{part}_rim_{side}"]] for side in ("left", "right")], axis=0)
     visible &= np.isfinite(points).all(axis=-1)
     return KeypointTrack(points, images, visible, tuple(query.name for query in queries))
 
@@ -185,6 +193,40 @@ def _passing_cloud(objects: Mapping[str, ObjectTrack]) -> FloatArray:
     cloud = np.concatenate([np.zeros((0, 3)), *clouds])
     cloud = cloud[np.isfinite(cloud).all(axis=-1)]
     return cloud[:: max(1, len(cloud) // _MAX_CLOUD)]
+
+
+def _place_rim(
+    part: str,
+    own: Mapping[str, int],
+    pixel: Mapping[str, FloatArray],
+    points: FloatArray,
+    K: FloatArray,
+    T_world_camera: FloatArray,
+) -> None:
+    """Places the rim (T, K, 3) of an open container whose middle is known, because the moved object comes there.
+
+    The left and right end lie in the upright plane through the middle that faces the camera, and give the height of the rim,
+    at which the rest of it lies. Changes `points` in place; does nothing without middle and both ends.
+    """
+    rim = {name: n for name, n in own.items() if name.startswith(f"{part}_rim_")}
+    ends = [f"{part}_rim_left", f"{part}_rim_right"]
+    if TARGET not in own or not all(name in rim for name in ends):
+        return
+    middle = points[0, own[TARGET]]
+    eye = T_world_camera[:3, 3]
+    ahead = (transform(T_world_camera, middle[None])[0] - eye)[:2]
+    if not np.isfinite(middle).all() or np.linalg.norm(ahead) < 1e-6:
+        return
+    facing = T_world_camera[:2, :3].T @ (ahead / np.linalg.norm(ahead))  # horizontal, in the camera frame
+    rays = np.array([unproject(pixel[name], np.asarray(1.0), K) for name in ends])
+    reach = rays @ facing
+    if (reach < 1e-6).any():
+        return
+    placed = rays * (float(middle @ facing) / reach)[:, None]
+    height_m = float(transform(T_world_camera, placed)[:, 2].mean())
+    points[:, own[TARGET]] = placed.mean(axis=0)
+    for name, n in rim.items():
+        points[:, n] = on_table(pixel[name], K, T_world_camera, height_m)
 
 
 def _depth_at(picture: FloatArray, pixel: FloatArray, image_size: tuple[int, int] | None) -> float:

@@ -23,13 +23,14 @@ from demos.extract.task_points.task_points import (
     HAND,
     HAND_POINTS,
     OBJECT_CENTROID,
+    TARGET,
     TaskPointQuery,
     TrackedObject,
 )
 from demos.interaction import BoolArray, FloatArray
 from demos.video import FrameCache
 
-TARGET, CONTAINER, HANDLE, FRAME = "target", "container", "handle", "frame"
+CONTAINER, HANDLE, FRAME = "container", "handle", "frame"
 _LOOKED_AT = 60  # frames in which an object's mask is looked at
 _CLEAR_SHARE = 0.9  # of its largest area: nothing covers the object
 _GRIP = (4, 8, 12)  # tips of thumb, index and middle finger

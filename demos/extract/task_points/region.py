@@ -16,7 +16,8 @@ _FIRST_REACH = 2.2  # hand sizes around the arrival in which the container is lo
 _WIDENINGS = 2
 _WIDER = 1.5
 _ROUNDS = 3
-_AT_BORDER_SHARE = 0.08  # of the search frame's border that may belong to the region
+_AT_BORDER_SHARE = 0.15  # of a side of the search frame that may belong to the region
+_ABOVE, _BELOW = 0.9, 1.2  # extent of the search frame by its half width; what is open above is entered above its middle
 _LEAST_HAND_SIZES = 0.5
 _LARGEST_SHARE = 0.35  # of the picture
 _WORKING_SIDE_PX = 110  # of the cut-out; GrabCut's time grows faster than its accuracy
@@ -101,19 +102,19 @@ def _solidity(region: BoolArray) -> float:
 
 
 def _grow(still: NDArray[np.uint8], arrival: FloatArray, reach: float) -> tuple[BoolArray, float]:
-    """Region (h, w) around the arrival by GrabCut, and which part of the search frame's border it takes up."""
+    """Region (h, w) around the arrival by GrabCut, and which part of a side of the search frame it takes up at most."""
     import cv2
 
     x, y = np.clip(arrival, 0, np.array(still.shape[1::-1]) - 1)
     edge = 0.3 * reach  # background that surely is
     left, right = max(0, round(x - reach - edge)), min(still.shape[1], round(x + reach + edge))
-    upper, lower = max(0, round(y - 0.6 * reach - edge)), min(still.shape[0], round(y + 1.3 * reach + edge))  # open above
+    upper, lower = max(0, round(y - _ABOVE * reach - edge)), min(still.shape[0], round(y + _BELOW * reach + edge))
     scale = min(1.0, _WORKING_SIDE_PX / max(right - left, lower - upper))
     cut = cv2.resize(still[upper:lower, left:right], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     x, y, reach, edge = (x - left) * scale, (y - upper) * scale, reach * scale, edge * scale
     shape = (cut.shape[0], cut.shape[1])
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    searched = (np.abs(columns - x) <= reach) & (rows >= y - 0.6 * reach) & (rows <= y + 1.3 * reach)
+    searched = (np.abs(columns - x) <= reach) & (rows >= y - _ABOVE * reach) & (rows <= y + _BELOW * reach)
     here = np.hypot(columns - x, rows - y) <= max(2.0, 0.07 * reach)
     around = np.hypot(columns - x, rows - y - 0.25 * reach) <= 0.5 * reach
     label = np.select([here, around & searched, searched], [cv2.GC_FGD, cv2.GC_PR_FGD, cv2.GC_PR_BGD], cv2.GC_BGD).astype(
@@ -128,11 +129,12 @@ def _grow(still: NDArray[np.uint8], arrival: FloatArray, reach: float) -> tuple[
     inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | here
     _, parts = cv2.connectedComponents(inside.astype(np.uint8))
     part = parts == parts[min(round(float(y)), shape[0] - 1), min(round(float(x)), shape[1] - 1)]
-    inner = cv2.erode(searched.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=(0,)).astype(bool)
+    framed = part[np.ix_(searched.any(axis=1), searched.any(axis=0))]
+    at_border = max(float(side.mean()) for side in (framed[0], framed[-1], framed[:, 0], framed[:, -1]))
     region = np.zeros(still.shape[:2], bool)
     back = cv2.resize(part.astype(np.uint8), (right - left, lower - upper), interpolation=cv2.INTER_NEAREST)
     region[upper:lower, left:right] = back > 0
-    return region, float(part[searched & ~inner].mean())
+    return region, at_border
 
 
 def _rim(region: BoolArray) -> Container:
@@ -145,12 +147,14 @@ def _rim(region: BoolArray) -> Container:
     columns = np.flatnonzero(region[widest])
     left, right = float(columns[0]), float(columns[-1])
     middle = 0.5 * (left + right)
-    base_columns = np.flatnonzero(region[bottom])
+    quarter = 0.25 * (right - left)
+    below = np.argwhere(region[:, round(left + quarter) : round(right - quarter) + 1])  # shadows fall to the sides
+    lowest = int(below[:, 0].max()) if len(below) else bottom
     return Container(
         left=np.array([left, widest]),
         right=np.array([right, widest]),
         far=np.array([middle, top]),
         near=np.array([middle, min(2 * widest - top, bottom)], np.float64),
         middle=np.array([middle, widest]),
-        base=np.array([base_columns.mean(), bottom]),
+        base=np.array([middle, lowest]),
     )

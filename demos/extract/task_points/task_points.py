@@ -24,6 +24,8 @@ HAND_POINTS: Mapping[str, int] = dict(
     zip(("wrist", "thumb_tip", "index_tip", "middle_tip", "ring_tip", "little_tip"), (WRIST, *FINGERTIPS), strict=True)
 )
 OBJECT_CENTROID = "object_centroid"
+#: Where the moved object goes: the middle of the place on which it rests, or of the container's opening.
+TARGET = "target"
 
 
 @dataclasses.dataclass(frozen=True)
