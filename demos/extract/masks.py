@@ -6,6 +6,7 @@ All coordinates here are pixels of the (smaller) pictures that are kept for trac
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ _MIN_MOTION = 0.35  # hand sizes within a window
 _REACH = 3.5  # the object is looked for within so many hand sizes
 _MIN_POINTS = 6
 _MAX_CANDIDATES = 6
+_CLICK_RADII = (0.25, 0.5, 0.8, 1.3)  # hand sizes
+_MIN_FILLED = 0.15  # of a box; less, and its object was not told from its surroundings
 _LOOK_STRIDE = 2  # frames; every second is enough to see what stands still
 _LOOK_AROUND_S = 6.0  # how far around a candidate its being let go is looked for
 
@@ -115,37 +118,87 @@ def seed_from_box(box: FloatArray, frame: int, size: tuple[int, int]) -> ObjectS
 
 
 def seed_from_click(rgb: Mask, click: FloatArray, hand: FloatArray, frame: int) -> ObjectSeed:
-    """Grows the object from a click (2,) px: GrabCut between a small disc around it and a wide ring, without the hand."""
+    """Grows the object from a click (2,) px: GrabCut in discs of several sizes, without the hand; the clearest outline wins."""
     import cv2
 
     shape = (rgb.shape[0], rgb.shape[1])
     size = float(hand_size_px(hand)) if np.isfinite(hand).all() else 0.08 * max(shape)
+    covered = hand_mask(shape, hand) > 0
+    best, clearest = np.zeros(shape, bool), -1.0
+    for radius in _CLICK_RADII:
+        mask = _grown_from_click(rgb, click, radius * size, covered)
+        clear = outline_contrast(rgb, mask)
+        if clear > clearest:
+            best, clearest = mask, clear
+    outlines, _ = cv2.findContours(best.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = max(outlines, key=cv2.contourArea)
+    return ObjectSeed(frame, cv2.convexHull(outline).reshape(-1, 2).astype(float), np.zeros((0, 2)), "click", best)
+
+
+def _grown_from_click(rgb: Mask, click: FloatArray, radius: float, covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is at the click (2,) px and probably within `radius` px of it (h, w)."""
+    import cv2
+
+    shape = covered.shape
     x, y = (round(float(value)) for value in click)
     label = np.full(shape, cv2.GC_BGD, np.uint8)
-    cv2.circle(label, (x, y), round(2.0 * size), (cv2.GC_PR_BGD,), -1)
-    cv2.circle(label, (x, y), round(0.8 * size), (cv2.GC_PR_FGD,), -1)
-    label[hand_mask(shape, hand) > 0] = cv2.GC_BGD
-    cv2.circle(label, (x, y), max(2, round(0.15 * size)), (cv2.GC_FGD,), -1)
+    cv2.circle(label, (x, y), round(2.2 * radius), (cv2.GC_PR_BGD,), -1)
+    cv2.circle(label, (x, y), round(radius), (cv2.GC_PR_FGD,), -1)
+    label[covered] = cv2.GC_BGD
+    cv2.circle(label, (x, y), max(2, round(0.2 * radius)), (cv2.GC_FGD,), -1)
+    reach = round(2.2 * radius) + 15
+    box = (slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1))
+    part = np.ascontiguousarray(label[box])
     cv2.setRNGSeed(0)  # GrabCut draws its first clusters
-    cv2.grabCut(
-        np.ascontiguousarray(rgb[..., ::-1]),
-        label,
-        (0, 0, 1, 1),
-        np.zeros((1, 65)),
-        np.zeros((1, 65)),
-        4,
-        cv2.GC_INIT_WITH_MASK,
-    )
-    inside = np.isin(label, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    _, parts = cv2.connectedComponents(
-        cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | (label == cv2.GC_FGD)
-    )
-    outlines, _ = cv2.findContours((parts == parts[y, x]).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    outline = max(outlines, key=cv2.contourArea)
-    return ObjectSeed(frame, cv2.convexHull(outline).reshape(-1, 2).astype(float), np.zeros((0, 2)), "click")
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(rgb[box][..., ::-1]), part, (0, 0, 1, 1), *models, 4, cv2.GC_INIT_WITH_MASK)
+    inside = np.zeros(shape, np.uint8)
+    inside[box] = np.isin(part, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    opened = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | (label == cv2.GC_FGD)
+    _, parts = cv2.connectedComponents(opened.astype(np.uint8))
+    return parts == parts[y, x]
 
 
-def find_moved_object(cache: FrameCache, hand: FloatArray, known: NDArray[np.bool_], fps: float) -> ObjectSeed | None:
+def outline_contrast(picture: Mask, mask: NDArray[np.bool_]) -> float:
+    """Mean gradient of the picture (h, w, 3) on a mask's outline; 0 where it has none."""
+    import cv2
+
+    gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    slope = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
+    rim = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    return float(slope[rim].mean()) if rim.any() else 0.0
+
+
+def mask_in_outline(rgb: Mask, polygon: FloatArray, hand: FloatArray) -> NDArray[np.bool_]:
+    """What a polygon (N, 2) px around an object holds, (h, w): GrabCut against what is around it, without the hand."""
+    import cv2
+
+    shape = (rgb.shape[0], rgb.shape[1])
+    inside = polygon_mask(shape, polygon) > 0
+    low = np.maximum(np.floor(polygon.min(axis=0)).astype(int) - 20, 0)
+    high = np.ceil(polygon.max(axis=0)).astype(int) + 21
+    box = (slice(low[1], high[1]), slice(low[0], high[0]))
+    label = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    label[hand_mask(shape, hand) > 0] = cv2.GC_BGD
+    part = np.ascontiguousarray(label[box])
+    if (part == cv2.GC_PR_FGD).sum() < 30 or (part == cv2.GC_BGD).sum() < 30:
+        return inside
+    cv2.setRNGSeed(0)  # GrabCut draws its first clusters
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(rgb[box][..., ::-1]), part, (0, 0, 1, 1), *models, 4, cv2.GC_INIT_WITH_MASK)
+    found = np.zeros(shape, np.uint8)
+    found[box] = part == cv2.GC_PR_FGD
+    found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return found > 0 if found.sum() > _MIN_FILLED * inside.sum() else inside
+
+
+def find_moved_object(
+    cache: FrameCache,
+    hand: FloatArray,
+    known: NDArray[np.bool_],
+    fps: float,
+    accept: Callable[[int, FloatArray], NDArray[np.bool_]] | None = None,
+) -> ObjectSeed | None:
     """The object by itself: points near the hand, off hand and forearm, that move as the hand does.
 
     Args:
@@ -153,6 +206,7 @@ def find_moved_object(cache: FrameCache, hand: FloatArray, known: NDArray[np.boo
         hand: (T, 21, 2) px.
         known: (T,) frames in which the hand was really seen.
         fps: of the T frames.
+        accept: says which points (N, 2) px of a frame may lie on an object at all (N,).
 
     Returns:
         The seed in the frame with the clearest evidence, or None where nothing moves along.
@@ -161,7 +215,7 @@ def find_moved_object(cache: FrameCache, hand: FloatArray, known: NDArray[np.boo
 
     length = max(2, round(_WINDOW_S * fps))
     starts = _moving_windows(hand, known, length)
-    parts = [(start, part) for start in starts for part in _comoving_parts(cache, hand, start, length)]
+    parts = [(start, part) for start in starts for part in _comoving_parts(cache, hand, start, length, accept)]
     if len({start for start, _ in parts}) < 2:
         return None
     candidates = sorted(parts, key=lambda candidate: -len(candidate[1]))[:_MAX_CANDIDATES]
@@ -184,7 +238,13 @@ def _moving_windows(hand: FloatArray, known: NDArray[np.bool_], length: int) -> 
     return sorted(order[:_MAX_WINDOWS].tolist())
 
 
-def _comoving_parts(cache: FrameCache, hand: FloatArray, start: int, length: int) -> list[FloatArray]:
+def _comoving_parts(
+    cache: FrameCache,
+    hand: FloatArray,
+    start: int,
+    length: int,
+    accept: Callable[[int, FloatArray], NDArray[np.bool_]] | None,
+) -> list[FloatArray]:
     """Groups of points (N, 2) px in frame `start`, next to the hand, that follow its motion over the window."""
     gray = cache.gray(start)
     size = float(hand_size_px(hand[start]))
@@ -201,6 +261,8 @@ def _comoving_parts(cache: FrameCache, hand: FloatArray, start: int, length: int
     expected = similar_motion(hand[start], hand[start + length], first)
     travelled = np.linalg.norm(expected, axis=-1)
     along = alive & (np.linalg.norm(moved - expected, axis=-1) < 0.3 * travelled + 1.0) & (travelled > 3.0)
+    if accept is not None and along.any():
+        along &= accept(start, first)
     return _parts_at_fingertips(first[along], hand[start], size)
 
 

@@ -32,7 +32,8 @@ class StaticScene:
         early: (h, w, 3) colour of each pixel when it is first seen free of the hand.
         late: (h, w, 3) the same for the last time.
         changed: (h, w) bool, these two differ.
-        left_at: (h, w) frame from which a changed pixel has its late colour.
+        last_early: (h, w) frame in which a changed pixel is last seen with its early colour; the hand may hide it then.
+        first_late: (h, w) frame in which it is first seen with its late one.
         steady: (h, w) part of the free sights of a pixel that show its early or its late colour.
         frames: (S,) numbers of the pictures that were looked at.
     """
@@ -40,7 +41,8 @@ class StaticScene:
     early: Picture
     late: Picture
     changed: BoolArray
-    left_at: NDArray[np.int32]
+    last_early: NDArray[np.int32]
+    first_late: NDArray[np.int32]
     steady: NDArray[np.float32]
     frames: NDArray[np.int64]
 
@@ -64,16 +66,19 @@ def observe_scene(cache: FrameCache, hand: FloatArray) -> StaticScene:
     early = _first_colour(pictures, free)
     late = _first_colour(pictures[::-1], free[::-1])
     changed = colour_distance(early, late) > _CHANGED
-    left_at = np.full(shape, len(cache), np.int32)
+    last_early, first_late = np.zeros(shape, np.int32), np.full(shape, len(cache), np.int32)
     row, column = np.nonzero(changed)
     to_early = np.linalg.norm(pictures[:, row, column].astype(np.float32) - early[row, column], axis=-1)
     to_late = np.linalg.norm(pictures[:, row, column].astype(np.float32) - late[row, column], axis=-1)
     vote = np.where(free[:, row, column], np.sign(to_late - to_early), 0.0)  # (S, pixels)
-    left_at[row, column] = frames[np.minimum(np.cumsum(vote, axis=0).argmax(axis=0) + 1, len(frames) - 1)]
+    switch = np.cumsum(vote, axis=0).argmax(axis=0)  # last sample that speaks for the early colour
+    after = (np.arange(len(frames))[:, None] > switch) & (vote < 0)
+    last_early[row, column] = frames[switch]
+    first_late[row, column] = np.where(after.any(axis=0), frames[after.argmax(axis=0)], len(cache))
     near = np.zeros(shape, np.float32)
     for picture, seen in zip(pictures, free, strict=True):
         near += seen & (np.minimum(colour_distance(picture, early), colour_distance(picture, late)) < _CHANGED)
-    return StaticScene(early, late, changed, left_at, near / np.maximum(free.sum(axis=0), 1), frames)
+    return StaticScene(early, late, changed, last_early, first_late, near / np.maximum(free.sum(axis=0), 1), frames)
 
 
 def colour_distance(a: Picture, b: Picture) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from demos.extract.hands import hand_size_px
 from demos.extract.long_tracks import LongTracks
-from demos.extract.masks import ObjectSeed, polygon_mask, similar_motion
+from demos.extract.masks import ObjectSeed, mask_in_outline, similar_motion
 from demos.extract.object_masks import CARRIED, LOST, SEEN, ObjectMasks
 from demos.extract.scene import StaticScene, observe_scene
 from demos.extract.segment import Evidence, Segmenter, Shape, decide
@@ -97,6 +97,31 @@ def follow_object(
     return ObjectInPicture(tracks.pixels, centre, follower.outline, follower.error_px, follower.masks, tracks)
 
 
+@dataclasses.dataclass(frozen=True)
+class Trail:
+    """Where a candidate went.
+
+    Attributes:
+        middle: (F, 2) px.
+        seen: (F,) bool, its colours were there.
+        masks: of all frames of the clip; empty but in those F.
+    """
+
+    middle: FloatArray
+    seen: BoolArray
+    masks: ObjectMasks
+
+
+def trail_of(
+    cache: FrameCache, seed: ObjectSeed, hand: FloatArray, fps: float, scene: StaticScene, frames: Sequence[int]
+) -> Trail:
+    """Follows what the seed shows through F frames only; until the first of them it is taken to rest."""
+    follower = _Follower(cache, seed, hand, fps, scene, None)
+    middle: list[FloatArray] = []
+    follower.follow(frames, lambda: middle.append(follower.shape.middle()))
+    return Trail(np.array(middle), follower.masks.origin[list(frames)] == SEEN, follower.masks)
+
+
 class _Follower:
     """What is known of the object while the pictures pass."""
 
@@ -115,17 +140,22 @@ class _Follower:
         self.points = LongTracks(len(cache))
         self.outline = [np.zeros((0, 2))] * len(cache)
         self.error_px = np.full(len(cache), np.nan)
-        mask = seed.mask if seed.mask is not None else polygon_mask(scene.shape, seed.polygon) > 0
+        picture = cache.rgb(seed.frame)
+        mask = seed.mask
+        if given is not None:
+            mask = given.read_sized(seed.frame, scene.shape)
+        elif mask is None:
+            mask = mask_in_outline(picture, seed.polygon, hand[seed.frame])
         self._seed_shape = Shape.trimmed(mask.astype(np.float32))
-        self._segmenter = Segmenter(scene, cache.rgb(seed.frame), mask, hand[seed.frame])
-        self._shape, self._velocity, self._missing = self._seed_shape, np.zeros(2), 0
+        self._segmenter = Segmenter(scene, picture, mask, hand[seed.frame])
+        self.shape, self._velocity, self._missing = self._seed_shape, np.zeros(2), 0
 
     def follow(self, frames: Sequence[int], progress: Callable[[], None]) -> None:
         """Goes through the frames in the given order; the first is the seed's."""
         import cv2
 
         self.points.start()
-        self._shape, self._velocity, self._missing = self._seed_shape, np.zeros(2), 0
+        self.shape, self._velocity, self._missing = self._seed_shape, np.zeros(2), 0
         before, previous = None, frames[0]
         for frame in frames:
             picture = self._cache.rgb(frame)
@@ -140,33 +170,48 @@ class _Follower:
             before, previous = gray, frame
 
     def _begin(self, gray: Picture, picture: Picture, frame: int) -> None:
-        box = self._box([self._shape.corners()], 12.0)
-        soft = self._shape.moved(np.eye(2, 3), box)
+        box = self._box([self.shape.corners()], 12.0)
+        soft = self.shape.moved(np.eye(2, 3), box)
         evidence = self._segmenter.look(picture, box, self._hand[frame])
         self._finish(gray, evidence, soft > 0.5, soft, frame, SEEN)
         self.points.keep_start()
 
     def _step(self, before: Picture, gray: Picture, picture: Picture, previous: int, frame: int) -> None:
-        size = float(np.sqrt(max(self._shape.area, 16.0)))
+        size = float(np.sqrt(max(self.shape.area, 16.0)))
         reach = 6.0 + 0.25 * size + 0.8 * float(np.linalg.norm(self._velocity))
         guesses = self._guesses(previous, frame)
-        corners = self._shape.corners()
+        corners = self.shape.corners()
+        told = None if self._given is None else self._given.read_sized(frame, self.masks.shape)
+        if told is not None and told.any():
+            guesses.append(
+                np.hstack([np.eye(2), (Shape.trimmed(told.astype(np.float32)).middle() - self.shape.middle())[:, None]])
+            )
         box = self._box([corners, *(_apply(guess, corners) for guess in guesses)], reach + 8.0)
         motion, self.error_px[frame] = self.points.step(before, gray, box)
         evidence = self._segmenter.look(picture, box, self._hand[frame])
         if motion is None or len(self.points.place) < _TRUSTED_POINTS:
             motion = self._best(evidence, guesses if motion is None else [motion, *guesses], reach)
-        moved = _apply(motion, self._shape.middle()[None])[0]
-        self._velocity = moved - self._shape.middle()
+        moved = _apply(motion, self.shape.middle()[None])[0]
+        self._velocity = moved - self.shape.middle()
         self.points.moved_by(motion)
-        soft = self._shape.moved(motion, box)
+        soft = self.shape.moved(motion, box)
+        if told is not None:
+            self._tell(gray, evidence, told, frame)
+            return
         mask = decide(evidence, soft, max(1.5, 0.035 * size))
         open_part = float(((soft > 0.5) & ~evidence.hidden).sum())
         seen = mask.sum() >= max(10.0, _SEEN_SHARE * open_part)
-        self._missing = 0 if seen or open_part < 0.4 * self._shape.area else self._missing + 1
+        self._missing = 0 if seen or open_part < 0.4 * self.shape.area else self._missing + 1
         self._finish(gray, evidence, mask if seen else (soft > 0.5) & ~evidence.hidden, soft, frame, SEEN if seen else CARRIED)
         if seen:
             self._segmenter.learn(picture, evidence, mask, soft, self._hand[frame], mask.sum() > 0.7 * open_part)
+
+    def _tell(self, gray: Picture, evidence: Evidence, told: BoolArray, frame: int) -> None:
+        """Takes a mask (h, w) of another system, without the hand."""
+        box = self._box([Shape.trimmed(told.astype(np.float32)).corners()], 12.0) if told.any() else evidence.box
+        evidence = self._segmenter.look(self._cache.rgb(frame), box, self._hand[frame])
+        mask = told[box] & ~evidence.hidden
+        self._finish(gray, evidence, mask, told[box].astype(np.float32), frame, SEEN if mask.any() else LOST)
 
     def _guesses(self, previous: int, frame: int) -> list[FloatArray]:
         """Motions (2, 3) that the object may have made: none, the same as before, that of a hand nearby."""
@@ -175,11 +220,11 @@ class _Follower:
         guesses = [still, on] if np.linalg.norm(self._velocity) > 1.0 else [still]
         hand = self._hand[[previous, frame]]
         if np.isfinite(hand).all():
-            corners = np.vstack([self._shape.corners(), self._shape.middle()])
+            corners = np.vstack([self.shape.corners(), self.shape.middle()])
             near = np.linalg.norm(corners[:, None] - hand[0, 5:][None], axis=-1).min() < 1.2 * float(hand_size_px(hand[0]))
             if near:
                 carried = np.eye(2, 3)
-                middle = self._shape.middle()[None]
+                middle = self.shape.middle()[None]
                 carried[:, 2] = similar_motion(hand[0], hand[1], middle)[0]
                 guesses.append(carried)
         return guesses
@@ -193,7 +238,7 @@ class _Follower:
         best, best_score = guesses[0], -np.inf
         steps = max(1, round(0.5 * reach))
         for guess in guesses:
-            soft = cv2.resize(self._shape.moved(guess, evidence.box), small.shape[::-1], interpolation=cv2.INTER_AREA)
+            soft = cv2.resize(self.shape.moved(guess, evidence.box), small.shape[::-1], interpolation=cv2.INTER_AREA)
             if soft.sum() < 1.0:
                 continue
             padded = cv2.copyMakeBorder(small, steps, steps, steps, steps, cv2.BORDER_CONSTANT, value=(0.0,))
@@ -217,7 +262,7 @@ class _Follower:
         if origin == SEEN:
             blend = _FORGET * soft + (1.0 - _FORGET) * mask
             soft = np.where(evidence.hidden, soft, blend).astype(np.float32)
-        self._shape = Shape.trimmed(soft, (box[1].start, box[0].start))
+        self.shape = Shape.trimmed(soft, (box[1].start, box[0].start))
         whole = np.zeros(self.masks.shape, bool)
         whole[box] = mask
         self.masks.put(frame, whole, origin)

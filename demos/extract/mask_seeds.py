@@ -1,0 +1,328 @@
+"""Finds the handled object by itself: where did something rest before the hand took it, or stay when the hand left it?
+
+A place whose colours change for good while the hand is there outlines what was taken from it or put on it. Where nothing rests
+in view, points that move along with the hand are the second way (`masks.find_moved_object`). Each candidate is then followed
+for a while: the object is what goes along with the hand. Coordinates are pixels of the kept pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.extract.hands import hand_size_px
+from demos.extract.masks import (
+    ObjectSeed,
+    find_moved_object,
+    hand_mask,
+    inside_mask,
+    outline_contrast,
+    polygon_mask,
+    seed_from_click,
+)
+from demos.extract.scene import StaticScene, dot_colours
+from demos.extract.tracks import trail_of
+from demos.interaction import FINGERTIPS
+from demos.video import FrameCache
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Picture = NDArray[np.uint8]
+
+_MIN_AREA = 60  # px
+_MAX_AREA = 0.25  # of the picture
+_TOUCH = 0.8  # hand sizes between fingertips and a place while it changes
+_AWAY = 0.5  # hand sizes between them in the frame that shows the place undisturbed
+_SLACK_S = (0.2, 0.5, 1.0)  # how long a place takes to change
+_MAX_CANDIDATES = 4
+_LOOK_S = 1.2  # how long before and after the change a candidate is followed
+_LOOK_HZ = 15.0
+_SHADOW_WEIGHT = 0.8
+_CLEAN_CUT = 0.65  # the cut without shadow is taken if its outline is at least so clear beside the best
+_CLEAR_TRAVEL = 1.5  # hand sizes; then no other way of finding the object is tried
+_MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """A place that something left (`taken`) or came to.
+
+    Attributes:
+        mask: (h, w) bool.
+        frame: the object rests there undisturbed.
+        moment: frame in which the place changes.
+        taken: left, not come to.
+        edge: how much clearer the outline is with the object than without.
+    """
+
+    mask: BoolArray
+    frame: int
+    moment: int
+    taken: bool
+    edge: float
+
+
+def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: float, scene: StaticScene) -> ObjectSeed | None:
+    """The object that the hand moves, or None where nothing moves along.
+
+    Args:
+        cache: T pictures.
+        hand: (T, 21, 2) px.
+        known: (T,) frames in which the hand was really seen.
+        fps: of the T frames.
+        scene: of this clip.
+    """
+    best, best_score = None, 0.0
+    for place in _places(hand, scene, fps):
+        seed = _seed_of_place(cache, place, scene)
+        if seed is None or seed.mask is None:
+            continue
+        frames = _frames_around(place, round(_LOOK_S * fps), len(cache))
+        score = _goes_along(cache, seed, hand, known, fps, scene, frames)
+        score *= 1.0 - _SHADOW_WEIGHT * shadow_part(scene, seed.mask, place.taken)
+        if score > best_score:
+            best, best_score = seed, score
+            if score >= _CLEAR_TRAVEL:
+                return seed
+    moving = find_moved_object(cache, hand, known, fps, lambda frame, points: _is_no_shadow(cache, scene, frame, points))
+    if moving is None:
+        return best
+    grown = _grown_seed(cache, moving, hand, scene)
+    frames = range(moving.frame, min(moving.frame + round(_LOOK_S * fps), len(cache)))
+    score = _goes_along(cache, grown, hand, known, fps, scene, frames)
+    return grown if score > best_score or best is None else best
+
+
+def _is_no_shadow(cache: FrameCache, scene: StaticScene, frame: int, points: FloatArray) -> BoolArray:
+    """Which points (N, 2) of a picture show more than the scene, as it is or darker, around them (N,)."""
+    import cv2
+
+    picture = cache.rgb(frame).astype(np.float32) + 1.0
+    explained = np.zeros(scene.shape, bool)
+    for colours in (scene.early, scene.late):
+        behind = colours.astype(np.float32) + 1.0
+        ratio = dot_colours(picture, behind) / dot_colours(behind, behind)
+        tone = dot_colours(picture, picture) - ratio * dot_colours(picture, behind)
+        explained |= (ratio > 0.3) & (ratio < 1.08) & (tone < 12.0**2)
+    share = cv2.blur(explained.astype(np.float32), (9, 9))
+    return ~inside_mask((share > 0.8).astype(np.uint8), points)
+
+
+def seed_at_click(
+    cache: FrameCache, click: FloatArray, hand: FloatArray, fps: float, frame: int, scene: StaticScene
+) -> ObjectSeed:
+    """The object at a click (2,) px: what rests there for a time if it was taken or put there, else by the picture alone."""
+    at = click[None]
+    for place in _places(hand, scene, fps):
+        rests = frame <= place.moment if place.taken else frame >= place.moment
+        if rests and inside_mask(place.mask.astype(np.uint8), at)[0]:
+            seed = _seed_of_place(cache, place, scene)
+            if seed is not None and seed.mask is not None and inside_mask(seed.mask.astype(np.uint8), at)[0]:
+                return dataclasses.replace(seed, found_by="click")
+    return seed_from_click(cache.rgb(frame), click, hand[frame], frame)
+
+
+def _grown_seed(cache: FrameCache, seed: ObjectSeed, hand: FloatArray, scene: StaticScene) -> ObjectSeed:
+    """A seed of points alone gets a mask: what is around them, has their colours and is not the hand."""
+    import cv2
+
+    size = float(hand_size_px(hand[seed.frame]))
+    region = np.zeros(scene.shape, np.uint8)
+    for x, y in np.round(seed.points).astype(int).tolist():
+        cv2.circle(region, (x, y), max(3, round(0.3 * size)), (255,), -1)
+    region[polygon_mask(scene.shape, seed.polygon) > 0] = 255
+    region[hand_mask(scene.shape, hand[seed.frame]) > 0] = 0
+    if (region > 0).sum() < _MIN_AREA:
+        return seed
+    mask = cut_out(cache.rgb(seed.frame), region > 0, np.zeros(scene.shape, bool))
+    if mask.sum() < _MIN_AREA or inside_mask(mask.astype(np.uint8), seed.points).mean() < 0.3:
+        return seed
+    return ObjectSeed(seed.frame, outline_of(mask), seed.points, seed.found_by, mask)
+
+
+def _frames_around(place: _Place, look: int, count: int) -> range:
+    """Frames in which what rested leaves, or, backwards, in which what came had come."""
+    if place.taken:
+        return range(max(place.moment - look, place.frame), min(place.moment + look, count))
+    return range(min(place.moment + look, place.frame), max(place.moment - look, -1), -1)
+
+
+def _places(hand: FloatArray, scene: StaticScene, fps: float) -> list[_Place]:
+    """Places that change while the hand is there, the most telling first."""
+    found: list[tuple[float, _Place]] = []
+    lit = scene.changed & ~shade_like(scene, True) & ~shade_like(scene, False)
+    for slack_s in _SLACK_S:
+        slack = round(slack_s * fps)
+        for moment in scene.frames[1:-1:2].tolist():
+            then = (scene.last_early <= moment + slack) & (scene.first_late > moment - slack)
+            found += _places_at(hand, scene, scene.changed & then, moment, slack)
+            found += _places_at(hand, scene, lit & then, moment, slack)
+    found.sort(key=lambda scored: -scored[0])
+    kept: list[_Place] = []
+    for _, place in found:
+        if all(_overlap(place.mask, other.mask) < 0.5 or place.taken != other.taken for other in kept):
+            kept.append(place)
+        if len(kept) == _MAX_CANDIDATES:
+            break
+    return kept
+
+
+def _places_at(hand: FloatArray, scene: StaticScene, here: BoolArray, moment: int, slack: int) -> list[tuple[float, _Place]]:
+    """Places among the pixels (h, w) that change within `slack` frames of a moment, each with how telling it is."""
+    import cv2
+
+    tips = hand[max(0, moment - slack) : moment + slack + 1, list(FINGERTIPS)]
+    size = float(np.median(hand_size_px(hand)))
+    near = cv2.morphologyEx(here.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(near)
+    found: list[tuple[float, _Place]] = []
+    for part in range(1, count):
+        area = int(stats[part, cv2.CC_STAT_AREA])
+        if not _MIN_AREA <= area <= _MAX_AREA * here.size:
+            continue
+        x, y, wide, high = (int(value) for value in stats[part, :4])
+        low, top = np.array([x, y], float), np.array([x + wide, y + high], float)
+        if _to_box(tips, low, top).min() > _TOUCH * size:
+            continue
+        mask = parts == part
+        clear = outline_contrast(scene.early, mask) - outline_contrast(scene.late, mask)
+        before = scene.frames[scene.frames < moment] if clear > 0 else scene.frames[scene.frames > moment]
+        gap = _to_box(hand[before], low, top).min(axis=-1, initial=np.inf) if len(before) else np.zeros(0)
+        if not len(gap) or gap.max() < _AWAY * size:
+            continue
+        frame = int(before[np.argmax(gap)])
+        if (hand_mask(scene.shape, hand[frame]) > 0)[mask].mean() > 0.1:
+            continue
+        middle = int(np.median(0.5 * (scene.last_early[mask] + scene.first_late[mask])))
+        found.append((abs(clear) * np.sqrt(area), _Place(mask, frame, middle, bool(clear > 0), abs(clear))))
+    return found
+
+
+def _to_box(points: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """Distances (...,) px of points (..., 2) to an upright box."""
+    return np.linalg.norm(np.maximum(np.maximum(low - points, points - high), 0.0), axis=-1)
+
+
+def _overlap(a: BoolArray, b: BoolArray) -> float:
+    """Common part of two masks over the smaller one."""
+    return float((a & b).sum()) / max(1, min(int(a.sum()), int(b.sum())))
+
+
+def _seed_of_place(cache: FrameCache, place: _Place, scene: StaticScene) -> ObjectSeed | None:
+    """The object's own pixels in the place, without the shadow that came and went with it."""
+    picture, other = cache.rgb(place.frame), scene.late if place.taken else scene.early
+    nothing = np.zeros_like(place.mask)
+    shade = shade_like(scene, place.taken)
+    cuts = [
+        place.mask,
+        *(cut_out(picture, place.mask, doubtful, wide) for doubtful in (nothing, shade) for wide in (False, True)),
+    ]
+    cuts.append(_largest(place.mask & ~shade))
+    clear = [
+        outline_contrast(picture, cut) - outline_contrast(other, cut) if cut.sum() >= _MIN_AREA // 2 else 0.0 for cut in cuts
+    ]
+    if max(clear) <= 0.0:
+        return None
+    best = 3 if clear[3] > _CLEAN_CUT * max(clear) else int(np.argmax(clear))
+    # a thing of several colours is cut into pieces, where all of the place that is no shadow keeps it whole
+    if cuts[-1].sum() > 1.25 * cuts[best].sum() and clear[-1] > 0.5 * clear[best]:
+        best = -1
+    mask = cuts[best]
+    return ObjectSeed(place.frame, outline_of(mask), np.zeros((0, 2)), "motion", mask)
+
+
+def shade_like(scene: StaticScene, early: bool) -> BoolArray:
+    """Where the scene, early or late, is the other one but darker (h, w)."""
+    one, other = (scene.early, scene.late) if early else (scene.late, scene.early)
+    a, b = one.astype(np.float32) + 1.0, other.astype(np.float32) + 1.0
+    ratio = dot_colours(a, b) / dot_colours(b, b)
+    tone = dot_colours(a, a) - ratio * dot_colours(a, b)
+    return (ratio > 0.3) & (ratio < 0.97) & (tone < 15.0**2)
+
+
+def shadow_part(scene: StaticScene, mask: BoolArray, early: bool) -> float:
+    """How much of a mask may be a shadow: darker than without, and with the grain of what lies under it."""
+    import cv2
+
+    one, other = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) for picture in (scene.early, scene.late))
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    if inner.sum() < 30:
+        return 0.0
+    a, b = ((picture - cv2.GaussianBlur(picture, (0, 0), 3.0))[inner] for picture in (one, other))
+    alike = float((a * b).sum() / np.sqrt(max(float((a * a).sum() * (b * b).sum()), 1e-6)))
+    return float(shade_like(scene, early)[mask].mean()) * float(np.clip(2.0 * alike, 0.0, 1.0))
+
+
+def cut_out(picture: Picture, region: BoolArray, doubtful: BoolArray, wide: bool = False) -> BoolArray:
+    """The thing (h, w) that fills most of a region, by its colours; `doubtful` pixels count as background at first."""
+    import cv2
+
+    row, column = np.nonzero(region)
+    reach = round(0.3 * float(np.sqrt(region.sum()))) if wide else 3
+    margin = reach + 9
+    box = (
+        slice(max(0, row.min() - margin), row.max() + margin + 1),
+        slice(max(0, column.min() - margin), column.max() + margin + 1),
+    )
+    inside, unsure = region[box], doubtful[box] & region[box]
+    label = np.full(inside.shape, cv2.GC_BGD, np.uint8)
+    near = cv2.dilate(inside.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    label[near] = cv2.GC_PR_BGD
+    label[inside] = cv2.GC_PR_FGD
+    if unsure.sum() < 0.6 * inside.sum():
+        label[unsure] = cv2.GC_PR_BGD
+    core = cv2.distanceTransform((label == cv2.GC_PR_FGD).astype(np.uint8), cv2.DIST_L2, 3)
+    label[(core > 2.0) & (core > 0.6 * core.max())] = cv2.GC_FGD
+    cv2.setRNGSeed(0)  # GrabCut draws its first clusters
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(picture[box][..., ::-1]), label, (0, 0, 1, 1), *models, 3, cv2.GC_INIT_WITH_MASK)
+    thing = np.isin(label, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    mask = np.zeros(region.shape, bool)
+    mask[box] = _largest(thing > 0)
+    return mask
+
+
+def _largest(mask: BoolArray) -> BoolArray:
+    """The largest piece of a mask (h, w), without specks and with its holes filled."""
+    import cv2
+
+    open_ = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    outlines, _ = cv2.findContours(open_, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros_like(open_)
+    if outlines:
+        cv2.drawContours(filled, [max(outlines, key=cv2.contourArea)], -1, (1,), -1)
+    return filled > 0
+
+
+def outline_of(mask: BoolArray) -> FloatArray:
+    """The polygon (N, 2) px around the largest part of a mask (h, w) that is not empty."""
+    import cv2
+
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return max(outlines, key=cv2.contourArea).reshape(-1, 2).astype(float)
+
+
+def _goes_along(
+    cache: FrameCache,
+    seed: ObjectSeed,
+    hand: FloatArray,
+    known: BoolArray,
+    fps: float,
+    scene: StaticScene,
+    frames: range,
+) -> float:
+    """How far (hand sizes) the candidate goes along with the hand in the frames; 0 if too little."""
+    frames = frames[:: max(1, round(fps / _LOOK_HZ))]
+    if len(frames) < 4:
+        return 0.0
+    trail = trail_of(cache, seed, hand, fps, scene, frames)
+    hand_step = np.diff(hand[list(frames)][:, 5:].mean(axis=1), axis=0)
+    own_step = np.diff(trail.middle, axis=0)
+    size = float(np.median(hand_size_px(hand[list(frames)])))
+    travel = np.linalg.norm(own_step, axis=-1)
+    alike = np.linalg.norm(own_step - hand_step, axis=-1) < 0.5 * np.maximum(np.linalg.norm(hand_step, axis=-1), travel) + 1.0
+    worth = np.where(known[list(frames)][1:], np.where(alike, 1.0, -0.5), 0.3)
+    score = float((travel * worth * trail.seen[1:] * (travel > 0.5)).sum()) / size
+    return score if score > _MIN_TRAVEL else 0.0
