@@ -17,7 +17,7 @@ from demos.importers.arrays import numbered_files
 from demos.importers.pictures import read_picture
 from demos.importers.rgbd import read_camera_matrix, read_depth_mm, read_rgbd
 from demos.interaction import FloatArray
-from demos.parts import DepthFrames
+from demos.parts import DepthFrames, resize_nearest
 from demos.video import Frame, VideoInfo, frame_stride, probe_video, read_frames
 from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.files import sha256_of_files
@@ -36,7 +36,7 @@ class Recording:
         K: (3, 3) px, of the pictures' full size.
         calibrated: whether K was given; else it is a guess from the field of view.
         T_world_camera: (4, 4) given pose of the camera, or None.
-        depth: depth pictures of the frames that are looked at, or None.
+        depth: depth pictures of the frames that are looked at, in the size of the pictures, or None.
         pictures: the pictures' files where the source is a folder; empty for a video.
     """
 
@@ -113,8 +113,8 @@ def open_recording(
     if K is not None:
         _check_fits(K, info, camera_matrix or path)
     stride = frame_stride(info, fps_limit)
-    if frames is not None and stride > 1:
-        frames = _every(frames, stride)
+    if frames is not None:
+        frames = _looked_at(frames, stride, (info.height, info.width))
     return Recording(
         info,
         stride,
@@ -161,8 +161,10 @@ def _depth_folder(folder: Path, info: VideoInfo) -> DepthFrames:
     return DepthFrames(len(files), lambda frame: read_depth_mm(files[min(frame, len(files) - 1)]))
 
 
-def _every(frames: DepthFrames, stride: int) -> DepthFrames:
-    return DepthFrames(-(-frames.count // stride), lambda frame: frames.read_m(frame * stride), frames.metric)
+def _looked_at(frames: DepthFrames, stride: int, shape: tuple[int, int]) -> DepthFrames:
+    """Every `stride`-th depth picture, in the pictures' size (height, width) by the nearest pixel."""
+    count = -(-frames.count // stride)
+    return DepthFrames(count, lambda frame: resize_nearest(frames.read_m(frame * stride), shape), frames.metric)
 
 
 def _picture_info(pictures: tuple[Path, ...], fps: float) -> VideoInfo:

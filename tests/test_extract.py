@@ -12,11 +12,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from demos.camera import fit_rigid, intrinsics_from_fov, project, solve_pnp, transform, unproject
+from demos.extract.contact import find_contact, runs
 from demos.extract.gravity import up_from
 from demos.extract.hand_pose import bone_lengths, find_stalls, lift_hand
 from demos.extract.hands import DETECTED, LOST, RawHand
-from demos.extract.keypoints import KEYPOINT_NAMES, find_contact, runs
 from demos.extract.masks import find_moved_object, seed_from_click
+from demos.extract.task_points.task_points import HAND_POINTS, OBJECT_CENTROID
 from demos.extract.tracks import follow_object
 from demos.interaction import HAND_BONES, Interaction
 from demos.video import FrameCache, frame_stride, probe_video, read_frames, video_writer
@@ -229,12 +230,13 @@ def test_command_on_a_handled_object(tmp_path: Path, capfd: pytest.CaptureFixtur
         "overlay.mp4",
         "quality.json",
         "report.html",
+        "tracks.npz",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "vid_wc_pour.mp4"]  # nothing temporary stays
     interaction = Interaction.load(tmp_path / "out" / "interaction.npz")
     quality = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert (interaction.fps, interaction.hand_side, interaction.object_names) == (20.0, "right", ("pitcher",))
-    assert interaction.keypoint_names == KEYPOINT_NAMES
+    assert {*HAND_POINTS, OBJECT_CENTROID} <= set(interaction.keypoint_names)
     assert np.isfinite(interaction.hand_keypoints_world).all()
     assert quality["hand"]["found_fraction"] > 0.95
     assert quality["object"]["found"]

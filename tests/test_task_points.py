@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from task_point_cases import Case, keypoints_camera, make_case, moving_parts, truth_queries
 
 from demos.camera import intrinsics_from_fov, project, transform
-from demos.extract.keypoints import KEYPOINT_NAMES
 from demos.extract.object_masks import SEEN, ObjectMasks
 from demos.extract.task_points.follow import carried_by, carriers, follow_points
 from demos.extract.task_points.lift import fill_gaps, lift_task_points, on_table
 from demos.extract.task_points.motion import MotionProposer, is_straight
-from demos.extract.task_points.task_points import HAND, TaskPointQuery, TrackedObject
+from demos.extract.task_points.task_points import HAND, HAND_POINTS, OBJECT_CENTROID, TaskPointQuery, TrackedObject
 from demos.interaction import HandTrack, KeypointTrack, ObjectTrack
 from demos.parts import PixelTracks
 from demos.video import FrameCache
@@ -79,7 +78,7 @@ def test_motion_finds_hand_object_and_where_it_all_leads(case: Case) -> None:
         case.pictures, truth.hand_keypoints_image, case.objects[:1], truth.contact, truth.fps, None
     )
     names = [query.name for query in queries]
-    assert set(KEYPOINT_NAMES) < set(names)
+    assert {*HAND_POINTS, OBJECT_CENTROID} < set(names)
     goal = {"place": "target", "drawer": "handle"}[truth.kind]
     tracks = follow_points(case.pictures, queries, case.objects[:1], truth.hand_keypoints_image, truth.fps)
     found = tracks.pixels[:, names.index(goal)]

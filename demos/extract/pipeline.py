@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.config import ExtractConfig
+from demos.extract.contact import find_contact
 from demos.extract.gates import check_gates, failed_gates
 from demos.extract.hand_pose import HandQuality, lift_hand
 from demos.extract.hands import LOST
-from demos.extract.keypoints import find_contact
 from demos.extract.lift import LiftConfig, LiftedObject, lift_with_figures
 from demos.extract.object_stage import FollowedObject, find_objects, to_video_pixels
 from demos.extract.overlay import OverlayData, write_overlay
@@ -239,7 +239,7 @@ class _Run:
     def _lift_hand(self, sight: Sight) -> MetricHand:
         self.clock.begin("measuring the hand", 0)
         recording = self.recording
-        return MetricHand(*lift_hand(sight.raw, recording.K, recording.fps, self.config.hand_length_m))
+        return MetricHand(*lift_hand(sight.raw, recording.K, recording.fps, self.config.hand_length_m, recording.depth))
 
     def _follow_objects(self, sight: Sight, pictures: FrameCache) -> dict[str, FollowedObject]:
         """The objects that were found, by name, the moved one first."""

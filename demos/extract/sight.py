@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from demos.extract.camera_motion import CameraMotion, CameraWatch
 from demos.extract.config import ExtractConfig
-from demos.extract.hands import HandFollower, MediaPipeHands, RawHand
+from demos.extract.detection_journal import JournaledHands
+from demos.extract.hand_detection import RawHand
+from demos.extract.hands import HandFollower
+from demos.extract.mediapipe_hands import MediaPipeHands
 from demos.recording import Recording
 from demos.video import FrameCache
 from dexvid_envs.errors import InputFileError
@@ -55,7 +58,8 @@ def watch(recording: Recording, config: ExtractConfig, pictures: Path, detection
         NoHandFoundError: there is no hand, or none of the wanted side.
         MissingExtraError: mediapipe is not installed.
     """
-    detector = MediaPipeHands(config.min_confidence, config.mirrored)  # first: it says what to install
+    mediapipe = MediaPipeHands(config.min_confidence, config.mirrored)  # first: it says what to install
+    detector = JournaledHands(mediapipe, detections)
     follower = HandFollower(detector, round(config.max_gap_s * recording.fps))
     camera = CameraWatch(recording.fps)
     cache = FrameCache(pictures)
@@ -71,15 +75,15 @@ def watch(recording: Recording, config: ExtractConfig, pictures: Path, detection
             source_index.append(frame.index)
             step()
         cache.flush()
+        if len(source_index) < _MIN_FRAMES:
+            raise InputFileError(
+                f"{recording.info.path} has only {len(source_index)} frames to look at, expected a video of at least "
+                f"{_MIN_FRAMES}; a single picture shows no motion"
+            )
+        raw = follower.result(config.side, cache.rgb)
     finally:
         detector.close()
         cache.close()
-    if len(source_index) < _MIN_FRAMES:
-        raise InputFileError(
-            f"{recording.info.path} has only {len(source_index)} frames to look at, expected a video of at least "
-            f"{_MIN_FRAMES}; a single picture shows no motion"
-        )
-    raw = follower.result(config.side)
     shrunk = max(1.0, max(recording.info.width, recording.info.height) / _DETECTION_SIDE_PX)
     raw = dataclasses.replace(raw, image=(raw.image + 0.5) * shrunk - 0.5)
     size = np.array([small.shape[1], small.shape[0]], np.int64)
