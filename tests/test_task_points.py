@@ -17,7 +17,7 @@ from demos.extract.object_masks import SEEN, ObjectMasks
 from demos.extract.task_points.follow import carried_by, carriers, follow_points
 from demos.extract.task_points.lift import fill_gaps, lift_task_points, on_table
 from demos.extract.task_points.motion import MotionProposer, is_straight
-from demos.extract.task_points.task_points import HAND, HAND_POINTS, OBJECT_CENTROID, TaskPointQuery, TrackedObject
+from demos.extract.task_points.task_points import HAND, HAND_POINTS, OBJECT_CENTROID, TARGET, TaskPointQuery, TrackedObject
 from demos.interaction import HandTrack, KeypointTrack, ObjectTrack
 from demos.parts import PixelTracks
 from demos.video import FrameCache
@@ -199,6 +199,40 @@ def test_a_deformable_object_keeps_its_points_without_a_pose() -> None:
     )
     result = lift_task_points(followed, [query], ["cloth"], hand, {"cloth": track}, K)
     assert np.linalg.norm(result.points_camera[:, 0] - cloud[:, 3], axis=-1).max() < 0.03
+
+
+def test_the_rim_of_a_container_is_placed_around_where_the_object_enters() -> None:
+    K = intrinsics_from_fov(640, 480, 60.0)
+    pitch = np.radians(35.0)
+    T_world_camera = np.eye(4)
+    T_world_camera[:3, :3] = np.array(
+        [[0.0, -np.sin(pitch), np.cos(pitch)], [-1.0, 0.0, 0.0], [0.0, -np.cos(pitch), -np.sin(pitch)]]
+    )
+    T_world_camera[:3, 3] = [-0.9, 0.0, 0.8]
+    T_camera_world = np.linalg.inv(T_world_camera)
+    middle = np.array([0.2, 0.05, 0.2])
+    sideways = np.array([-middle[1], middle[0] + 0.9, 0.0]) / np.hypot(middle[1], middle[0] + 0.9)
+    onwards = np.array([sideways[1], -sideways[0], 0.0])
+    places = {"left": sideways, "right": -sideways, "far": onwards, "near": -onwards}
+    rim = {f"container_rim_{side}": middle + 0.12 * direction for side, direction in places.items()}
+    names = (TARGET, *rim)
+    world = np.array([middle, *rim.values()])
+    pixels = project(transform(T_camera_world, world), K)
+    frames = 4
+    fall = middle + np.array([0.0, 0.0, 0.15]) * np.linspace(1.0, -1.0, frames)[:, None]
+    ball = transform(T_camera_world, fall[:, None] + 0.01 * np.random.default_rng(0).standard_normal((frames, 30, 3)))
+    track = ObjectTrack(
+        ball, project(ball, K), np.ones((frames, 30), bool), np.full((frames, 4, 4), np.nan), np.full(frames, np.nan)
+    )
+    queries = [TaskPointQuery(name, "container", 0, pixel) for name, pixel in zip(names, pixels, strict=True)]
+    seen = np.ones((frames, len(names)), bool)
+    followed = PixelTracks(np.broadcast_to(pixels, (frames, *pixels.shape)), seen, seen.astype(float))
+    hand = HandTrack(
+        np.full((frames, 21, 3), np.nan), np.full((frames, 21, 2), np.nan), np.zeros(frames), "right", np.zeros(frames, bool)
+    )
+    result = lift_task_points(followed, queries, [None] * len(names), hand, {"ball": track}, K, T_world_camera)
+    found = transform(T_world_camera, result.points_camera[0])
+    assert np.linalg.norm(found - world, axis=-1).max() < 0.03
 
 
 # geometry

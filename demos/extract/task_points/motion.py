@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from demos.extract.contact import runs
 from demos.extract.hands import hand_size_px
-from demos.extract.keypoints import runs
 from demos.extract.masks import good_points, hand_mask
 from demos.extract.object_masks import SEEN
 from demos.extract.task_points.follow import object_path
