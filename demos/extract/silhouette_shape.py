@@ -1,8 +1,8 @@
 """The `silhouette-shape` backend: a solid for each frame from that frame's mask alone, without correspondence over time.
 
 It stands in for methods that reconstruct a mesh from every single picture. The mask is blown up to a closed surface, that of
-all balls that fit into it; what the hand hides is filled by convexity. Metres come from a known length, else from the
-fingertips that hold the object, frame by frame; a depth picture gives the front itself, and the solid its back.
+all balls that fit into it; what the hand hides is filled by convexity. Metres come frame by frame from the fingertips that
+hold the object, and from a known length where all of the object shows; a depth picture gives the front, the solid the back.
 Nothing is smoothed over time, so the shapes jump as those of single-picture methods do.
 """
 
@@ -22,11 +22,14 @@ from demos.parts import DepthFrames, image_points, resize_nearest
 
 BoolArray = NDArray[np.bool_]
 
-_CELLS = 64  # along the longer side of a mask; a blown-up shape is no finer
+_CELLS = 48  # along the longer side of a mask; a blown-up shape is no finer
 _MIN_PIXELS = 12
 _MIN_DEPTHS = 8  # fewer measured cells do not show where the object is
 _DEPTH_RANGE_M = (0.05, 20.0)
 _UNKNOWN_DISTANCE_M = 0.7  # where neither hand nor length is known
+_HIDDEN_EDGE = 0.1  # of a mask's edge; with more of it at the hand, nobody knows how far the object goes on
+_PART_OF_EXTENT = 0.5  # a mask of less than this part of the usual extent shows only a part: something else hides the object
+_NEAR_GRASP_S = 0.5  # so long before and after it is held, an object is about as far away
 _LENGTH_SIGMA = 0.15  # lengths are foreshortened
 _HAND_SIGMA, _FREE_HAND_SIGMA, _GUESS_SIGMA = 0.05, 0.25, 0.5
 
@@ -40,12 +43,14 @@ class Solid:
         half: (C,) half the thickness, as a share of the distance.
         seen: (C,) bool, the cell is in the mask, not only behind the hand.
         extent: the largest one across the line of sight, as a share of the distance.
+        whole: neither the hand nor the picture's edge cuts the mask off.
     """
 
     pixels: FloatArray
     half: FloatArray
     seen: BoolArray
     extent: float
+    whole: bool
 
 
 def silhouette_shape(
@@ -72,7 +77,7 @@ def silhouette_shape(
         hand: T frames, pixels of the video.
         contact: (T,) frames in which the hand holds the object.
         K: (3, 3) px of the video.
-        fps: of the frames; not needed, as every frame stands alone.
+        fps: of the frames.
         known_length_m: the object's largest extent, where the user knows it.
         depth: T depth pictures, where there are any; those without metres are passed over.
         image_size: (width, height) of the video.
@@ -81,45 +86,38 @@ def silhouette_shape(
     frames, fronts = len(masks), count - count // 2
     points, pose = np.full((frames, count, 3), np.nan), np.full((frames, 4, 4), np.nan)
     visible = np.zeros((frames, count), bool)
-    length_m, ratio, measured = np.full(frames, np.nan), np.full(frames, np.nan), 0
-    by_hand, hand_source, sigma = _distance_of_hand(hand, contact)
+    extent, measured = np.full(frames, np.nan), np.full(frames, np.nan)
+    whole = np.zeros(frames, bool)
     previous = np.array([1.0, 0.0, 0.0])
     for frame in range(frames):
         solid = blow_up(masks[frame], hand.keypoints_image[frame], K, image_size)
         if solid is None:
             continue
-        distance = float(by_hand[frame])
-        if known_length_m is not None:
-            distance, ratio[frame] = known_length_m / solid.extent, distance * solid.extent / known_length_m
+        extent[frame], whole[frame] = solid.extent, solid.whole
         middle = None
         if depth is not None and depth.metric:
             middle = _measured_middle(solid, np.asarray(depth.read_m(frame), float), image_size)
         if middle is None:
-            middle = np.full(len(solid.half), distance)
+            middle = np.ones(len(solid.half))  # scaled below, which changes nothing in the picture
         else:
-            distance, measured = float(np.median(middle)), measured + 1
-        front = unproject(solid.pixels, middle - solid.half * distance, K)
-        back = unproject(solid.pixels, middle + solid.half * distance, K)
+            measured[frame] = np.median(middle)
+        half = solid.half * float(np.median(middle))
+        front, back = unproject(solid.pixels, middle - half, K), unproject(solid.pixels, middle + half, K)
         pose[frame] = _pose(np.concatenate([front, back]), previous)
         previous = pose[frame, :3, 0]
-        length_m[frame] = solid.extent * distance
         chosen = np.random.default_rng(0).permutation(len(front))
         first, second = chosen[:fronts], chosen[: count // 2]
         points[frame, : len(first)], points[frame, fronts : fronts + len(second)] = front[first], back[second]
         visible[frame, : len(first)] = solid.seen[first]
-    source = hand_source
-    if known_length_m is not None:
-        source, sigma = "length", _LENGTH_SIGMA
-    if measured:
-        source, sigma = "depth", 0.01
-    held = contact & np.isfinite(ratio) & (hand_source == "hand")
-    figures = LiftFigures(
-        rigid=False,
-        scale_source=source,
-        scale_sigma=sigma,
-        length_m=float(np.nanmedian(length_m)) if np.isfinite(length_m).any() else float("nan"),
-        hand_to_length=float(np.median(ratio[held])) if held.any() else float("nan"),
-    )
+    distance, figures = _distances(hand, contact, extent, whole, known_length_m, fps)
+    if np.isfinite(measured).any():
+        figures = dataclasses.replace(figures, scale_source="depth", scale_sigma=0.01)
+    factor = np.where(np.isfinite(measured), 1.0, distance)
+    points *= factor[:, None, None]
+    pose[:, :3, 3] *= factor[:, None]
+    length_m = (extent * np.where(np.isfinite(measured), measured, distance))[np.isfinite(extent)]
+    if len(length_m):
+        figures = dataclasses.replace(figures, length_m=float(np.median(length_m)))
     return LiftedObject(ObjectTrack(points, image_points(points, K), visible, pose, np.full(frames, np.nan)), figures)
 
 
@@ -137,7 +135,11 @@ def blow_up(mask: BoolArray, hand_px: FloatArray, K: FloatArray, image_size: tup
     if mask.sum() < _MIN_PIXELS:
         return None
     scale = image_size[0] / mask.shape[1]
-    whole = mask | _hidden(mask, (hand_px + 0.5) / scale - 0.5)
+    before = hand_mask((mask.shape[0], mask.shape[1]), (hand_px + 0.5) / scale - 0.5) > 0
+    whole = mask | (before & _convex(mask))
+    around = cv2.dilate(np.pad(mask, 1).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    edge = around & ~np.pad(mask, 1)
+    cut_off = edge & np.pad(before, 1, constant_values=True)  # outside the picture it may go on as well
     rows, columns = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
     step = -(-max(int(np.ptp(rows)), int(np.ptp(columns)), 1) // _CELLS)
     rows = np.arange(rows[0], rows[-1] + 1, step)
@@ -153,17 +155,17 @@ def blow_up(mask: BoolArray, hand_px: FloatArray, K: FloatArray, image_size: tup
     flat = unproject(pixels, np.ones(len(pixels)), K)[:, :2]
     longest = np.linalg.eigh(np.cov(flat.T))[1][:, -1]
     extent = float(np.ptp(flat @ longest)) + step * scale / K[0, 0]
-    return Solid(pixels, half, mask[rows[row], columns[column]], extent)
+    return Solid(pixels, half, mask[rows[row], columns[column]], extent, bool(cut_off.sum() < _HIDDEN_EDGE * edge.sum()))
 
 
-def _hidden(mask: BoolArray, hand: FloatArray) -> BoolArray:
-    """What belongs to the mask's convex hull and lies behind the hand (21, 2) px."""
+def _convex(mask: BoolArray) -> BoolArray:
+    """The mask's convex hull, (h, w)."""
     import cv2
 
     filled = np.zeros(mask.shape, np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.fillConvexPoly(filled, cv2.convexHull(np.concatenate(outlines)), (1,))
-    return (filled > 0) & (hand_mask((mask.shape[0], mask.shape[1]), hand) > 0)
+    return filled > 0
 
 
 def _highest_parabola(heights: FloatArray) -> FloatArray:
@@ -172,19 +174,51 @@ def _highest_parabola(heights: FloatArray) -> FloatArray:
     return (heights[:, :, None] - np.square(at[:, None] - at)).max(axis=1)
 
 
-def _distance_of_hand(hand: HandTrack, contact: BoolArray) -> tuple[FloatArray, str, float]:
-    """Depth (T,) m between thumb and fingers when they hold the object, now or at the nearest time; its source and sigma."""
+def _distances(
+    hand: HandTrack, contact: BoolArray, extent: FloatArray, whole: BoolArray, known_length_m: float | None, fps: float
+) -> tuple[FloatArray, LiftFigures]:
+    """Distance (T,) m of the object in each frame by itself, and where it comes from.
+
+    It is that of the fingertips in the frame, or the nearest one, in which they hold the object. With a known length it follows
+    from the extent (T,) where the object is `whole` (T,), and the fingertips' is put right by one factor for the clip.
+    """
     tips = hand.keypoints_camera[:, FINGERTIPS, 2]
     between = 0.5 * (tips[:, 0] + tips[:, 1:].mean(axis=1))
-    known = np.flatnonzero(np.isfinite(between))
-    frames = np.arange(len(between))
-    if not len(known):
-        return np.full(len(between), _UNKNOWN_DISTANCE_M), "none", _GUESS_SIGMA
-    held = known[contact[known]]
-    if not len(held):
-        return np.full(len(between), np.median(between[known])), "hand without contact", _FREE_HAND_SIGMA
-    nearest = held[np.abs(frames[:, None] - held).argmin(axis=1)]
-    return between[nearest], "hand", _HAND_SIGMA
+    known = np.isfinite(between)
+    held = known & contact
+    if held.any():
+        by_hand, figures = _nearest(between, held), LiftFigures(False, "hand", _HAND_SIGMA)
+    elif known.any():
+        by_hand = np.full(len(between), np.median(between[known]))
+        figures = LiftFigures(False, "hand without contact", _FREE_HAND_SIGMA)
+    else:
+        by_hand, figures = np.full(len(between), _UNKNOWN_DISTANCE_M), LiftFigures(False, "none", _GUESS_SIGMA)
+    shown = np.isfinite(extent)
+    if known_length_m is None or not shown.any():
+        return by_hand, figures
+    whole = whole if whole.any() else shown
+    whole = whole & (extent > _PART_OF_EXTENT * np.median(extent[whole]))
+    by_length = known_length_m / np.where(shown, extent, 1.0)
+    figures = LiftFigures(False, "length", _LENGTH_SIGMA)
+    since_held = (
+        np.abs(np.arange(len(held)) - _nearest(np.arange(len(held), dtype=np.float64), held))
+        if held.any()
+        else np.full(len(held), np.inf)
+    )
+    both = whole & (since_held <= _NEAR_GRASP_S * fps)
+    if both.any():
+        ratio = float(np.median(by_hand[both] / by_length[both]))
+        figures = LiftFigures(False, "hand and length", _LENGTH_SIGMA, hand_to_length=ratio)
+        by_length, whole = np.where(held & ~whole, by_hand / ratio, by_length), whole | held
+    return _nearest(by_length, whole), figures
+
+
+def _nearest(values: FloatArray, known: BoolArray) -> FloatArray:
+    """The values (T,) with those of the nearest known frame where they are not known."""
+    at, frames = np.flatnonzero(known), np.arange(len(values))
+    after = np.clip(np.searchsorted(at, frames), 0, len(at) - 1)
+    before = np.maximum(after - 1, 0)
+    return values[np.where(np.abs(at[after] - frames) < np.abs(at[before] - frames), at[after], at[before])]
 
 
 def _measured_middle(solid: Solid, picture: FloatArray, image_size: tuple[int, int]) -> FloatArray | None:

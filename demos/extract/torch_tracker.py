@@ -34,6 +34,7 @@ _WINDOW = 60  # pictures at a time; CoTracker 3 has learnt on no more
 _OVERLAP = 12  # pictures that two windows share
 _LIVE_POINTS = 100  # asked for in a window
 _MIN_SIGHTINGS = 3  # of a track
+_PART = 12  # pictures, in which tracks are counted
 _RIM_PX = 2  # new points keep away from the mask's edge
 _FAR_SIZES, _FAR_PX = 0.1, 4.0  # a point this far off the mask is not on the object
 _TAPIR_SIDE = 512  # px; longer pictures are made smaller for it
@@ -101,7 +102,7 @@ class TorchTracker:
             pictures: T pictures.
             seed: the object in one of them.
             masks: the object in all of them.
-            max_points: the longest so many tracks are kept.
+            max_points: at most so many tracks are kept; all of the video keeps some.
         """
         tracks = _Tracks(len(pictures))
         live = min(max_points, _LIVE_POINTS)
@@ -197,13 +198,20 @@ class _Tracks:
         self._confidence[part, rows] = np.where(taken, confidence, self._confidence[part, rows])
 
     def result(self, most: int) -> PixelTracks:
-        """At most so many tracks, the longest first."""
-        sightings = np.isfinite(self._pixels[..., 0]).sum(axis=0)
-        kept = [
-            row for row in np.argsort(-sightings, kind="stable") if sightings[row] >= _MIN_SIGHTINGS or len(self._pixels) < 3
-        ]
-        pixels = self._pixels[:, kept[:most]]
-        return PixelTracks(pixels, np.isfinite(pixels[..., 0]), self._confidence[:, kept[:most]])
+        """At most so many tracks: long ones, and such that every part of the video keeps some."""
+        seen = np.isfinite(self._pixels[..., 0])
+        kept = np.flatnonzero(seen.sum(axis=0) >= min(_MIN_SIGHTINGS, len(seen)))
+        if len(kept) > most:
+            parts = np.add.reduceat(seen[:, kept], np.arange(0, len(seen), _PART), axis=0, dtype=np.float64) / _PART
+            points = np.zeros(len(parts))  # chosen so far, in each part
+            chosen: list[int] = []
+            for _ in range(most):
+                worth = (parts / (1.0 + points[:, None])).sum(axis=0)
+                worth[chosen] = -1.0
+                chosen.append(int(worth.argmax()))
+                points += parts[:, chosen[-1]]
+            kept = kept[chosen]
+        return PixelTracks(self._pixels[:, kept], seen[:, kept], self._confidence[:, kept])
 
 
 def _new_points(mask: BoolArray, known: FloatArray, count: int) -> FloatArray:
