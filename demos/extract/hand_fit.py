@@ -53,6 +53,7 @@ class FitOptions:
         speed_m_s: usual speed of the wrist across and along the view.
         turn_rad_s: usual rate of turning.
         bend_rad_s: usual rate of the hinges.
+        reach_sigma: how far a hand goes from its usual distance in a clip, in parts of it.
     """
 
     pixel_sigma: float = 0.07
@@ -62,6 +63,7 @@ class FitOptions:
     speed_m_s: tuple[float, float] = (1.0, 0.2)
     turn_rad_s: float = 3.0
     bend_rad_s: float = 4.0
+    reach_sigma: float = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Seen:
         prior: the posture by the detector's 3D shape alone.
         K: (3, 3) px.
         fps: frames a second.
+        distance_m: usual distance of the hand in the clip; None where that is not known.
         surface: (T, M, 3) m, points that a depth camera saw on or about the hand; NaN where there are fewer.
     """
 
@@ -84,6 +87,7 @@ class Seen:
     prior: Posture
     K: FloatArray
     fps: float
+    distance_m: float | None = None
     surface: FloatArray | None = None
 
     def __getitem__(self, frames: slice | NDArray) -> Seen:
@@ -147,7 +151,8 @@ def fit_clip(
             posture = posture.moved(-np.linalg.solve(equations.normal, equations.gradient[..., None])[..., 0])
         else:
             posture, fitted = _joint_step(equations, posture, fitted, shape)
-    return follow(seen, start, fitted, options), fitted
+    distance_m = float(np.median(posture.translation[:, 2]))
+    return follow(dataclasses.replace(seen, distance_m=distance_m), start, fitted, options), fitted
 
 
 def follow(seen: Seen, start: Posture, shape: HandShape, options: FitOptions, iterations: int = 10) -> Posture:
@@ -201,6 +206,9 @@ def _equations(seen: Seen, posture: Posture, shape: HandShape, options: FitOptio
     normal[:, diagonal[6:], diagonal[6:]] += sure * options.angle_sigma_rad**-2
     gradient[:, 6:] += sure * (posture.angles - seen.prior.angles) * options.angle_sigma_rad**-2
     normal[:, diagonal, diagonal] += 1e-6
+    if seen.distance_m is not None:
+        normal[:, 5, 5] += (options.reach_sigma * seen.distance_m) ** -2
+        gradient[:, 5] += (posture.translation[:, 2] - seen.distance_m) * (options.reach_sigma * seen.distance_m) ** -2
     if seen.surface is not None:
         _add_surface(normal, gradient, points, by_step, seen.surface, shape)
     return _Equations(normal, gradient, mixed, shape_normal, shape_gradient)
@@ -299,7 +307,9 @@ def _banded_step(equations: _Equations, posture: Posture, fps: float, options: F
         ],
         axis=-1,
     )
-    stiff = sigma**-2 / (1.0 + (change / sigma) ** 2 / 9.0)  # sudden motion is rare, not impossible
+    sudden = np.maximum(1.0, np.abs(change) / (2.0 * sigma))  # sudden turns are rare, not impossible
+    sudden[:, 3:6] = 1.0  # but an arm is heavy
+    stiff = sigma**-2 / sudden
     pull = stiff * change
     normal, gradient = equations.normal, equations.gradient
     diagonal = np.arange(width)

@@ -29,7 +29,7 @@ def find_jumps(points: FloatArray, fps: float) -> BoolArray:
     return jumps
 
 
-def find_stalls(points: FloatArray, fps: float, moving: BoolArray | None = None) -> BoolArray:
+def find_stalls(points: FloatArray, fps: float) -> BoolArray:
     """Frames (T,) in which the points stand still although the hand does not.
 
     Either they repeat exactly for 0.25 s, or they hardly move between frames that go on the same way.
@@ -37,7 +37,6 @@ def find_stalls(points: FloatArray, fps: float, moving: BoolArray | None = None)
     Args:
         points: (T, N, D) m, NaN where unknown.
         fps: frames a second.
-        moving: (T,) whether the picture changed about the hand; None where that is not known.
     """
     step, _, same_way = _steps(points)
     stalls = np.zeros(len(points), bool)
@@ -46,8 +45,6 @@ def find_stalls(points: FloatArray, fps: float, moving: BoolArray | None = None)
         stalls[2:-1] = (beside > 0.003 + 0.02 / fps) & (step[1:-1] < 0.25 * beside) & same_way[1:-1]
     same = np.zeros(len(points) + 1, bool)
     same[1:-1] = step < _REPEATED_M  # NaN compares as different
-    if moving is not None:
-        same[:-1] &= moving
     run = 0
     for frame in range(len(same)):
         if same[frame]:

@@ -82,7 +82,7 @@ def lift_hand(
     relative = np.where(known, reprojection / size_px, 0.0)
     confidence = np.where(known, raw.confidence * np.exp(-((relative / 0.25) ** 2)), 0.0)
     flat = raw.image * (hand_length_m / float(np.median(size_px[known])))  # about metres, in the plane of the picture
-    jumps, stalls = find_jumps(flat, fps), find_stalls(flat, fps, raw.moving)
+    jumps, stalls = _doubtful_steps(flat, fps, raw.moving)
     flagged = jumps | stalls | (confidence < 0.3)
     track = HandTrack(points, project(points, K), np.clip(confidence, 0.0, 1.0), raw.side, flagged)
     return track, HandQuality(reprojection, spread, stalls, jumps, correction)
@@ -103,6 +103,16 @@ def _seen(raw: RawHand, K: FloatArray, fps: float, hand_length_m: float, options
     trust = np.where(raw.origin == FLOW, 0.3, 1.0) * np.clip(raw.confidence, 0.05, 1.0)
     size_px = hand_size_px(np.nan_to_num(pixels))
     return Seen(pixels, size_px, np.where(known, trust, 0.0), _fill(prior, known), K, fps)
+
+
+def _doubtful_steps(points: FloatArray, fps: float, moving: BoolArray | None) -> tuple[BoolArray, BoolArray]:
+    """Jumps and stalls (T,); where pictures are repeated, as in videos of a changed rate, only the new ones count."""
+    frames = np.flatnonzero(moving) if moving is not None else np.arange(len(points))
+    jumps, stalls = np.zeros(len(points), bool), np.zeros(len(points), bool)
+    if len(frames) > 2:
+        rate = fps / float(np.median(np.diff(frames)))
+        jumps[frames], stalls[frames] = find_jumps(points[frames], rate), find_stalls(points[frames], rate)
+    return jumps, stalls
 
 
 def _with_depth(

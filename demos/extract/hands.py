@@ -310,10 +310,11 @@ def _score(hand: Detection) -> float:
 
 
 def _interest(track: _Track) -> float:
+    """How much a hand is worth following: seen long and surely, and going somewhere."""
     wrists = np.array([hand.image[0] for hand in track.hands])
     size = float(np.median([hand_size_px(hand.image) for hand in track.hands]))
-    path = float(np.linalg.norm(np.diff(wrists[::5], axis=0), axis=-1).sum()) / size  # every fifth: not the jitter
-    return sum(track.confidence) * (1.0 + 0.2 * path)
+    reach = float(np.linalg.norm(np.ptp(wrists, axis=0))) / size
+    return sum(track.confidence) * (0.2 + min(reach, 4.0))
 
 
 def _assemble(hands: dict[int, tuple[Detection, float]], frames: int) -> RawHand:
