@@ -301,9 +301,11 @@ def _to_metres(
     if grip.known:
         at = held if len(held) else np.arange(len(contact))
         by_hand = _scale_by_hand(motion, views, grip, at)
+    resting = _resting_depth(views, T_world_camera)
+    first = int(np.argmax(np.isfinite(resting)))
     sources = {
         "hand" if len(held) else "hand without contact": (by_hand, _HAND_SIGMA if len(held) else 0.25),
-        "table": (_scale_by_table(motion, views, T_world_camera), _TABLE_SIGMA),
+        "table": (float(np.log(resting[first] / motion.place[first, 2])), _TABLE_SIGMA),
         "length": (np.nan, _LENGTH_SIGMA),
     }
     if config.known_length_m is not None:
@@ -319,12 +321,17 @@ def _to_metres(
     weight = sum(1.0 / sigma**2 for _, sigma in known.values())
     factor = float(np.exp(sum(value / sigma**2 for value, sigma in known.values()) / weight))
     motion = motion.scaled(factor)
+    expected, sigma = np.full(len(views.frame), np.nan), np.full(len(views.frame), np.nan)
     if len(held) and grip.known:
         # the hand's distance errs for the whole clip alike; what it adds frame by frame is how the distance changes
-        expected = np.full(len(views.frame), np.nan)
-        level = grip.middle[held, 2]
-        expected[views.of_frame[held]] = level * float(np.median(motion.place[views.of_frame[held], 2] / level))
-        motion = refine_path(motion, fps, carried, expected, _GRIP_SIGMA * float(np.median(expected[views.of_frame[held]])))
+        level, view = grip.middle[held, 2], views.of_frame[held]
+        expected[view] = level * float(np.median(motion.place[view, 2] / level))
+        sigma[view] = _GRIP_SIGMA * expected[view]
+    if "table" in known:
+        on_table = np.isfinite(resting)
+        expected[on_table], sigma[on_table] = resting[on_table], _TABLE_SIGMA * resting[on_table]
+    if np.isfinite(expected).any():
+        motion = refine_path(motion, fps, carried, expected, sigma)
     return motion, dataclasses.replace(
         figures,
         scale_source=" and ".join(known),
@@ -354,29 +361,30 @@ def _scale_by_hand(motion: RigidMotion, views: Views, grip: _Grip, frames: IntAr
     return float(np.log(factor[np.argmin(cost), 0, 0, 0]))
 
 
-def _scale_by_table(motion: RigidMotion, views: Views, T_world_camera: FloatArray | None) -> float:
-    """Logarithm of the factor that makes the object stand on the table when it first rests; NaN where it cannot be told.
+def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArray:
+    """Depth (n,) m of the object's middle in the views in which it rests, if it does so on the table; NaN in the others.
 
     The mask's nearest edge meets the table in front of the object's axis: by its radius for a box or can, by less for a ball.
     """
-    resting = np.flatnonzero(~views.contact & (views.length > 1) & np.isfinite(views.outlines.foot[:, 0]))
-    if T_world_camera is None or not len(resting):
-        return np.nan
-    view = int(resting[0])
-    up, foot, ray = T_world_camera[2, :3], views.outlines.foot[view], np.append(views.outlines.middle[view], 1.0)
-    long, short = views.outlines.half_axes[view]
-    radius = float(short * foot[2])
-    # a ball's mask fills its ellipse and is as long as wide, that of a box has corners
-    round_mask = np.clip((views.outlines.area[view] / (np.pi * long * short) - 0.955) / 0.035, 0.0, 1.0)
-    round_mask *= np.clip((short / long - 0.8) / 0.15, 0.0, 1.0)
-    behind = radius * (_FOOT_RADII[0] + (_FOOT_RADII[1] - _FOOT_RADII[0]) * float(round_mask))
-    ahead = foot - (foot @ up) * up
-    axis = foot + behind * ahead / max(float(np.linalg.norm(ahead)), 1e-9)
-    # the middle is on its ray above that place, hardly higher than the object is wide if the camera looks straight down
-    rows = np.stack([ray, -up], axis=1)
-    rows, goal = np.concatenate([rows, [[0.0, 0.1]]]), np.append(axis, 0.1 * radius)
-    depth = float(np.linalg.lstsq(rows, goal, rcond=None)[0][0])
-    return float(np.log(depth / motion.place[view, 2])) if depth > 0.0 else np.nan
+    depth = np.full(len(views.frame), np.nan)
+    outlines = views.outlines
+    for view in np.flatnonzero(~views.contact & (views.length > 1) & np.isfinite(outlines.foot[:, 0])):
+        if T_world_camera is None:
+            break
+        up, foot, ray = T_world_camera[2, :3], outlines.foot[view], np.append(outlines.middle[view], 1.0)
+        long, short = outlines.half_axes[view]
+        radius = float(short * foot[2])
+        # a ball's mask fills its ellipse and is as long as wide, that of a box has corners
+        round_mask = np.clip((outlines.area[view] / (np.pi * long * short) - 0.955) / 0.035, 0.0, 1.0)
+        round_mask *= np.clip((short / long - 0.8) / 0.15, 0.0, 1.0)
+        behind = radius * (_FOOT_RADII[0] + (_FOOT_RADII[1] - _FOOT_RADII[0]) * float(round_mask))
+        ahead = foot - (foot @ up) * up
+        axis = foot + behind * ahead / max(float(np.linalg.norm(ahead)), 1e-9)
+        # the middle is on its ray above that place, hardly higher than the object is wide if the camera looks straight down
+        rows = np.concatenate([np.stack([ray, -up], axis=1), [[0.0, 0.1]]])
+        found = float(np.linalg.lstsq(rows, np.append(axis, 0.1 * radius), rcond=None)[0][0])
+        depth[view] = found if found > 0.0 else np.nan
+    return depth
 
 
 def _length(motion: RigidMotion, views: Views) -> float:

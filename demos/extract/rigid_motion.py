@@ -29,12 +29,13 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _MIN_POINTS = 4
+_INDEPENDENT_POINTS = 10.0  # the errors of the tracks of a view are alike, so that many points count as so few
 _KEY_STEP_SIZES = 0.15  # of its size, that the object moves between key views
 _KEY_OVERLAP = 0.6  # of the points of one key view that the next still shows
 _MAX_POINTS = 300  # in the adjustment; the others are placed afterwards
 _DEPTH_SIGMA = 0.006  # m, of one depth reading at 1 m; grows with the square of the distance
 _TURN_RATE = 1.0  # rad/s, expected between key views
-_CARRIED_SIGMA = 0.2  # rad, of the hand's turn, and of the object's in the hand
+_CARRIED_SIGMA = 0.12  # rad, of the hand's turn, and of the object's in the hand
 _DEPTH_RATE = 0.5  # m/s, expected between key views
 _ACCELERATION = 6.0  # m/s^2, of a hand that carries something
 _TURN_ACCELERATION = 20.0  # rad/s^2
@@ -142,7 +143,11 @@ def find_rigid_motion(
 
 
 def refine_path(
-    motion: RigidMotion, fps: float, carried: FloatArray, depth: FloatArray | None = None, depth_sigma: float = 1.0
+    motion: RigidMotion,
+    fps: float,
+    carried: FloatArray,
+    depth: FloatArray | None = None,
+    depth_sigma: FloatArray | None = None,
 ) -> RigidMotion:
     """Poses of all views and places of all points, by turns.
 
@@ -151,14 +156,14 @@ def refine_path(
         fps: of the frames.
         carried: (n, 3, 3) turn of the hand that holds it; NaN where none does.
         depth: (n,) m expected of the object's origin; NaN where unknown.
-        depth_sigma: m, its standard deviation.
+        depth_sigma: (n,) m, its standard deviation.
     """
-    expected = np.full(len(motion.turn), np.nan) if depth is None else depth
+    unknown = np.full(len(motion.turn), np.nan)
     path = PathPrior(
         _TURN_ACCELERATION / fps**2,
         _ACCELERATION / fps**2,
-        expected,
-        depth_sigma,
+        unknown if depth is None else depth,
+        unknown if depth_sigma is None else depth_sigma,
         _as_carried(motion.turn, carried),
         _CARRIED_SIGMA,
     )
@@ -222,7 +227,10 @@ def _sightings(views: Views, reference: int, ray_sigma: float, distance_m: float
     area = outlines.area[reference] if np.isfinite(outlines.area[reference]) else np.nan
     hidden = np.nan_to_num(np.abs(np.log(outlines.area[shown] / area)))
     origin_depth = distance_m * np.sqrt(area / outlines.area[shown])
-    origin_depth[views.contact[shown] | np.isfinite(views.depth).any()] = np.nan
+    origin_depth[views.contact[shown] | np.isfinite(views.depth).any()] = np.nan  # a hand hides some of it
+    size_sigma = _SIZE_SIGMA + 0.1 * hidden
+    number = views.seen.sum(axis=1)[view]
+    measured = np.isfinite(depth)
     order = np.argsort(np.concatenate([view, shown]), kind="stable")
     return Sightings(
         frame=np.concatenate([view, shown])[order],
@@ -231,8 +239,11 @@ def _sightings(views: Views, reference: int, ray_sigma: float, distance_m: float
         ray_sigma=np.concatenate([ray_sigma / views.sharpness[view], radius * (_MIDDLE_SIGMA + 0.5 * hidden)])[order],
         depth=np.concatenate([depth, origin_depth])[order],
         depth_sigma=np.concatenate(
-            [_DEPTH_SIGMA * np.maximum(depth, 0.5) ** 2 / views.sharpness[view], (_SIZE_SIGMA + 0.1 * hidden) * distance_m]
+            [_DEPTH_SIGMA * np.maximum(depth, 0.5) ** 2 / views.sharpness[view], size_sigma * distance_m]
         )[order],
+        weight=np.concatenate([np.where(measured, 1.0, np.minimum(1.0, _INDEPENDENT_POINTS / number)), np.ones(len(shown))])[
+            order
+        ],
     )
 
 

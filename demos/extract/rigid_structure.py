@@ -38,6 +38,7 @@ class Sightings:
         ray_sigma: (M,) its standard deviation.
         depth: (M,) z; NaN where unknown.
         depth_sigma: (M,) its standard deviation.
+        weight: (M,) how much it counts; below 1 where many sightings err alike.
     """
 
     frame: IntArray
@@ -46,6 +47,7 @@ class Sightings:
     ray_sigma: FloatArray
     depth: FloatArray
     depth_sigma: FloatArray
+    weight: FloatArray
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -129,8 +131,9 @@ def _linearise(turn: FloatArray, place: FloatArray, points: FloatArray, sighting
     # Cauchy: cost c^2/2 log(1 + e^2/c^2), weight 1 / (1 + e^2/c^2), separately for the ray and the depth
     ray_excess = (error[:, :2] ** 2).sum(axis=-1) / _ROBUST_RAY**2
     depth_excess = error[:, 2] ** 2 / _ROBUST_DEPTH**2
-    cost = 0.5 * _ROBUST_RAY**2 * np.log1p(ray_excess).sum() + 0.5 * _ROBUST_DEPTH**2 * np.log1p(depth_excess).sum()
-    ray_root, depth_root = 1.0 / np.sqrt(1.0 + ray_excess), 1.0 / np.sqrt(1.0 + depth_excess)
+    cost = 0.5 * _ROBUST_RAY**2 * np.log1p(ray_excess) + 0.5 * _ROBUST_DEPTH**2 * np.log1p(depth_excess)
+    root = np.sqrt(sightings.weight)
+    ray_root, depth_root = root / np.sqrt(1.0 + ray_excess), root / np.sqrt(1.0 + depth_excess)
     by_camera = np.zeros((len(z), 3, 3))
     by_camera[:, 0, 0] = by_camera[:, 1, 1] = ray_scale * ray_root / z
     by_camera[:, 0, 2], by_camera[:, 1, 2] = -x * by_camera[:, 0, 0], -y * by_camera[:, 1, 1]
@@ -139,7 +142,7 @@ def _linearise(turn: FloatArray, place: FloatArray, points: FloatArray, sighting
     error[:, 2] *= depth_root
     by_turn = np.cross(turned[:, None, :], by_camera, axis=-1)  # d(w x p) along g is w . (p x g)
     by_pose = np.concatenate([by_turn, by_camera], axis=-1)
-    return _Linear(error, by_pose, by_camera @ turn[sightings.frame], float(cost))
+    return _Linear(error, by_pose, by_camera @ turn[sightings.frame], float(sightings.weight @ cost))
 
 
 def _as_rotvec(turn: FloatArray) -> FloatArray:
@@ -289,7 +292,7 @@ class PathPrior:
         turn_step: rad; how much the turn may differ from an even one in a step.
         shift_step: in the unit of length; how much the path may differ from an even one in a step.
         depth: (n,) of the thing's origin; NaN where unknown.
-        depth_sigma: its standard deviation.
+        depth_sigma: (n,) its standard deviation.
         turn: (n, 3, 3); NaN where unknown.
         turn_sigma: rad, its standard deviation.
     """
@@ -297,7 +300,7 @@ class PathPrior:
     turn_step: float
     shift_step: float
     depth: FloatArray
-    depth_sigma: float
+    depth_sigma: FloatArray
     turn: FloatArray
     turn_sigma: float
 
@@ -325,9 +328,9 @@ def fit_path(
     level, facing = np.isfinite(prior.depth), np.isfinite(prior.turn[:, 0, 0])
     for _ in range(iterations):
         A, a = _path_normal(turn, place, points, sightings)
-        off = (place[level, 2] - prior.depth[level]) / prior.depth_sigma
-        weight = 1.0 / (1.0 + off**2 / _ROBUST_DEPTH**2) / prior.depth_sigma
-        A[level, 5, 5] += weight / prior.depth_sigma
+        off = (place[level, 2] - prior.depth[level]) / prior.depth_sigma[level]
+        weight = 1.0 / (1.0 + off**2 / _ROBUST_DEPTH**2) / prior.depth_sigma[level]
+        A[level, 5, 5] += weight / prior.depth_sigma[level]
         a[level, 5] += weight * off
         if facing.any():
             turned = _as_rotvec(turn[facing] @ prior.turn[facing].swapaxes(-1, -2)) / prior.turn_sigma
