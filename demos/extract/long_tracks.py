@@ -109,7 +109,7 @@ class LongTracks:
                     good[np.flatnonzero(good)[inlier.ravel() == 0]] = False
         typical = float(np.median(error[good])) if good.any() else np.nan
         self._select(good, moved)
-        return motion, typical
+        return None if motion is None else np.asarray(motion, np.float64), typical
 
     def moved_by(self, motion: FloatArray) -> None:
         """Takes note of the object's motion (2, 3) to the present picture."""
@@ -216,7 +216,7 @@ class LongTracks:
             cv2.setRNGSeed(0)
             motion, inlier = cv2.estimateAffinePartial2D(old, new, ransacReprojThreshold=3.0)
             if motion is not None and inlier.mean() > 0.5:
-                return motion
+                return np.asarray(motion, np.float64)
         try:
             return (self._total @ np.linalg.inv(key.total))[:2]
         except np.linalg.LinAlgError:

@@ -69,11 +69,14 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
 
     Args:
         cache: T pictures.
-        hand: (T, 21, 2) px.
+        hand: (T, 21, 2) px; NaN where it is lost.
         known: (T,) frames in which the hand was really seen.
         fps: of the T frames.
         scene: of this clip.
     """
+    hand = _without_gaps(hand)
+    if not np.isfinite(hand).all():  # there is no hand at all
+        return None
     best, best_score = None, 0.0
     for place in _places(hand, scene, fps):
         seed = _seed_of_place(cache, place, scene)
@@ -115,7 +118,8 @@ def seed_at_click(
 ) -> ObjectSeed:
     """The object at a click (2,) px: what rests there for a time if it was taken or put there, else by the picture alone."""
     at = click[None]
-    for place in _places(hand, scene, fps):
+    whole = _without_gaps(hand)
+    for place in _places(whole, scene, fps) if np.isfinite(whole).all() else []:
         rests = frame <= place.moment if place.taken else frame >= place.moment
         if rests and inside_mask(place.mask.astype(np.uint8), at)[0]:
             seed = _seed_of_place(cache, place, scene)
@@ -147,6 +151,15 @@ def _frames_around(place: _Place, look: int, count: int) -> range:
     if place.taken:
         return range(max(place.moment - look, place.frame), min(place.moment + look, count))
     return range(min(place.moment + look, place.frame), max(place.moment - look, -1), -1)
+
+
+def _without_gaps(hand: FloatArray) -> FloatArray:
+    """The hand (T, 21, 2) px, in frames without it on a straight way between those with it."""
+    seen = np.flatnonzero(np.isfinite(hand).all(axis=(1, 2)))
+    if len(seen) in (0, len(hand)):
+        return hand
+    flat = hand.reshape(len(hand), -1)
+    return np.stack([np.interp(np.arange(len(hand)), seen, line[seen]) for line in flat.T], axis=-1).reshape(hand.shape)
 
 
 def _places(hand: FloatArray, scene: StaticScene, fps: float) -> list[_Place]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.config import ExtractConfig, NamedPlace
-from demos.extract.masks import ObjectSeed, find_moved_object, seed_from_box, seed_from_click
+from demos.extract.mask_seeds import find_object, seed_at_click
+from demos.extract.masks import ObjectSeed, seed_from_box
 from demos.extract.scene import StaticScene, observe_scene
 from demos.extract.sight import Sight
 from demos.extract.stage_store import StageStore
@@ -156,11 +157,11 @@ class _Finder:
         """The object at a place; without a place the one that moves with the hand."""
         config = self._config
         given = self._given_masks(place, moved)
-        seed = self._seed(place, given)
-        if seed is None:
-            return None
         if self._scene is None:
             self._scene = observe_scene(self._pictures, self._hand)
+        seed = self._seed(place, given, self._scene)
+        if seed is None:
+            return None
         seen = follow_object(
             self._pictures, seed, self._hand, self._recording.fps, config.max_object_points, step, given, self._scene
         )
@@ -184,15 +185,15 @@ class _Finder:
             )
         return MaskFrames(len(index), lambda frame: masks.read(int(index[frame])))
 
-    def _seed(self, place: NamedPlace, given: MaskFrames | None) -> ObjectSeed | None:
-        pictures, size = self._pictures, self._sight.picture_size
+    def _seed(self, place: NamedPlace, given: MaskFrames | None, scene: StaticScene) -> ObjectSeed | None:
+        pictures, size, fps = self._pictures, self._sight.picture_size, self._recording.fps
         if given is not None:
             return seed_from_mask(given, (int(size[1]), int(size[0])))
         number = int(np.argmin(np.abs(self._sight.source_index - self._config.object_frame)))
         if place.pixel is not None:
             click = (np.array(place.pixel) + 0.5) / self._scale - 0.5
-            return seed_from_click(pictures.rgb(number), click, self._hand[number], number)
+            return seed_at_click(pictures, click, self._hand, fps, number, scene)
         if place.box is not None:
             box = np.minimum(np.array(place.box) / self._scale, np.tile(size, 2))
             return seed_from_box(box, number, (int(size[0]), int(size[1])))
-        return find_moved_object(pictures, self._hand, self._hand_known, self._recording.fps)
+        return find_object(pictures, self._hand, self._hand_known, fps, scene)

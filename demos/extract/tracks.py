@@ -33,6 +33,7 @@ _TRUSTED_POINTS = 8  # so many agree on a motion: no other is tried
 _SEEN_SHARE = 0.3  # of the part that nothing hides; less, and the colours do not show the object
 _FORGET = 0.5  # of the old shape, where the new one is seen
 _RETURN_STRIDE = 3  # frames between looks for a lost object in the whole picture
+_COMES_BACK = 2.0  # mean log odds at which a lost object is found again
 _PATIENCE_S = 0.4  # an object that fits nowhere is lost after so long
 
 
@@ -42,7 +43,7 @@ class PointTracks:
 
     Attributes:
         pixels: (T, P, 2) px; NaN where a point is not seen.
-        centre: (T, 2) px, middle of the outline; NaN where there is none.
+        centre: (T, 2) px, middle of its shape, also where the hand hides it; NaN where it is lost.
         outline: T polygons (N, 2) px.
         error_px: (T,) median forward-backward error; NaN where nothing was followed.
     """
@@ -93,8 +94,7 @@ def follow_object(
     for frames in (range(seed.frame, len(cache)), range(seed.frame, -1, -1)):
         follower.follow(frames, progress)
     tracks = follower.points.result(max_points, max(3, round(_MIN_TRACK_S * fps)))
-    centre = np.array([polygon.mean(axis=0) if len(polygon) else (np.nan, np.nan) for polygon in follower.outline])
-    return ObjectInPicture(tracks.pixels, centre, follower.outline, follower.error_px, follower.masks, tracks)
+    return ObjectInPicture(tracks.pixels, follower.centre, follower.outline, follower.error_px, follower.masks, tracks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +138,8 @@ class _Follower:
         self._patience = max(2, round(_PATIENCE_S * fps))
         self.masks = ObjectMasks(scene.shape, len(cache))
         self.points = LongTracks(len(cache))
-        self.outline = [np.zeros((0, 2))] * len(cache)
-        self.error_px = np.full(len(cache), np.nan)
+        self.outline: list[FloatArray] = [np.zeros((0, 2))] * len(cache)
+        self.centre, self.error_px = np.full((len(cache), 2), np.nan), np.full(len(cache), np.nan)
         picture = cache.rgb(seed.frame)
         mask = seed.mask
         if given is not None:
@@ -177,6 +177,8 @@ class _Follower:
         self.points.keep_start()
 
     def _step(self, before: Picture, gray: Picture, picture: Picture, previous: int, frame: int) -> None:
+        if self._missing > self._patience and self._given is None and not self._comes_back(picture, frame):
+            return
         size = float(np.sqrt(max(self.shape.area, 16.0)))
         reach = 6.0 + 0.25 * size + 0.8 * float(np.linalg.norm(self._velocity))
         guesses = self._guesses(previous, frame)
@@ -205,6 +207,27 @@ class _Follower:
         self._finish(gray, evidence, mask if seen else (soft > 0.5) & ~evidence.hidden, soft, frame, SEEN if seen else CARRIED)
         if seen:
             self._segmenter.learn(picture, evidence, mask, soft, self._hand[frame], mask.sum() > 0.7 * open_part)
+
+    def _comes_back(self, picture: Picture, frame: int) -> bool:
+        """Looks for a lost object in the whole picture, now and then; puts the shape where it is found."""
+        import cv2
+
+        self.points.restrict(np.zeros(self.masks.shape, np.uint8))
+        if frame % _RETURN_STRIDE:
+            return False
+        whole = (slice(0, self.masks.shape[0]), slice(0, self.masks.shape[1]))
+        evidence = self._segmenter.look(picture, whole, self._hand[frame])
+        fits = cv2.resize(evidence.object, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        soft = cv2.resize(self.shape.soft, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        if soft.sum() < 4.0 or soft.shape[0] > fits.shape[0] or soft.shape[1] > fits.shape[1]:
+            return False
+        score = cv2.matchTemplate(fits, soft, cv2.TM_CCORR) / float(soft.sum())
+        row, column = (int(at) for at in np.unravel_index(int(score.argmax()), score.shape))
+        if score[row, column] < _COMES_BACK:
+            return False
+        self.shape = Shape(self.shape.soft, (2 * column, 2 * row))
+        self._velocity, self._missing = np.zeros(2), 0
+        return True
 
     def _tell(self, gray: Picture, evidence: Evidence, told: BoolArray, frame: int) -> None:
         """Takes a mask (h, w) of another system, without the hand."""
@@ -263,13 +286,15 @@ class _Follower:
             blend = _FORGET * soft + (1.0 - _FORGET) * mask
             soft = np.where(evidence.hidden, soft, blend).astype(np.float32)
         self.shape = Shape.trimmed(soft, (box[1].start, box[0].start))
+        if origin != LOST:
+            self.centre[frame] = self.shape.middle()
         whole = np.zeros(self.masks.shape, bool)
         whole[box] = mask
         self.masks.put(frame, whole, origin)
         outlines, _ = cv2.findContours((soft > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         if outlines:
-            largest = max(outlines, key=cv2.contourArea).reshape(-1, 2).astype(float)
-            self.outline[frame] = largest + np.array((box[1].start, box[0].start), float)
+            largest: FloatArray = max(outlines, key=cv2.contourArea).reshape(-1, 2).astype(np.float64)
+            self.outline[frame] = largest + np.array((box[1].start, box[0].start), np.float64)
         size = float(np.sqrt(max(mask.sum(), 1)))
         apart = float(np.clip(0.09 * size, 3.0, 8.0))
         region = (whole * np.uint8(255)).astype(np.uint8)
