@@ -134,9 +134,9 @@ def blow_up(mask: BoolArray, hand_px: FloatArray, K: FloatArray, image_size: tup
 
     if mask.sum() < _MIN_PIXELS:
         return None
-    scale = image_size[0] / mask.shape[1]
+    scale, focal_px = image_size[0] / mask.shape[1], float(np.sqrt(K[0, 0] * K[1, 1]))
     before = hand_mask((mask.shape[0], mask.shape[1]), (hand_px + 0.5) / scale - 0.5) > 0
-    whole = mask | (before & _convex(mask))
+    whole = mask | _hidden(mask, before)
     around = cv2.dilate(np.pad(mask, 1).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     edge = around & ~np.pad(mask, 1)
     cut_off = edge & np.pad(before, 1, constant_values=True)  # outside the picture it may go on as well
@@ -145,27 +145,37 @@ def blow_up(mask: BoolArray, hand_px: FloatArray, K: FloatArray, image_size: tup
     rows = np.arange(rows[0], rows[-1] + 1, step)
     columns = np.arange(columns[0], columns[-1] + 1, step)
     small = whole[rows[:, None], columns]
-    inside = cv2.distanceTransform(np.pad(small, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1] - 0.5
+    inside = cv2.distanceTransform(np.pad(small, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    inside = np.sqrt(np.round(np.square(inside.astype(np.float64)))) - 0.5  # squares of distances between cells are whole
     # half a ball's thickness at x is the root of r^2 - |x - c|^2, so the largest ball is found along rows, then along columns
-    square = np.where(small, np.square(inside.astype(np.float64)), -np.inf)
+    square = np.where(small, np.square(inside), -np.inf)
     square = _highest_parabola(_highest_parabola(square).T).T
     row, column = np.nonzero(small)
     pixels = (np.stack([columns[column], rows[row]], axis=-1) + 0.5) * scale - 0.5
-    half = np.sqrt(np.maximum(square[row, column], 0.0)) * step * scale / float(np.sqrt(K[0, 0] * K[1, 1]))
-    flat = unproject(pixels, np.ones(len(pixels)), K)[:, :2]
-    longest = np.linalg.eigh(np.cov(flat.T))[1][:, -1]
-    extent = float(np.ptp(flat @ longest)) + step * scale / K[0, 0]
+    half = np.sqrt(np.maximum(square[row, column], 0.0)) * step * scale / focal_px
+    outline, _ = cv2.findContours(whole.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    longest = np.linalg.eigh(np.cov(pixels.T))[1][:, -1]
+    extent = (float(np.ptp(np.concatenate(outline)[:, 0] @ longest)) + 1.0) * scale / focal_px
     return Solid(pixels, half, mask[rows[row], columns[column]], extent, bool(cut_off.sum() < _HIDDEN_EDGE * edge.sum()))
 
 
-def _convex(mask: BoolArray) -> BoolArray:
-    """The mask's convex hull, (h, w)."""
+def _hidden(mask: BoolArray, before: BoolArray) -> BoolArray:
+    """What of the mask's convex hull (h, w) lies behind the hand (h, w), whose own outline is crude.
+
+    A gap that is mostly the hand's is filled as a whole, so that no slits remain beside the fingers.
+    """
     import cv2
 
     filled = np.zeros(mask.shape, np.uint8)
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     cv2.fillConvexPoly(filled, cv2.convexHull(np.concatenate(outlines)), (1,))
-    return filled > 0
+    gaps = (filled > 0) & ~mask
+    if not (gaps & before).any():
+        return np.zeros_like(mask)
+    count, labels = cv2.connectedComponents(gaps.astype(np.uint8), connectivity=4)
+    number = np.asarray(labels, np.int64)
+    size, hidden = np.bincount(number[gaps], minlength=count), np.bincount(number[gaps & before], minlength=count)
+    return gaps & (before | (hidden > 0.5 * size)[number])
 
 
 def _highest_parabola(heights: FloatArray) -> FloatArray:
