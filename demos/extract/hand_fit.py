@@ -11,9 +11,10 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from demos.camera import solve_translation
+from demos.camera import project, solve_translation
 from demos.extract.hand_model import (
     ANGLE_RANGES_RAD,
     NUM_ANGLES,
@@ -35,6 +36,7 @@ BoolArray = NDArray[np.bool_]
 
 _LIMIT_SIGMA_RAD = 0.05  # beyond the end of a hinge's range
 _PALM = np.array([0, 1, 5, 9, 13, 17])
+_TIPPED_BETTER = 0.7  # the tipped-over posture has to explain a frame this much better
 _SURFACE_SIGMA_M = 0.004
 _SURFACE_REACH_M = 0.025  # a point farther from the hand belongs to something else
 _SURFACE_TRUST = 0.2  # neighbouring points of a depth picture err together
@@ -133,6 +135,51 @@ def posture_of_shape(points: FloatArray, shape: HandShape, options: FitOptions, 
         _add_anatomy(normal, gradient, posture.angles)
         posture = posture.moved(-np.linalg.solve(normal, gradient[..., None])[..., 0])
     return posture
+
+
+def settle(
+    seen: Seen, start: Posture, shape: HandShape, options: FitOptions, iterations: int = 8
+) -> tuple[Posture, FloatArray]:
+    """The postures that each frame by itself leads to from a start, and how badly (T,) they explain pixels and anatomy."""
+    posture = start
+    for _ in range(iterations):
+        equations = _equations(seen, posture, shape, options)
+        posture = posture.moved(-np.linalg.solve(equations.normal, equations.gradient[..., None])[..., 0])
+    sigma = np.maximum(options.pixel_sigma * seen.size_px, 0.7)[:, None, None]
+    squared = np.nan_to_num(((project(hand_points(posture, shape), seen.K) - seen.pixels) / sigma) ** 2).sum(axis=-1)
+    beyond = posture.angles - np.clip(posture.angles, *ANGLE_RANGES_RAD.T)
+    bent = ((posture.angles - RELAXED_RAD) / SPREAD_RAD) ** 2 + (beyond / _LIMIT_SIGMA_RAD) ** 2
+    return posture, 4.5 * np.log1p(squared / 9.0).sum(axis=1) + 0.5 * bent.sum(axis=1)
+
+
+def best_start(seen: Seen, shape: HandShape, options: FitOptions) -> tuple[Seen, Posture, float]:
+    """Tries the detector's 3D shape as it is and tipped over to the far side, which looks nearly the same in a picture.
+
+    Returns:
+        What was seen with the better prior in each frame, the posture to start from, and how badly it explains the clip.
+    """
+    tries: list[tuple[Posture, Posture, FloatArray]] = []
+    for prior in (seen.prior, _tipped(seen.prior)):
+        candidate = dataclasses.replace(seen, prior=prior)
+        posture, cost = settle(candidate, start_of(prior, seen.pixels, shape, seen.K), shape, options)
+        tries.append((prior, posture, gaussian_filter1d(cost, 0.3 * seen.fps, mode="nearest")))
+    tip = tries[1][2] < _TIPPED_BETTER * tries[0][2]
+    prior, posture = (
+        Posture(
+            np.where(tip[:, None, None], b.rotation, a.rotation),
+            np.where(tip[:, None], b.translation, a.translation),
+            np.where(tip[:, None], b.angles, a.angles),
+        )
+        for a, b in ((tries[0][0], tries[1][0]), (tries[0][1], tries[1][1]))
+    )
+    cost = np.where(tip, tries[1][2], tries[0][2])
+    return dataclasses.replace(seen, prior=prior), posture, float(np.average(cost, weights=seen.weight))
+
+
+def _tipped(posture: Posture) -> Posture:
+    """The hand mirrored in depth and then turned so that it is a right hand again."""
+    side, along = posture.rotation[..., 1] * [1.0, 1.0, -1.0], posture.rotation[..., 2] * [1.0, 1.0, -1.0]
+    return dataclasses.replace(posture, rotation=np.stack([np.cross(side, along), side, along], axis=-1))
 
 
 def fit_clip(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from demos.camera import project
 from demos.extract.hand_detection import FLOW, LOST, RawHand, hand_size_px
-from demos.extract.hand_fit import FitOptions, Seen, fit_clip, follow, posture_of_shape, start_of, view_turns
+from demos.extract.hand_fit import FitOptions, Seen, best_start, fit_clip, follow, posture_of_shape, view_turns
 from demos.extract.hand_flags import find_jumps, find_stalls
 from demos.extract.hand_model import HandShape, Posture, hand_points
 from demos.extract.hand_surface import collect_surface
@@ -25,6 +25,8 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _MIDDLE_BASE = 9
+_SIDE_SURE = 0.9  # share of the evidence from which the detector's word on the side is taken
+_OTHER_SIDE_HANDICAP = 1.1  # the other side has to explain the clip this much better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +69,9 @@ def lift_hand(
     options = options or FitOptions()
     known = raw.origin != LOST
     _, spread = bone_lengths(raw.shape[known], raw.confidence[known], hand_length_m)
+    average = HandShape.average(hand_length_m)
+    raw, seen, start = _best_explanation(raw, K, fps, average, options)
     mirror = np.array([1.0, 1.0, 1.0]) if raw.side == "right" else np.array([-1.0, 1.0, 1.0])
-    seen, average = _seen(raw, K, fps, hand_length_m, options), HandShape.average(hand_length_m)
-    start = _fill(start_of(seen.prior[known], seen.pixels[known], average, K), known)
     posture, shape = fit_clip(seen, start, average, options)
     correction = np.full(len(known), np.nan)
     if depth is not None and depth.metric:
@@ -86,6 +88,29 @@ def lift_hand(
     flagged = jumps | stalls | (confidence < 0.3)
     track = HandTrack(points, project(points, K), np.clip(confidence, 0.0, 1.0), raw.side, flagged)
     return track, HandQuality(reprojection, spread, stalls, jumps, correction)
+
+
+def _best_explanation(
+    raw: RawHand, K: FloatArray, fps: float, average: HandShape, options: FitOptions
+) -> tuple[RawHand, Seen, Posture]:
+    """The hand as the right or left one that it must be (both are tried where the detector wavers), and where to start."""
+    known, hand_length_m = raw.origin != LOST, float(np.linalg.norm(average.palm_m[2]))
+    best: tuple[float, RawHand, Seen, Posture] | None = None
+    for hand, handicap in ((raw, 1.0), (_as_other_side(raw), _OTHER_SIDE_HANDICAP)):
+        if hand is not raw and raw.side_agreement > _SIDE_SURE:
+            continue
+        seen = _seen(hand, K, fps, hand_length_m, options)
+        chosen, start, cost = best_start(seen[known], average, options)
+        if best is None or handicap * cost < best[0]:
+            best = handicap * cost, hand, dataclasses.replace(seen, prior=_fill(chosen.prior, known)), _fill(start, known)
+    assert best is not None
+    return best[1:]
+
+
+def _as_other_side(raw: RawHand) -> RawHand:
+    side_seen = np.zeros(len(raw.origin), bool) if raw.side_seen is None else ~raw.side_seen
+    side = "left" if raw.side == "right" else "right"
+    return dataclasses.replace(raw, side=side, side_seen=side_seen, side_agreement=1.0 - raw.side_agreement)
 
 
 def _seen(raw: RawHand, K: FloatArray, fps: float, hand_length_m: float, options: FitOptions) -> Seen:
