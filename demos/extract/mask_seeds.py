@@ -20,7 +20,9 @@ from demos.extract.masks import (
     inside_mask,
     outline_contrast,
     polygon_mask,
+    rim_of,
     seed_from_click,
+    slope_of,
 )
 from demos.extract.scene import StaticScene, dot_colours
 from demos.extract.tracks import trail_of
@@ -32,6 +34,7 @@ BoolArray = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
 
 _MIN_AREA = 60  # px
+_LARGE_AREA = 6000  # px; a larger thing is cut out at half size
 _MAX_AREA = 0.25  # of the picture
 _TOUCH = 0.8  # hand sizes between fingertips and a place while it changes
 _AWAY = 0.5  # hand sizes between them in the frame that shows the place undisturbed
@@ -165,13 +168,15 @@ def _without_gaps(hand: FloatArray) -> FloatArray:
 def _places(hand: FloatArray, scene: StaticScene, fps: float) -> list[_Place]:
     """Places that change while the hand is there, the most telling first."""
     found: list[tuple[float, _Place]] = []
+    clearer = slope_of(scene.early) - slope_of(scene.late)
+    looked_at: set[tuple[int, ...]] = set()
     lit = scene.changed & ~shade_like(scene, True) & ~shade_like(scene, False)
     for slack_s in _SLACK_S:
         slack = round(slack_s * fps)
         for moment in scene.frames[1:-1:2].tolist():
             then = (scene.last_early <= moment + slack) & (scene.first_late > moment - slack)
-            found += _places_at(hand, scene, scene.changed & then, moment, slack)
-            found += _places_at(hand, scene, lit & then, moment, slack)
+            found += _places_at(hand, scene, scene.changed & then, moment, slack, clearer, looked_at)
+            found += _places_at(hand, scene, lit & then, moment, slack, clearer, looked_at)
     found.sort(key=lambda scored: -scored[0])
     kept: list[_Place] = []
     for _, place in found:
@@ -182,8 +187,20 @@ def _places(hand: FloatArray, scene: StaticScene, fps: float) -> list[_Place]:
     return kept
 
 
-def _places_at(hand: FloatArray, scene: StaticScene, here: BoolArray, moment: int, slack: int) -> list[tuple[float, _Place]]:
-    """Places among the pixels (h, w) that change within `slack` frames of a moment, each with how telling it is."""
+def _places_at(
+    hand: FloatArray,
+    scene: StaticScene,
+    here: BoolArray,
+    moment: int,
+    slack: int,
+    clearer: NDArray[np.float32],
+    looked_at: set[tuple[int, ...]],
+) -> list[tuple[float, _Place]]:
+    """Places among the pixels (h, w) that change within `slack` frames of a moment, each with how telling it is.
+
+    `clearer` (h, w) says by how much the early picture's gradient exceeds the late one's; `looked_at` takes note of the places
+    that were accepted, which neighbouring moments show again.
+    """
     import cv2
 
     tips = hand[max(0, moment - slack) : moment + slack + 1, list(FINGERTIPS)]
@@ -193,19 +210,22 @@ def _places_at(hand: FloatArray, scene: StaticScene, here: BoolArray, moment: in
     found: list[tuple[float, _Place]] = []
     for part in range(1, count):
         area = int(stats[part, cv2.CC_STAT_AREA])
-        if not _MIN_AREA <= area <= _MAX_AREA * here.size:
+        key = tuple(int(value) for value in stats[part])
+        if key in looked_at or not _MIN_AREA <= area <= _MAX_AREA * here.size:
             continue
         x, y, wide, high = (int(value) for value in stats[part, :4])
         low, top = np.array([x, y], float), np.array([x + wide, y + high], float)
         if _to_box(tips, low, top).min() > _TOUCH * size:
             continue
-        mask = parts == part
-        clear = outline_contrast(scene.early, mask) - outline_contrast(scene.late, mask)
+        box = (slice(max(0, y - 1), y + high + 1), slice(max(0, x - 1), x + wide + 1))
+        clear = float(clearer[box][rim_of(parts[box] == part)].mean())
         before = scene.frames[scene.frames < moment] if clear > 0 else scene.frames[scene.frames > moment]
         gap = _to_box(hand[before], low, top).min(axis=-1, initial=np.inf) if len(before) else np.zeros(0)
         if not len(gap) or gap.max() < _AWAY * size:
             continue
         frame = int(before[np.argmax(gap)])
+        mask = parts == part
+        looked_at.add(key)
         if (hand_mask(scene.shape, hand[frame]) > 0)[mask].mean() > 0.1:
             continue
         middle = int(np.median(0.5 * (scene.last_early[mask] + scene.first_late[mask])))
@@ -230,9 +250,11 @@ def _seed_of_place(cache: FrameCache, place: _Place, scene: StaticScene) -> Obje
     shade = shade_like(scene, place.taken)
     cuts = [
         place.mask,
-        *(cut_out(picture, place.mask, doubtful, wide) for doubtful in (nothing, shade) for wide in (False, True)),
+        cut_out(picture, place.mask, nothing),
+        cut_out(picture, place.mask, nothing, wide=True),
+        cut_out(picture, place.mask, shade),
+        _largest(place.mask & ~shade),
     ]
-    cuts.append(_largest(place.mask & ~shade))
     clear = [
         outline_contrast(picture, cut) - outline_contrast(other, cut) if cut.sum() >= _MIN_AREA // 2 else 0.0 for cut in cuts
     ]
@@ -290,7 +312,12 @@ def cut_out(picture: Picture, region: BoolArray, doubtful: BoolArray, wide: bool
     label[(core > 2.0) & (core > 0.6 * core.max())] = cv2.GC_FGD
     cv2.setRNGSeed(0)  # GrabCut draws its first clusters
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(picture[box][..., ::-1]), label, (0, 0, 1, 1), *models, 3, cv2.GC_INIT_WITH_MASK)
+    part, size = np.ascontiguousarray(picture[box][..., ::-1]), label.shape[::-1]
+    if region.sum() > _LARGE_AREA:  # the outline is put right while the object is followed
+        part = cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        label = cv2.resize(label, part.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    cv2.grabCut(part, label, (0, 0, 1, 1), *models, 3, cv2.GC_INIT_WITH_MASK)
+    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
     thing = np.isin(label, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     mask = np.zeros(region.shape, bool)
     mask[box] = _largest(thing > 0)

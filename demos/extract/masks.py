@@ -23,11 +23,11 @@ Mask = NDArray[np.uint8]
 _ON = (255,)
 _KNUCKLES = (5, 9, 13, 17)
 _WINDOW_S = 0.33  # long enough for a motion to rise above the noise, short enough for points to be followed
-_MAX_WINDOWS = 40
+_MAX_WINDOWS = 24
 _MIN_MOTION = 0.35  # hand sizes within a window
 _REACH = 3.5  # the object is looked for within so many hand sizes
 _MIN_POINTS = 6
-_MAX_CANDIDATES = 6
+_MAX_CANDIDATES = 4
 _CLICK_RADII = (0.25, 0.5, 0.8, 1.3)  # hand sizes
 _MIN_FILLED = 0.15  # of a box; less, and its object was not told from its surroundings
 _LOOK_STRIDE = 2  # frames; every second is enough to see what stands still
@@ -161,12 +161,27 @@ def _grown_from_click(rgb: Mask, click: FloatArray, radius: float, covered: NDAr
 
 def outline_contrast(picture: Mask, mask: NDArray[np.bool_]) -> float:
     """Mean gradient of the picture (h, w, 3) on a mask's outline; 0 where it has none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0.0
+    box = (slice(max(0, rows[0] - 6), rows[-1] + 7), slice(max(0, columns[0] - 6), columns[-1] + 7))
+    rim = rim_of(mask[box])
+    return float(slope_of(picture[box])[rim].mean()) if rim.any() else 0.0
+
+
+def slope_of(picture: Mask) -> NDArray[np.float32]:
+    """Size (h, w) of the gradient of a picture (h, w, 3), in levels."""
     import cv2
 
-    gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
-    slope = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
-    rim = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    return float(slope[rim].mean()) if rim.any() else 0.0
+    gray = cv2.GaussianBlur(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    return np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
+
+
+def rim_of(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels (h, w) on both sides of a mask's border."""
+    import cv2
+
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
 
 
 def mask_in_outline(rgb: Mask, polygon: FloatArray, hand: FloatArray) -> NDArray[np.bool_]:
