@@ -45,6 +45,7 @@ _LOOK_HZ = 15.0
 _SHADOW_WEIGHT = 0.8
 _CLEAN_CUT = 0.65  # the cut without shadow is taken if its outline is at least so clear beside the best
 _CLEAR_TRAVEL = 1.5  # hand sizes; then no other way of finding the object is tried
+_MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it nothing is better than a wrong object
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
 
 
@@ -93,12 +94,14 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
             if score >= _CLEAR_TRAVEL:
                 return seed
     moving = find_moved_object(cache, hand, known, fps, lambda frame, points: _is_no_shadow(cache, scene, frame, points))
+    if best_score < _MIN_SCORE:
+        best, best_score = None, 0.0
     if moving is None:
         return best
     grown = _grown_seed(cache, moving, hand, scene)
     frames = range(moving.frame, min(moving.frame + round(_LOOK_S * fps), len(cache)))
     score = _goes_along(cache, grown, hand, known, fps, scene, frames)
-    return grown if score > best_score or best is None else best
+    return grown if score > best_score else best
 
 
 def _is_no_shadow(cache: FrameCache, scene: StaticScene, frame: int, points: FloatArray) -> BoolArray:
