@@ -24,6 +24,9 @@ from dexvid_envs.files import sha256_of_files
 
 _MAX_TEXT_BYTES = 10_000
 _MAX_PRINCIPAL_POINT_OFFSET = 0.35  # of the picture's size; a matrix of another resolution is further off
+_DEPTH_LOOKS = 10  # pictures that are looked at before depth is relied on
+_MIN_DEPTH_PART = 0.01  # of the pixels
+_DEPTH_RANGE_M = (0.05, 20.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Recording:
         T_world_camera: (4, 4) given pose of the camera, or None.
         depth: depth pictures of the frames that are looked at, in the size of the pictures, or None.
         pictures: the pictures' files where the source is a folder; empty for a video.
+        notes: what a user should know of the source.
     """
 
     info: VideoInfo
@@ -47,6 +51,7 @@ class Recording:
     T_world_camera: FloatArray | None
     depth: DepthFrames | None
     pictures: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def fps(self) -> float:
@@ -57,6 +62,15 @@ class Recording:
     def expected_frames(self) -> int:
         """How many frames will be looked at, as the container says; 0 where it says nothing."""
         return -(-self.info.num_frames // self.stride)
+
+    def of_length(self, frames: int) -> Recording:
+        """The same with as many depth pictures as frames were found; the last one stands for a few that are missing."""
+        depth = self.depth
+        if depth is None or depth.count == frames:
+            return self
+        last = depth.count - 1
+        fitted = DepthFrames(frames, lambda frame: depth.read_m(min(frame, last)), depth.metric)
+        return dataclasses.replace(self, depth=fitted)
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are looked at, one by one.
@@ -113,6 +127,12 @@ def open_recording(
     if K is not None:
         _check_fits(K, info, camera_matrix or path)
     stride = frame_stride(info, fps_limit)
+    notes: list[str] = []
+    if info.varying_rate:
+        notes.append(f"Time: the video's frame rate varies; it is read at a constant {info.fps:g} frames a second.")
+    if frames is not None and not _has_depth(frames, depth or path):
+        notes.append(f"Depth: the pictures in {(depth or path).name} show next to none; the film alone is used.")
+        frames = None
     if frames is not None:
         frames = _looked_at(frames, stride, (info.height, info.width))
     return Recording(
@@ -123,6 +143,7 @@ def open_recording(
         None if camera_pose is None else read_camera_pose(camera_pose),
         frames,
         pictures,
+        tuple(notes),
     )
 
 
@@ -158,7 +179,27 @@ def _depth_folder(folder: Path, info: VideoInfo) -> DepthFrames:
         raise InputFileError(
             f"{folder} has {len(files)} depth pictures and {info.path.name} {info.num_frames} frames; expected as many of each"
         )
-    return DepthFrames(len(files), lambda frame: read_depth_mm(files[min(frame, len(files) - 1)]))
+    return DepthFrames(len(files), lambda frame: read_depth_mm(files[frame]))
+
+
+def _has_depth(frames: DepthFrames, source: Path) -> bool:
+    """Whether pictures from all over the clip show any depth.
+
+    Raises:
+        InputFileError: they do, but in another unit.
+    """
+    looks = np.unique(np.linspace(0, frames.count - 1, _DEPTH_LOOKS).round().astype(int))
+    pictures = [frames.read_m(int(look)) for look in looks]
+    known = np.concatenate([picture[np.isfinite(picture) & (picture > 0.0)] for picture in pictures])
+    if known.size < _MIN_DEPTH_PART * sum(picture.size for picture in pictures):
+        return False
+    middle, (low, high) = float(np.median(known)), _DEPTH_RANGE_M
+    if not low < middle < high:
+        raise InputFileError(
+            f"the depth pictures of {source} show things {middle:.3g} m away, expected {low:g} to {high:g} m; "
+            "save them as 16-bit PNG in millimetres"
+        )
+    return True
 
 
 def _looked_at(frames: DepthFrames, stride: int, shape: tuple[int, int]) -> DepthFrames:

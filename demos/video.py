@@ -1,14 +1,17 @@
 """Reading a video as a stream and writing one; knows nothing of hands or objects.
 
-Frames pass one at a time, so the length of a video does not matter for memory. ffmpeg delivers them at a constant rate,
-therefore frame i is at i / fps seconds.
+Frames pass one at a time, so the length of a video does not matter for memory. ffmpeg delivers them upright and at a constant
+rate, repeating and dropping frames where that of the file varies; therefore frame i is at i / fps seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
+import re
+import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
 from fractions import Fraction
@@ -27,6 +30,9 @@ RgbImage = NDArray[np.uint8]
 _TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")
 #: A container may announce a little more than it holds; more than this part missing means that the file was cut.
 _MISSING_PART_ALLOWED = 0.1
+#: The finest rate a file of varying rate is read at, as a multiple of its average; beyond, most frames would be repetitions.
+_FINEST_RATE = 2.0
+_HEADER_TIMEOUT_S = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +43,10 @@ class VideoInfo:
         path: the file.
         width: px, after the rotation that phones write beside the picture.
         height: px.
-        fps: frames a second.
+        fps: frames a second, as they are read.
         num_frames: as announced by the container; 0 where it announces none.
         sha256: hash of the file.
+        varying_rate: whether the file's own rate varies; frames are counted after they were brought to `fps`.
     """
 
     path: Path
@@ -48,6 +55,7 @@ class VideoInfo:
     fps: float
     num_frames: int
     sha256: str
+    varying_rate: bool = False
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -75,11 +83,13 @@ def probe_video(path: Path) -> VideoInfo:
     finally:
         stream.close()
     width, height = meta["size"]
-    fps, duration_s = float(meta.get("fps") or 0.0), float(meta.get("duration") or 0.0)
-    if not (0.0 < fps < 10_000.0) or width <= 0 or height <= 0:
-        raise InputFileError(_not_a_video(path, f"it has size {width}x{height} and {fps} frames a second"))
+    mean_fps, duration_s = float(meta.get("fps") or 0.0), float(meta.get("duration") or 0.0)
+    if not (0.0 < mean_fps < 10_000.0) or width <= 0 or height <= 0:
+        raise InputFileError(_not_a_video(path, f"it has size {width}x{height} and {mean_fps} frames a second"))
+    finest_fps = _finest_rate(path) or mean_fps
+    fps = finest_fps if finest_fps <= _FINEST_RATE * mean_fps else mean_fps
     num_frames = round(duration_s * fps) if math.isfinite(duration_s) else 0
-    return VideoInfo(path, int(width), int(height), fps, num_frames, sha256_of_files([path]))
+    return VideoInfo(path, int(width), int(height), fps, num_frames, sha256_of_files([path]), finest_fps != mean_fps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +111,7 @@ def read_frames(info: VideoInfo, stride: int = 1) -> Iterator[Frame]:
     Raises:
         InputFileError: the video ends long before the length that it announces.
     """
-    stream = _open_stream(info.path)
+    stream = _open_stream(info.path, info.fps if info.varying_rate else None)
     count = 0
     try:
         next(stream)
@@ -151,7 +161,7 @@ class FrameCache:
         if path is None:
             self._file: IO[bytes] = tempfile.TemporaryFile(prefix="dexvid-")  # noqa: SIM115  (lives as long as the cache)
         else:
-            self._file = path.open("w+b" if spans is None else "rb")  # noqa: SIM115
+            self._file = path.open("w+b" if spans is None else "rb")
         self._spans: list[tuple[int, int]] = [] if spans is None else [(int(start), int(length)) for start, length in spans]
 
     def __len__(self) -> int:
@@ -199,10 +209,32 @@ class FrameCache:
         self._file.close()
 
 
-def _open_stream(path: Path) -> Generator[Any, None, None]:
+def _open_stream(path: Path, fps: float | None = None) -> Generator[Any, None, None]:
+    """What `imageio_ffmpeg` reads: a description, then the frames' bytes; with `fps` by their time, at that rate."""
     import imageio_ffmpeg
 
-    return imageio_ffmpeg.read_frames(str(path.resolve()))
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of every picture that is put upright
+    options = [] if fps is None else ["-r", str(_exact_rate(fps))]
+    return imageio_ffmpeg.read_frames(str(path.resolve()), output_params=options)
+
+
+def _finest_rate(path: Path) -> float | None:
+    """The rate at which every frame of a video has a place of its own; None where ffmpeg does not say."""
+    import imageio_ffmpeg
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-i", str(path.resolve())]
+    try:
+        said = subprocess.run(command, capture_output=True, timeout=_HEADER_TIMEOUT_S, check=False).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"Stream #.* Video: .* (\d+\.?\d*)(k?) tbr", said.decode(errors="replace"))
+    return float(found[1]) * (1000.0 if found[2] else 1.0) if found else None
+
+
+def _exact_rate(fps: float) -> Fraction:
+    """The rate that ffmpeg shows with two decimals: 29.97 is 30000/1001."""
+    television = Fraction(round(fps * 1.001) * 1000, 1001)
+    return television if abs(float(television) - fps) < 0.006 and fps % 1 else Fraction(fps).limit_denominator(1000)
 
 
 def _not_a_video(path: Path, reason: str) -> str:

@@ -31,22 +31,29 @@ _FINGERPRINT_STEP_PX = 8
 
 
 class JournaledHands:
-    """A hand detector that remembers: asked the same questions again, it answers from the file as long as that lasts."""
+    """A hand detector that remembers: asked the same questions again, it answers from the file as long as that lasts.
 
-    def __init__(self, detector: HandDetector, path: Path) -> None:
-        self._detector = detector
+    Args:
+        detector: what is asked.
+        path: the journal.
+        settings: whatever else its answers depend on; those that were given under other settings are not believed.
+    """
+
+    def __init__(self, detector: HandDetector, path: Path, settings: str = "") -> None:
+        self._detector, self._settings = detector, settings.encode()
         self._file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115  (lives as long as the detector)
         self._remembering = True
 
     def detect(self, rgb: RgbImage) -> list[Detection]:
         """As the detector's own."""
-        question = _fingerprint(rgb, b"")
+        question = _fingerprint(rgb, self._settings)
         known = self._recall(question)
         return self._keep(question, self._detector.detect(rgb)) if known is None else known
 
     def detect_in_region(self, rgb: RgbImage, region: Region) -> list[Detection]:
         """As the detector's own."""
-        question = _fingerprint(rgb, np.array([*region.centre, region.side_px, region.turn_rad]).tobytes())
+        place = np.array([*region.centre, region.side_px, region.turn_rad]).tobytes()
+        question = _fingerprint(rgb, self._settings + place)
         known = self._recall(question)
         return self._keep(question, self._detector.detect_in_region(rgb, region)) if known is None else known
 
@@ -85,10 +92,10 @@ class JournaledHands:
         return hands
 
 
-def _fingerprint(rgb: RgbImage, region: bytes) -> int:
+def _fingerprint(rgb: RgbImage, further: bytes) -> int:
     """Tells one question from another by a part of the pixels."""
     pixels = np.ascontiguousarray(rgb[::_FINGERPRINT_STEP_PX, ::_FINGERPRINT_STEP_PX]).tobytes()
-    return zlib.crc32(pixels, zlib.crc32(region, zlib.crc32(str(rgb.shape).encode())))
+    return zlib.crc32(pixels, zlib.crc32(further, zlib.crc32(str(rgb.shape).encode())))
 
 
 def _pack(hands: list[Detection]) -> bytes:

@@ -194,16 +194,20 @@ class HandFollower:
             )
         wanted.sort(key=_interest, reverse=True)
         hands: dict[int, tuple[Detection, float]] = {}
+        left_out: set[int] = set()  # frames that show a hand which is not this one
         first_side, first_share = _side(wanted[0].hands)
         for track in wanted:  # the first, then the same hand before and after a long dropout
             same, share = _side(track.hands)
             may_be_same = same == first_side or min(share, first_share) < _SIDE_KNOWN
             if may_be_same and not hands.keys() & set(track.frames):
                 hands |= zip(track.frames, zip(track.hands, track.confidence, strict=True), strict=True)
+        for track in tracks:
+            if any(hands.get(frame, (None,))[0] is not hand for frame, hand in zip(track.frames, track.hands, strict=True)):
+                left_out |= set(track.frames)
         if pictures is not None:
             self._follow_back(hands, pictures)
         raw = _assemble(hands, self._count)
-        return dataclasses.replace(raw, moving=self._moving(hands))
+        return dataclasses.replace(raw, moving=self._moving(hands), other_hand_part=len(left_out) / self._count)
 
     def _moving(self, hands: dict[int, tuple[Detection, float]]) -> NDArray[np.bool_]:
         """(T,) whether the picture changed in the part where the hand is."""

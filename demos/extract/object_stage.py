@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +21,10 @@ from demos.importers.masks import read_masks
 from demos.interaction import FloatArray
 from demos.parts import MaskFrames, PixelTracks
 from demos.recording import Recording
-from demos.video import FrameCache
+from demos.video import FrameCache, VideoInfo
 from dexvid_envs.errors import InputFileError
 
+_MISSING_PART_ALLOWED = 0.1  # of the masks, before the video is read: what a container announces is not exact
 _LOOKS = 40  # masks that are looked at for the clearest
 _MOVES_PART = 0.03  # of the picture's diagonal; what moves less stands still
 
@@ -70,6 +72,22 @@ def to_video_pixels(one: FollowedObject, recording: Recording) -> tuple[PixelTra
     return moved, [(polygon + 0.5) * scale - 0.5 for polygon in one.seen.outline]
 
 
+def check_masks(config: ExtractConfig, info: VideoInfo) -> None:
+    """Looks at the masks before any work is done.
+
+    Raises:
+        InputFileError: there are too few for the video, or none of them shows the object.
+    """
+    if config.masks is None:
+        return
+    masks = read_masks(config.masks, config.mask_id)
+    if masks.count < (1.0 - _MISSING_PART_ALLOWED) * info.num_frames:
+        raise _too_few_masks(config.masks, masks.count, info.num_frames)
+    looked = np.unique(np.linspace(0, masks.count - 1, min(masks.count, _LOOKS)).round().astype(int))
+    if not any(masks.read(int(frame)).any() for frame in looked):
+        raise _no_mask_shows_it(len(looked))
+
+
 def seed_from_mask(masks: MaskFrames, shape: tuple[int, int]) -> ObjectSeed:
     """The object in the first frame whose mask shows nearly as much of it as any.
 
@@ -85,7 +103,7 @@ def seed_from_mask(masks: MaskFrames, shape: tuple[int, int]) -> ObjectSeed:
     looked = np.unique(np.linspace(0, masks.count - 1, min(masks.count, _LOOKS)).round().astype(int))
     areas = np.array([masks.read_sized(int(frame), shape).sum() for frame in looked])
     if not areas.any():
-        raise InputFileError(f"the masks show no object in {len(looked)} frames looked at; choose another --mask-id")
+        raise _no_mask_shows_it(len(looked))
     frame = int(looked[np.argmax(areas >= 0.8 * areas.max())])
     mask = masks.read_sized(frame, shape).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -134,6 +152,14 @@ def find_objects(
     return found
 
 
+def _too_few_masks(folder: Path, masks: int, frames: int) -> InputFileError:
+    return InputFileError(f"{folder} has {masks} masks, expected one for each of the video's {frames} frames")
+
+
+def _no_mask_shows_it(looked_at: int) -> InputFileError:
+    return InputFileError(f"the masks show no object in {looked_at} frames looked at; choose another --mask-id or other masks")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Found:
     """The result of a stage; None where there is no such object."""
@@ -180,9 +206,7 @@ class _Finder:
         masks = read_masks(config.masks, place.mask_id)
         index = self._sight.source_index
         if masks.count <= int(index[-1]):
-            raise InputFileError(
-                f"{config.masks} has {masks.count} masks, expected one for each of the video's {int(index[-1]) + 1} frames"
-            )
+            raise _too_few_masks(config.masks, masks.count, int(index[-1]) + 1)
         return MaskFrames(len(index), lambda frame: masks.read(int(index[frame])))
 
     def _seed(self, place: NamedPlace, given: MaskFrames | None, scene: StaticScene) -> ObjectSeed | None:

@@ -8,11 +8,9 @@ Every stage is a function of those before it; its result is stored (`stage_store
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from demos.extract.gates import check_gates, failed_gates
 from demos.extract.hand_pose import HandQuality, lift_hand
 from demos.extract.hands import LOST
 from demos.extract.lift import LiftConfig, LiftedObject, lift_with_figures
-from demos.extract.object_stage import FollowedObject, find_objects, to_video_pixels
+from demos.extract.object_stage import FollowedObject, check_masks, find_objects, to_video_pixels
 from demos.extract.overlay import OverlayData, write_overlay
 from demos.extract.quality import (
     camera_quality,
@@ -45,12 +43,13 @@ from demos.extract.stage_store import StageStore
 from demos.extract.standing import lift_standing
 from demos.extract.task_stage import find_keypoints
 from demos.extract.tracks_file import write_tracks
+from demos.extract.work_folder import work_folder, write_alone
 from demos.extract.world import place_world, to_interaction
 from demos.interaction import HandTrack, Interaction, KeypointTrack, ObjectTrack
 from demos.recording import Recording, open_recording
 from demos.resample import resample
 from demos.video import FrameCache
-from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.errors import OptionError
 from dexvid_envs.files import atomic_folder
 
 #: Called with the name of a stage, the steps done and the steps in all.
@@ -111,26 +110,9 @@ def extract(config: ExtractConfig, progress: Progress = lambda stage, done, tota
         depth=config.depth,
     )
     _check_places(config, recording)
-    with _work_folder(config) as folder:
+    check_masks(config, recording.info)
+    with work_folder(config.out, config.keep_work) as folder:
         return _Run(config, recording, StageStore(folder), StageClock(progress)).run()
-
-
-@contextlib.contextmanager
-def _work_folder(config: ExtractConfig) -> Iterator[Path]:
-    """Folder of the stages' results: the user's, or a hidden one beside the output that is removed unless the run is killed."""
-    folder = config.keep_work or config.out.with_name(f".{config.out.name}.work")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"{folder} cannot be made ({error.strerror}); choose another --out or --keep-work") from error
-    try:
-        yield folder
-    except DexVidError:
-        if config.keep_work is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if config.keep_work is None:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class StageClock:
@@ -174,6 +156,7 @@ class _Run:
     def run(self) -> Extraction:
         config, recording, store, clock = self.config, self.recording, self.store, self.clock
         sight, pictures = self._watch()
+        self.recording = recording = recording.of_length(len(sight.source_index))
         try:
             hand = store.run(
                 "hand",
@@ -226,6 +209,7 @@ class _Run:
         depends = self.source | self._depends("hands", "mirrored", "min_confidence", "max_gap_s", "side")
 
         def make() -> Sight:
+            self.store.forget("sight")  # its pictures are about to be overwritten
             self.clock.begin("finding the hand", self.recording.expected_frames)
             return watch(self.recording, config, path, self.store.folder / "detections.bin", self.clock.step)
 
@@ -405,7 +389,7 @@ def _import(config: ExtractConfig, name: str) -> Extraction:
         "config": dataclasses.asdict(config),
     }
     quality["gates"] = check_gates(quality, None, None, None, interaction)
-    with atomic_folder(config.out) as folder:
+    with write_alone(config.out), atomic_folder(config.out) as folder:
         write_stage_video(folder / "overlay.mp4", interaction)
         _write(folder, interaction, quality, config.report)
     return Extraction(interaction, quality)

@@ -30,6 +30,7 @@ from dexvid_envs.errors import DexVidError
 Quality = dict[str, Any]
 
 _MIN_RIGID_PART = 0.5
+_OTHER_HAND_PART = 0.2
 
 
 def video_quality(recording: Recording, frames: int) -> Quality:
@@ -44,6 +45,7 @@ def video_quality(recording: Recording, frames: int) -> Quality:
         "frames": info.num_frames,
         "frames_used": frames,
         "fps_used": recording.fps,
+        "varying_rate": info.varying_rate,
         "depth": recording.depth is not None,
     }
 
@@ -73,6 +75,7 @@ def hand_quality(raw: RawHand, hand: HandTrack, figures: HandQuality) -> Quality
         "found_in_region_fraction": float(np.mean(raw.origin == REGION)),
         "carried_by_flow_fraction": float(np.mean(raw.origin == FLOW)),
         "lost_fraction": float(np.mean(raw.origin == LOST)),
+        "other_hand_fraction": raw.other_hand_part,
         "confidence_mean": float(hand.confidence.mean()),
         "confidence_5th_percentile": float(np.percentile(hand.confidence, 5)),
         "size_px_median": size,
@@ -225,7 +228,7 @@ def object_travel_m(interaction: Interaction) -> float | None:
 def find_warnings(quality: Quality, config: ExtractConfig, recording: Recording) -> list[str]:
     """What a user should know before relying on the result; failed limits are the gates' business."""
     hand, target, camera = quality["hand"], quality["object"], quality["camera"]
-    warnings: list[str] = []
+    warnings = [*recording.notes]
     source = quality["scene"]["scale_source"]
     if recording.depth is None and "length" not in source:
         warnings.append(
@@ -240,6 +243,11 @@ def find_warnings(quality: Quality, config: ExtractConfig, recording: Recording)
         )
     if hand["found_fraction"] < 0.9:
         warnings.append(f"The hand was found in only {hand['found_fraction']:.0%} of the frames; the rest is bridged.")
+    if hand["other_hand_fraction"] > _OTHER_HAND_PART:
+        warnings.append(
+            f"Two hands: another one is in sight in {hand['other_hand_fraction']:.0%} of the frames; the {hand['side']} one, "
+            "which is seen longest and moves most, is followed (--side)."
+        )
     if hand["jumps"] or hand["stalled_frames"]:
         warnings.append(f"The hand track jumps {hand['jumps']} times and stalls in {hand['stalled_frames']} frames (flagged).")
     if not target["found"]:

@@ -1,0 +1,138 @@
+"""Where the results of the stages lie while an extraction runs, and whose turn it is to write there.
+
+A run holds a lock beside its output, so that two of them never mix; the system frees it when a process dies, however that
+happens. What a killed run left unfinished is either used by the next one or removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from demos.extract.task_points.chat_endpoint import EndpointError
+from dexvid_envs.errors import DexVidError, OptionError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextlib.contextmanager
+def work_folder(out: Path, keep: Path | None) -> Iterator[Path]:
+    """Folder of the stages' results: `keep`, or a hidden one beside `out` that is removed at the end unless the run is killed.
+
+    Raises:
+        OptionError: the folder cannot be made or written to, the disk is full, or another run writes there.
+    """
+    folder = keep or out.with_name(f".{out.name}.work")
+    with write_alone(out), contextlib.ExitStack() as locks, _told_plainly(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(f"{folder} cannot be made ({error.strerror}); choose another --out or --keep-work") from error
+        if keep is not None:
+            locks.enter_context(only_one(folder.with_name(f".{folder.name}.lock"), folder))
+        try:
+            yield folder
+        except DexVidError as error:
+            if keep is None and not _may_pass(error):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _may_pass(error: DexVidError) -> bool:
+    """Whether the same command may succeed later, so that finished stages are worth keeping."""
+    return isinstance(error, EndpointError) or (isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROOM)
+
+
+@contextlib.contextmanager
+def write_alone(out: Path) -> Iterator[None]:
+    """Nobody else writes the folder `out` meanwhile; what a killed run left beside it is put in order.
+
+    Raises:
+        OptionError: the folder above cannot be written to, or another run writes there.
+    """
+    with only_one(out.with_name(f".{out.name}.lock"), out):
+        _clear_up(out)
+        yield
+
+
+@contextlib.contextmanager
+def only_one(lock: Path, what: Path) -> Iterator[None]:
+    """Holds a lock file, which is gone afterwards; where the system has no such locks (Windows), nothing is held.
+
+    Raises:
+        OptionError: the file cannot be made, or another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OptionError(f"{what} cannot be written ({error.strerror}); choose another folder") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # a file system without locks
+                yield
+                return
+            raise OptionError(
+                f"{what} is being written by another extraction; wait until it is done, or choose another folder"
+            ) from error
+        if _is_still(lock, descriptor):
+            break
+        os.close(descriptor)  # its holder has just removed it
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _is_still(lock: Path, descriptor: int) -> bool:
+    """Whether the path leads to the open file."""
+    try:
+        return os.path.samestat(os.stat(lock), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _clear_up(out: Path) -> None:
+    """Removes half-written outputs of killed runs; a finished one that was about to be replaced is put back."""
+    for left in sorted(out.parent.glob(f".{out.name}-*")):
+        named = re.fullmatch(rf"\.{re.escape(out.name)}-[0-9a-f]{{8}}(-previous)?", left.name)
+        if named and named[1] and not out.exists():
+            left.rename(out)
+        elif named and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told_plainly(folder: Path) -> Iterator[None]:
+    """Turns a full or write-protected disk into an error that says what to do; finished stages are kept."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _NO_ROOM:
+            raise OptionError(
+                f"the disk is full ({reason}) while {folder} was written; make room and repeat the command, "
+                "which goes on where it was, or choose another --out or --keep-work"
+            ) from error
+        if error.errno in _NOT_ALLOWED:
+            raise OptionError(
+                f"{error.filename or folder} cannot be used ({reason}); choose another --out or --keep-work"
+            ) from error
+        raise
