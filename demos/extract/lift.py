@@ -16,7 +16,7 @@ from demos.camera import FloatArray
 from demos.extract.contact import runs
 from demos.extract.object_masks import ObjectMasks
 from demos.extract.rigid_motion import RigidMotion, find_rigid_motion, refine_path
-from demos.extract.views import Outlines, Views, make_views, measure_masks, to_rays
+from demos.extract.views import Outlines, Views, left_behind, make_views, measure_masks, to_rays
 from demos.interaction import FINGERTIPS, HandTrack, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks
 from dexvid_envs.errors import InputFileError, OptionError
@@ -25,7 +25,10 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _HAND_SIGMA = 0.035  # of the hand's distance, one for the whole clip
-_LENGTH_SIGMA = 0.07  # of the length as the pictures show it
+_LENGTH_SIGMA = 0.12  # of the length as the pictures show it
+_LENGTH_SIGMA_POSED = 0.05  # the same where the camera's pose is known
+_LENGTH_QUANTILE = 0.7
+_LOOKS_DOWN_RAD = 0.5  # a camera of unknown pose that looks at a table
 _TABLE_SIGMA = 0.02  # of the distance at which the table is met
 _FOOT_RADII = (0.85, 0.35)  # how far behind the mask's nearest edge the object's axis is, of a box or can, and of a ball
 _GRIP_SIGMA = 0.05  # of the hand's distance, frame by frame
@@ -178,17 +181,18 @@ def lift_with_figures(
         point_depth = np.full(seen.shape, np.nan)
     outlines = measure_masks(masks, frames, K, image_size, T_world_camera)
     grip = _grip(hand)
-    if config.rigid != "no":
-        width = float(image_size[0]) if image_size else 2.0 * float(K[0, 2]) + 1.0
-        focal_px = float(np.sqrt(K[0, 0] * K[1, 1]))
-        ray_sigma = config.track_sigma_px * max(1.0, width / 640.0) / focal_px
-        views = make_views(rays, seen, point_depth, contact, outlines, ray_sigma)
+    width = float(image_size[0]) if image_size else 2.0 * float(K[0, 2]) + 1.0
+    focal_px = float(np.sqrt(K[0, 0] * K[1, 1]))
+    ray_sigma = config.track_sigma_px * max(1.0, width / 640.0) / focal_px
+    if config.rigid != "no" and seen.any():
+        seen_on = seen & ~left_behind(rays, seen, ray_sigma)
+        views = make_views(rays, seen_on, point_depth, contact, outlines, ray_sigma)
         carried = _hand_turns(hand, contact, fps)[views.frame]
         distance_m, thickness_m = _first_distance(grip, contact), grip.thickness_m(contact)
         motion = find_rigid_motion(views, fps, ray_sigma, distance_m, thickness_m, carried, config.max_key_views)
         if motion is not None:
             motion, figures = _to_metres(motion, views, carried, grip, contact, fps, config, T_world_camera)
-            lifted = _rigid_track(motion, views, tracks.pixels, rays, seen, focal_px, fps, ray_sigma, figures)
+            lifted = _rigid_track(motion, views, tracks.pixels, rays, seen_on, focal_px, fps, ray_sigma, figures)
             if config.rigid == "yes" or not _is_loose(lifted.figures, motion):
                 return lifted
     return _loose_track(tracks.pixels, rays, seen, point_depth, outlines, grip, contact, fps)
@@ -295,7 +299,7 @@ def _to_metres(
     still = 1.0 - len(views.frame) / len(views.of_frame)
     figures = LiftFigures(True, "depth", 0.01, key_views=len(motion.key_views), still_fraction=still)
     if np.isfinite(views.depth).any():
-        return motion, dataclasses.replace(figures, length_m=_length(motion, views))
+        return motion, dataclasses.replace(figures, length_m=_length(motion, views, T_world_camera))
     held = np.flatnonzero(contact)
     by_hand = np.nan
     if grip.known:
@@ -306,13 +310,15 @@ def _to_metres(
     sources = {
         "hand" if len(held) else "hand without contact": (by_hand, _HAND_SIGMA if len(held) else 0.25),
         "table": (float(np.log(resting[first] / motion.place[first, 2])), _TABLE_SIGMA),
-        "length": (np.nan, _LENGTH_SIGMA),
+        "length": (np.nan, 1.0),
     }
+    length_m = _length(motion, views, T_world_camera)
     if config.known_length_m is not None:
-        sources["length"] = float(np.log(config.known_length_m / _length(motion, views))), _LENGTH_SIGMA
+        sigma = _LENGTH_SIGMA if T_world_camera is None else _LENGTH_SIGMA_POSED
+        sources["length"] = float(np.log(config.known_length_m / length_m)), sigma
     known = {name: one for name, one in sources.items() if np.isfinite(one[0])}
     if not known:
-        return motion, dataclasses.replace(figures, scale_source="none", scale_sigma=0.5, length_m=_length(motion, views))
+        return motion, dataclasses.replace(figures, scale_source="none", scale_sigma=0.5, length_m=length_m)
     if "table" in known and len(known) > 1:  # a thing that stands elsewhere is as much off as the table is high
         others = [one for name, one in known.items() if name != "table"]
         away = known["table"][0] - sum(v / q**2 for v, q in others) / sum(1.0 / q**2 for _, q in others)
@@ -336,7 +342,7 @@ def _to_metres(
         figures,
         scale_source=" and ".join(known),
         scale_sigma=float(weight**-0.5),
-        length_m=_length(motion, views),
+        length_m=_length(motion, views, T_world_camera),
         hand_to_length=float(np.exp(by_hand - sources["length"][0])),
     )
 
@@ -387,15 +393,29 @@ def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArra
     return depth
 
 
-def _length(motion: RigidMotion, views: Views) -> float:
-    """The object's largest extent in m, as the masks and its points show it."""
-    extent = 2.0 * views.outlines.half_axes[:, 0] * motion.place[:, 2]
-    free = np.isfinite(extent) & ~views.contact
+def _length(motion: RigidMotion, views: Views, T_world_camera: FloatArray | None) -> float:
+    """The object's largest extent in m, as the masks show it.
+
+    A camera that looks down by e sees a height h and a depth d as h cos(e) + d sin(e); the depth is taken as the width.
+    """
+    extent = views.outlines.extent * motion.place[:, 2:]
+    free = np.isfinite(extent[:, 0]) & ~views.contact
     if not free.any():
-        free = np.isfinite(extent)
-    if free.any():
-        return float(np.percentile(extent[free], 75))
-    return 2.0 * float(motion.body.half[0])
+        free = np.isfinite(extent[:, 0])
+    if not free.any():
+        return 2.0 * float(motion.body.half[0])
+    up = np.array([0.0, -np.cos(_LOOKS_DOWN_RAD), -np.sin(_LOOKS_DOWN_RAD)])
+    if T_world_camera is not None:
+        up = T_world_camera[2, :3]
+    down = np.arcsin(np.clip(-up[2], 0.0, 0.95))
+    upright = np.abs(np.cos(views.outlines.angle) * up[0] + np.sin(views.outlines.angle) * up[1])
+    down = down * (upright / max(float(np.hypot(up[0], up[1])), 1e-9)) ** 2
+    height = (extent[:, 0] - extent[:, 1] * np.sin(down)) / np.cos(down)
+    found = np.maximum(height, extent[:, 1])[free]
+    # what hides a part makes it shorter, so rather long than short; a view counts as its frames
+    order = np.argsort(found)
+    share = np.cumsum(views.length[free][order]) / views.length[free].sum()
+    return float(found[order[np.searchsorted(share, _LENGTH_QUANTILE)]])
 
 
 def _rigid_track(

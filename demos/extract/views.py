@@ -18,9 +18,13 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 _MIN_MASK_PIXELS = 12
+_END_PERCENT = (0.3, 99.7)  # of a mask's pixels: its ends without stray pixels
 _FOOT_PERCENT = 3.0  # of a mask's pixels
 _MIN_DOWN = 0.05  # a ray less steep than this meets the table too far away
 _MIN_STILL_FRAMES = 3
+_MOVING_SIGMAS = 3.0  # of a ray, that the points move from frame to frame
+_MIN_MOVING_FRAMES = 4
+_BEHIND_SHARE = 0.3  # of the others' motion
 _STILL_SIZES = 0.02  # an object that stays within this share of its size stands still
 _STILL_SIGMAS = 2.0  # or within the noise of its points
 _LARGEST_PICTURES = 400  # frames at rest of which the points' median is taken
@@ -35,6 +39,7 @@ class Outlines:
         area: (n,).
         half_axes: (n, 2) of the ellipse with the same second moments, the longer first.
         angle: (n,) rad, of the longer axis to x.
+        extent: (n, 2) from end to end along the longer axis and across it.
         foot: (n, 3) m, where the nearest edge of the mask meets the table; NaN where no table is known.
     """
 
@@ -42,6 +47,7 @@ class Outlines:
     area: FloatArray
     half_axes: FloatArray
     angle: FloatArray
+    extent: FloatArray
     foot: FloatArray
 
     def pick(self, index: IntArray) -> Outlines:
@@ -99,9 +105,9 @@ def measure_masks(
     """
     middle, area = np.full((frames, 2), np.nan), np.full(frames, np.nan)
     half_axes, angle = np.full((frames, 2), np.nan), np.full(frames, np.nan)
-    foot = np.full((frames, 3), np.nan)
+    extent, foot = np.full((frames, 2), np.nan), np.full((frames, 3), np.nan)
     if masks is None:
-        return Outlines(middle, area, half_axes, angle, foot)
+        return Outlines(middle, area, half_axes, angle, extent, foot)
     height, width = masks.shape
     size = np.array(image_size or (width, height)) / np.array([width, height])
     x = to_rays(np.stack([(np.arange(width) + 0.5) * size[0] - 0.5, np.zeros(width)], axis=-1), K)[:, 0]
@@ -116,9 +122,10 @@ def measure_masks(
         values, vectors = np.linalg.eigh(np.cov(place))
         half_axes[frame] = 2.0 * np.sqrt(np.maximum(values[::-1], 0.25 * cell))
         angle[frame] = np.arctan2(vectors[1, 1], vectors[0, 1])
+        extent[frame] = np.ptp(np.percentile(vectors.T @ place, _END_PERCENT, axis=1), axis=0)[::-1]
         if T_world_camera is not None:
             foot[frame] = _foot(place, T_world_camera)
-    return Outlines(middle, area, half_axes, angle, foot)
+    return Outlines(middle, area, half_axes, angle, extent, foot)
 
 
 def _foot(rays: FloatArray, T_world_camera: FloatArray) -> FloatArray:
@@ -128,6 +135,25 @@ def _foot(rays: FloatArray, T_world_camera: FloatArray) -> FloatArray:
         return np.full(3, np.nan)
     nearest = down >= np.percentile(down, 100.0 - _FOOT_PERCENT)
     return T_world_camera[2, 3] / down[nearest].mean() * np.array([*rays[:, nearest].mean(axis=1), 1.0])
+
+
+def left_behind(rays: FloatArray, seen: BoolArray, ray_sigma: float) -> BoolArray:
+    """Points (P,) that stay where they are while most of the others move: they lie on the background.
+
+    Args:
+        rays: (T, P, 2).
+        seen: (T, P) bool.
+        ray_sigma: noise of a single ray.
+    """
+    both = seen[1:] & seen[:-1]
+    step = np.where(both[..., None], np.diff(rays, axis=0), 0.0)
+    typical = np.zeros((len(step), 1, 2))
+    for frame in np.flatnonzero(both.any(axis=1)):
+        typical[frame, 0] = np.median(step[frame, both[frame]], axis=0)
+    moving = (np.linalg.norm(typical, axis=-1) > _MOVING_SIGMAS * ray_sigma) & both  # (T - 1, P)
+    along = np.where(moving, (step * typical).sum(axis=-1), 0.0).sum(axis=0)
+    expected = np.where(moving, (typical**2).sum(axis=-1), 0.0).sum(axis=0)
+    return (moving.sum(axis=0) >= _MIN_MOVING_FRAMES) & (along < _BEHIND_SHARE * expected)
 
 
 def make_views(
