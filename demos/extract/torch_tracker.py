@@ -33,8 +33,10 @@ Pictures = NDArray[np.uint8]
 _WINDOW = 60  # pictures at a time; CoTracker 3 has learnt on no more
 _OVERLAP = 12  # pictures that two windows share
 _LIVE_POINTS = 100  # asked for in a window
+_ROUNDS = 3  # in which a window's points are asked for; the later ones for pictures in which few are seen
 _MIN_SIGHTINGS = 3  # of a track
-_PART = 12  # pictures, in which tracks are counted
+_PART = 60  # pictures, in which tracks are counted
+_LEAST_CONFIDENCE = 1e-3  # of a point that is seen
 _RIM_PX = 2  # new points keep away from the mask's edge
 _FAR_SIZES, _FAR_PX = 0.1, 4.0  # a point this far off the mask is not on the object
 _TAPIR_SIDE = 512  # px; longer pictures are made smaller for it
@@ -95,8 +97,8 @@ class TorchTracker:
     def follow(self, pictures: FrameCache, seed: ObjectSeed, masks: ObjectMasks, max_points: int) -> PixelTracks:
         """Points on the object in all T pictures.
 
-        Points are taken up in the mask of the seed's picture and, where too few are left, at the beginning of each further
-        window. A sighting far off the mask is none, and a point that is mostly off it is given up.
+        Points are taken up in the mask of the seed's picture, at the beginning of each further window and where few are left.
+        A sighting far off the mask is none, and a point that is mostly off it is given up.
 
         Args:
             pictures: T pictures.
@@ -108,15 +110,21 @@ class TorchTracker:
         live = min(max_points, _LIVE_POINTS)
         for window in self._windows(len(pictures), seed.frame):
             images = np.stack([pictures.rgb(frame) for frame in range(window.start, window.stop)])
+            shown = np.array([masks[frame].any() for frame in range(window.start, window.stop)])
             rows, queries = tracks.last_seen(window, live)
-            frame = window.nearest_to_entry(masks)
-            if frame is not None:
-                new = _new_points(masks[frame], queries[:, 1:], live - len(rows))
-                rows = np.concatenate([rows, tracks.add(len(new))])
-                queries = np.concatenate([queries, np.insert(new, 0, frame, axis=1)])
-            if len(rows):
-                local = queries - (window.start, 0.0, 0.0)
-                tracks.write(window, rows, queries, _on_object(self._ask(images, local), masks, window))
+            frame = window.nearest_to_entry(shown)
+            for _ in range(_ROUNDS):
+                if frame is not None:
+                    new = _new_points(masks[frame], tracks.seen_at(frame), live)
+                    rows = np.concatenate([rows, tracks.add(len(new))])
+                    queries = np.concatenate([queries, np.insert(new, 0, frame, axis=1)])
+                if len(rows):
+                    local = queries - (window.start, 0.0, 0.0)
+                    tracks.write(window, rows, queries, _on_object(self._ask(images, local), masks, window))
+                frame = tracks.barest(window, shown, live // 4)
+                if frame is None:
+                    break
+                rows, queries = rows[:0], queries[:0]
         return tracks.result(max_points)
 
     def _ask(self, images: Pictures, queries: FloatArray) -> Answer:
@@ -149,10 +157,10 @@ class _Window:
     entry: int
     direction: int
 
-    def nearest_to_entry(self, masks: ObjectMasks) -> int | None:
-        """The picture nearest to the entry in which the object is to be seen."""
-        order = sorted(range(self.start, self.stop), key=lambda frame: abs(frame - self.entry))
-        return next((frame for frame in order if masks[frame].any()), None)
+    def nearest_to_entry(self, shown: BoolArray) -> int | None:
+        """The picture nearest to the entry of those (F,) in which the object is to be seen."""
+        frames = self.start + np.flatnonzero(shown)
+        return int(frames[np.abs(frames - self.entry).argmin()]) if len(frames) else None
 
     def further(self, frame: FloatArray) -> BoolArray:
         """(F, Q) the window's pictures that lie in its direction from pictures (Q,), these included."""
@@ -160,69 +168,134 @@ class _Window:
         return (here - frame) * self.direction >= 0
 
 
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """What one answer says of Q points in F pictures.
+
+    Attributes:
+        start: the first picture.
+        rows: (Q,) the points.
+        taken: (F, Q) bool, where the answer counts.
+        pixels: (F, Q, 2) px, float32; NaN where a point is not seen.
+        confidence: (F, Q), float32; 0 where it is not seen.
+    """
+
+    start: int
+    rows: NDArray[np.int64]
+    taken: BoolArray
+    pixels: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+
+    @property
+    def stop(self) -> int:
+        """Behind the last picture."""
+        return self.start + len(self.taken)
+
+    def sightings(self) -> BoolArray:
+        """(F, Q)"""
+        return self.taken & (self.confidence > 0.0)
+
+
 class _Tracks:
-    """What is known of all points so far; a row stays the same point."""
+    """What is known of all points so far, as blocks of which the later ones count; a row stays the same point."""
 
     def __init__(self, frames: int) -> None:
-        self._pixels = np.full((frames, 0, 2), np.nan)
-        self._confidence = np.zeros((frames, 0))
+        self._frames, self._rows = frames, 0
+        self._blocks: list[_Block] = []
 
     def last_seen(self, window: _Window, most: int) -> tuple[NDArray[np.int64], FloatArray]:
         """Rows (Q,) of the points that earlier windows have seen in this one, and queries (Q, 3): picture, x, y.
 
         Each is asked for where both windows know most of its past and future: as near to the entry as it is seen.
         """
-        part = slice(window.start, window.stop)
-        seen = np.isfinite(self._pixels[part, :, 0])
-        seen_long = np.argsort(-np.isfinite(self._pixels[:, :, 0]).sum(axis=0), kind="stable")
-        rows = np.array([row for row in seen_long if seen[:, row].any()][:most], np.int64)
+        rows, pixels = self._between(window.start, window.stop)
+        seen = np.isfinite(pixels[..., 0])
+        often = np.argsort(-seen.sum(axis=0), kind="stable")[:most]
+        often = often[seen[:, often].any(axis=0)]
         away = np.abs(np.arange(window.start, window.stop) - window.entry)[:, None]
-        frame = window.start + np.where(seen[:, rows], away, len(away) + window.stop).argmin(axis=0)
-        return rows, np.column_stack([frame, self._pixels[frame, rows]]).reshape(-1, 3)
+        at = np.where(seen[:, often], away, self._frames).argmin(axis=0)
+        return rows[often], np.column_stack([window.start + at, pixels[at, often]]).reshape(-1, 3)
+
+    def seen_at(self, frame: int) -> FloatArray:
+        """Places (M, 2) px of the points that are seen in a picture."""
+        _, pixels = self._between(frame, frame + 1)
+        return pixels[0, np.isfinite(pixels[0, :, 0])]
+
+    def barest(self, window: _Window, shown: BoolArray, few: int) -> int | None:
+        """The middle one of the pictures in which the object shows (F,), but less than a few points are seen."""
+        _, pixels = self._between(window.start, window.stop)
+        bare = window.start + np.flatnonzero(shown & (np.isfinite(pixels[..., 0]).sum(axis=1) < few))
+        return int(bare[len(bare) // 2]) if len(bare) else None
 
     def add(self, count: int) -> NDArray[np.int64]:
         """Rows (count,) for new points."""
-        frames, known = self._confidence.shape
-        self._pixels = np.concatenate([self._pixels, np.full((frames, count, 2), np.nan)], axis=1)
-        self._confidence = np.concatenate([self._confidence, np.zeros((frames, count))], axis=1)
-        return np.arange(known, known + count)
+        self._rows += count
+        return np.arange(self._rows - count, self._rows)
 
     def write(self, window: _Window, rows: NDArray[np.int64], queries: FloatArray, answer: Answer) -> None:
         """Takes over an answer: for known points from the query on in the window's direction, for new ones everywhere."""
-        part = slice(window.start, window.stop)
-        new = ~np.isfinite(self._pixels[:, rows, 0]).any(axis=0)
-        taken = window.further(queries[:, 0]) | new
-        pixels = np.where(answer.visible[..., None], answer.pixels, np.nan)
-        self._pixels[part, rows] = np.where(taken[..., None], pixels, self._pixels[part, rows])
-        confidence = np.where(answer.visible, np.clip(answer.confidence, 0.0, 1.0), 0.0)
-        self._confidence[part, rows] = np.where(taken, confidence, self._confidence[part, rows])
+        known, _ = self._between(window.start, window.stop)
+        taken = window.further(queries[:, 0]) | ~np.isin(rows, known)
+        pixels = np.where(answer.visible[..., None], answer.pixels, np.nan).astype(np.float32)
+        confidence = np.where(answer.visible, np.clip(answer.confidence, _LEAST_CONFIDENCE, 1.0), 0.0).astype(np.float32)
+        self._blocks.append(_Block(window.start, rows, taken, pixels, confidence))
 
     def result(self, most: int) -> PixelTracks:
         """At most so many tracks: long ones, and such that every part of the video keeps some."""
-        seen = np.isfinite(self._pixels[..., 0])
-        kept = np.flatnonzero(seen.sum(axis=0) >= min(_MIN_SIGHTINGS, len(seen)))
+        parts = np.zeros((-(-self._frames // _PART), self._rows))  # sightings in each part of the video
+        for block in self._blocks:
+            of_part = np.arange(block.start, block.stop) // _PART
+            for part in np.unique(of_part):
+                parts[part, block.rows] += block.sightings()[of_part == part].sum(axis=0)
+        kept = np.flatnonzero(parts.sum(axis=0) >= min(_MIN_SIGHTINGS, self._frames))
         if len(kept) > most:
-            parts = np.add.reduceat(seen[:, kept], np.arange(0, len(seen), _PART), axis=0, dtype=np.float64) / _PART
+            parts = parts[:, kept] / _PART
             points = np.zeros(len(parts))  # chosen so far, in each part
             chosen: list[int] = []
             for _ in range(most):
-                worth = (parts / (1.0 + points[:, None])).sum(axis=0)
+                worth = (1.0 / (1.0 + points)) @ parts
                 worth[chosen] = -1.0
                 chosen.append(int(worth.argmax()))
                 points += parts[:, chosen[-1]]
-            kept = kept[chosen]
-        return PixelTracks(self._pixels[:, kept], seen[:, kept], self._confidence[:, kept])
+            kept = np.sort(kept[chosen])
+        pixels, confidence = np.full((self._frames, len(kept), 2), np.nan), np.zeros((self._frames, len(kept)))
+        for block in self._blocks:
+            _put(block, kept, 0, pixels, confidence)
+        return PixelTracks(pixels, np.isfinite(pixels[..., 0]), confidence)
+
+    def _between(self, start: int, stop: int) -> tuple[NDArray[np.int64], FloatArray]:
+        """The points (R,) of which anything is known in some pictures, and their places (F, R, 2) px there."""
+        blocks = [block for block in self._blocks if block.start < stop and start < block.stop]
+        rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(block.rows for block in blocks)]))
+        pixels, confidence = np.full((stop - start, len(rows), 2), np.nan), np.zeros((stop - start, len(rows)))
+        for block in blocks:
+            _put(block, rows, start, pixels, confidence)
+        return rows, pixels
 
 
-def _new_points(mask: BoolArray, known: FloatArray, count: int) -> FloatArray:
-    """Up to `count` points (N, 2) px evenly spread over a mask (h, w), away from known ones (M, 2) px."""
+def _put(block: _Block, rows: NDArray[np.int64], start: int, pixels: FloatArray, confidence: FloatArray) -> None:
+    """Writes what a block says of rows (R,), in order, into arrays (F, R, ...) that begin with a picture."""
+    first, last = max(block.start, start), min(block.stop, start + len(pixels))
+    wanted = np.isin(block.rows, rows)
+    if first >= last or not wanted.any():
+        return
+    to = np.ix_(np.arange(first, last) - start, np.searchsorted(rows, block.rows[wanted]))
+    of = slice(first - block.start, last - block.start)
+    taken = block.taken[of][:, wanted]
+    pixels[to] = np.where(taken[..., None], block.pixels[of][:, wanted], pixels[to])
+    confidence[to] = np.where(taken, block.confidence[of][:, wanted], confidence[to])
+
+
+def _new_points(mask: BoolArray, known: FloatArray, wanted: int) -> FloatArray:
+    """Points (N, 2) px evenly spread over a mask (h, w), away from known ones (M, 2) px, so many as are wanted with these."""
     import cv2
 
+    count = wanted - len(known)
     if count <= 0:
         return np.zeros((0, 2))
     inner = cv2.erode(mask.astype(np.uint8), np.ones((2 * _RIM_PX + 1, 2 * _RIM_PX + 1), np.uint8)) > 0
     free = inner if inner.any() else mask
-    apart = max(2.0, float(np.sqrt(free.sum() / (count + len(known)))))
+    apart = max(2.0, float(np.sqrt(free.sum() / wanted)))
     rows, columns = np.nonzero(free)
     x = np.arange(columns.min(), columns.max() + 1, apart)
     y = np.arange(rows.min(), rows.max() + 1, apart)
