@@ -36,12 +36,12 @@ class QuickstartArguments:
     """demonstrations to make from the one"""
     episodes: int = 200
     """episodes of each evaluation, at fixed published seeds"""
-    refine_s: float = 150.0
-    """largest wall time of the search in physics"""
-    clone_s: float = 110.0
-    """wall time of the cloning"""
-    fine_tune_s: float = 60.0
-    """wall time of the fine-tuning, evaluations not counted; 0 leaves it out"""
+    refine_rounds: int = 14
+    """largest number of rounds of the search in physics"""
+    clone_steps: int = 6000
+    """gradient steps of the cloning"""
+    fine_tune_steps: int = 160_000
+    """environment steps of the fine-tuning; 0 leaves it out"""
     seed: int = 0
     """of everything"""
     quick: bool = False
@@ -55,7 +55,9 @@ class QuickstartArguments:
         """The arguments of the quick form, where it was asked for."""
         if not self.quick:
             return self
-        return dataclasses.replace(self, count=12, episodes=8, clone_s=4.0, fine_tune_s=3.0 if self.fine_tune_s else 0.0)
+        return dataclasses.replace(
+            self, count=12, episodes=8, clone_steps=200, fine_tune_steps=6400 if self.fine_tune_steps else 0
+        )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import time
@@ -69,20 +70,20 @@ class QuickstartRun:
         data = self._report_data(pseudo)
         if not pseudo.refinement.succeeded:
             self._finish(dataclasses.replace(data, notes=("The search in physics found no success, so the run ends here.",)))
-            print("the search found no success; try another --seed or a larger --refine-s", file=sys.stderr)
+            print("the search found no success; try another --seed or more --refine-rounds", file=sys.stderr)
             return 1
         data = dataclasses.replace(data, multiplication=self._multiply(), copies=self.arguments.count, clone=self._clone())
         before = self._evaluate("evaluate-clone", self.out / "clone")
         data = dataclasses.replace(data, clone_evaluation=before, final_evaluation=before, final_policy="clone")
         after = None
-        if self.arguments.fine_tune_s > 0:
+        if self.arguments.fine_tune_steps > 0:
             tuned = self._fine_tune()
             after = self._evaluate("evaluate-final", self.out / "finetuned")
             tuned = dataclasses.replace(tuned, evaluations=[(0, before), (tuned.steps, after)])
             data = dataclasses.replace(data, fine_tuning=tuned)
             data = self._keep_the_better(data, before, after)
         else:
-            data = dataclasses.replace(data, skipped={"fine-tune": "--fine-tune-s 0"})
+            data = dataclasses.replace(data, skipped={"fine-tune": "--fine-tune-steps 0"})
         data = dataclasses.replace(data, random_evaluation=self._evaluate_random())
         self._finish(data)
         final = data.final_evaluation
@@ -105,7 +106,7 @@ class QuickstartRun:
         return dataclasses.replace(placed, yaw_candidates=chosen["candidates"])
 
     def _refine(self, placed: PlacedMotion) -> PseudoDemonstration:
-        config = RefineConfig(seed=self.arguments.seed, max_seconds=self.arguments.refine_s)
+        config = RefineConfig(seed=self.arguments.seed, spline_rounds=self.arguments.refine_rounds)
         if self.arguments.quick:
             config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=2, replicates=3)
 
@@ -147,7 +148,7 @@ class QuickstartRun:
             return MultiplyReport(**self.store.stage("multiply", lambda: make(bar)))
 
     def _clone(self) -> CloneResult:
-        config = CloneConfig(max_steps=200_000, max_seconds=self.arguments.clone_s)
+        config = CloneConfig(max_steps=self.arguments.clone_steps, threads=min(2, os.cpu_count() or 1))
 
         def make(bar: Report) -> dict[str, Any]:
             result = train_clone(
@@ -166,7 +167,7 @@ class QuickstartRun:
         return CloneResult(checkpoint=load_checkpoint(self.out / "clone"), **figures)
 
     def _fine_tune(self) -> FineTuneResult:
-        config = FineTuneConfig(total_steps=2_000_000, max_seconds=self.arguments.fine_tune_s, evaluations=0)
+        config = FineTuneConfig(total_steps=self.arguments.fine_tune_steps, evaluations=0)
 
         def make(bar: Report) -> dict[str, Any]:
             result = fine_tune(
