@@ -361,6 +361,23 @@ def test_points_that_leave_the_mask_are_dropped_and_others_taken_up() -> None:
     assert tracks.visible[:, ~drifts].sum(axis=1).min() >= 10
 
 
+class Forgetful(Still):
+    """A network that sees a point only a few pictures before and after it was asked for."""
+
+    def track(self, pictures: np.ndarray, queries: FloatArray) -> Answer:
+        answer = super().track(pictures, queries)
+        away = np.abs(np.arange(len(pictures))[:, None] - queries[:, 0])
+        return answer._replace(visible=away < 15)
+
+
+def test_points_are_taken_up_again_where_few_are_left() -> None:
+    cache, masks = still_scene(200)
+    seed = ObjectSeed(90, np.zeros((0, 2)), np.zeros((0, 2)), "mask")
+    tracks = TorchTracker(Forgetful()).follow(cache, seed, masks, 40)
+    assert tracks.visible.any(axis=1).mean() > 0.95
+    assert tracks.visible.sum(axis=1).max() <= 40
+
+
 def test_where_there_is_no_mask_no_point_is_seen() -> None:
     cache, masks = still_scene(100, empty=range(30, 50))
     seed = ObjectSeed(5, np.zeros((0, 2)), np.zeros((0, 2)), "mask")
