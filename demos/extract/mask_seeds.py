@@ -45,6 +45,8 @@ _LOOK_HZ = 15.0
 _SHADOW_WEIGHT = 0.8
 _CLEAN_CUT = 0.65  # the cut without shadow is taken if its outline is at least so clear beside the best
 _CLEAR_TRAVEL = 1.5  # hand sizes; then no other way of finding the object is tried
+_SOLID = 0.75  # part of their convex hull that things fill at least
+_MIN_CUT = 0.3  # of a place; less is a detail of it or of what is around
 _MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it nothing is better than a wrong object
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
 
@@ -89,6 +91,7 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
         frames = _frames_around(place, round(_LOOK_S * fps), len(cache))
         score = _goes_along(cache, seed, hand, known, fps, scene, frames)
         score *= 1.0 - _SHADOW_WEIGHT * shadow_part(scene, seed.mask, place.taken)
+        score *= min(1.0, _solidity(seed.mask) / _SOLID)
         if score > best_score:
             best, best_score = seed, score
             if score >= _CLEAR_TRAVEL:
@@ -150,6 +153,14 @@ def _grown_seed(cache: FrameCache, seed: ObjectSeed, hand: FloatArray, scene: St
     if mask.sum() < _MIN_AREA or inside_mask(mask.astype(np.uint8), seed.points).mean() < 0.3:
         return seed
     return ObjectSeed(seed.frame, outline_of(mask), seed.points, seed.found_by, mask)
+
+
+def _solidity(mask: BoolArray) -> float:
+    """Part of its convex hull that a mask (h, w) fills; what several things left behind fills little."""
+    import cv2
+
+    points = np.stack(np.nonzero(mask)[::-1], axis=-1).astype(np.int32)
+    return float(mask.sum()) / max(cv2.contourArea(cv2.convexHull(points)), 1.0)
 
 
 def _frames_around(place: _Place, look: int, count: int) -> range:
@@ -258,9 +269,8 @@ def _seed_of_place(cache: FrameCache, place: _Place, scene: StaticScene) -> Obje
         cut_out(picture, place.mask, shade),
         _largest(place.mask & ~shade),
     ]
-    clear = [
-        outline_contrast(picture, cut) - outline_contrast(other, cut) if cut.sum() >= _MIN_AREA // 2 else 0.0 for cut in cuts
-    ]
+    least = max(_MIN_AREA // 2, _MIN_CUT * place.mask.sum())
+    clear = [outline_contrast(picture, cut) - outline_contrast(other, cut) if cut.sum() >= least else 0.0 for cut in cuts]
     if max(clear) <= 0.0:
         return None
     best = 3 if clear[3] > _CLEAN_CUT * max(clear) else int(np.argmax(clear))

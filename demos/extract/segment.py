@@ -29,6 +29,7 @@ _SHADE_DENSITY = 4e-6  # of a colour that is the scene's, darker or lighter
 _SURPRISE = 0.04  # part of the object's pixels whose colours were never seen
 _CAP = 6.0  # one pixel's colour never says more than that (nats)
 _SAME = 18.0  # levels; nearer colours count as the same
+_MIN_PIECE = 0.12  # of the largest piece of a mask; the hand may cut it into several
 _FAINT = 0.03  # less of a soft mask is nothing
 _LEARN = 0.04  # share of a new picture in the histograms
 
@@ -228,7 +229,7 @@ def decide(evidence: Evidence, shape: Float32, spread_px: float) -> BoolArray:
         return np.zeros(shape.shape, bool)
     area = np.bincount(parts.ravel(), minlength=count)
     common = np.bincount(parts.ravel(), weights=(shape > 0.5).ravel().astype(float), minlength=count)
-    keep = (common > 0.3 * area) & (area > 0.03 * area[1:].max())
+    keep = (common > 0.3 * area) & (area > _MIN_PIECE * area[1:].max())
     keep[0] = False
     mask = keep[parts]
     filled = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
