@@ -107,7 +107,7 @@ def test_points_on_a_clip_with_truth() -> None:
         seen = np.flatnonzero(tracks.visible[:, point])
         first = tracks.pixels[seen[0], point]
         z = truth.depth_m(int(seen[0]))[tuple(np.round(first[::-1]).astype(int))]
-        world = transform(truth.T_world_camera, unproject(first[None], np.array([z]), truth.K))
+        world = transform(truth.T_world_camera, unproject(first[None], np.array([z], np.float64), truth.K))
         home = transform(np.linalg.inv(pose[seen[0]]), world)[0]
         there = truth.to_image(pose[seen, :3, :3] @ home + pose[seen, :3, 3])
         wrong.append(np.linalg.norm(there - tracks.pixels[seen, point], axis=-1))
