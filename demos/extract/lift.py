@@ -30,6 +30,7 @@ _LENGTH_SIGMA_POSED = 0.05  # the same where the camera's pose is known
 _LENGTH_QUANTILE = 0.7
 _LOOKS_DOWN_RAD = 0.5  # a camera of unknown pose that looks at a table
 _TABLE_SIGMA = 0.02  # of the distance at which the table is met
+_TABLE_TOLERANCE = 0.1  # by which a later rest may correct the distance
 _FOOT_RADII = (0.85, 0.35)  # how far behind the mask's nearest edge the object's axis is, of a box or can, and of a ball
 _GRIP_SIGMA = 0.05  # of the hand's distance, frame by frame
 _GRIP_FRAMES = 24  # in which the object's surface is brought to the fingertips
@@ -334,7 +335,7 @@ def _to_metres(
         expected[view] = level * float(np.median(motion.place[view, 2] / level))
         sigma[view] = _GRIP_SIGMA * expected[view]
     if "table" in known:
-        on_table = np.isfinite(resting)
+        on_table = np.abs(np.log(resting / motion.place[:, 2])) < _TABLE_TOLERANCE  # not in a bucket, not cut off
         expected[on_table], sigma[on_table] = resting[on_table], _TABLE_SIGMA * resting[on_table]
     if np.isfinite(expected).any():
         motion = refine_path(motion, fps, carried, expected, sigma)
@@ -439,8 +440,11 @@ def _rigid_track(
     shown = fits.sum(axis=1) >= _MIN_POINTS
     shown |= np.isfinite(views.outlines.area[views.of_frame])
     at = np.flatnonzero(shown)
-    far = np.abs(np.arange(frames)[:, None] - at[None]).min(axis=1, initial=frames) if len(at) else np.full(frames, frames)
-    known = far <= _LARGEST_GAP_S * fps
+    known = np.zeros(frames, bool)
+    if len(at):
+        after = np.searchsorted(at, np.arange(frames))
+        near = np.stack([at[np.maximum(after - 1, 0)], at[np.minimum(after, len(at) - 1)]])
+        known = np.abs(np.arange(frames) - near).min(axis=0) <= _LARGEST_GAP_S * fps
     points = np.where(fits[..., None], on_ray, whole)
     points[~known] = np.nan
     points[:, ~ever] = np.nan

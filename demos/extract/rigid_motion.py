@@ -137,7 +137,14 @@ def find_rigid_motion(
     keys = _key_views(views, reference, float(body.half[0] / start[2]), max_key_views)
     turn, place, points, prior = _grow(views, sightings, keys, reference, start, body, fps)
     turn, place, points, prior = _adjust(views, sightings, keys, reference, turn, place, points, prior, body, carried, fps)
-    path_turn, path_place = _between(views.frame, views.frame[keys], turn, place)
+    if len(keys) >= max_key_views - 1:
+        placed = np.isin(np.arange(len(points)), sightings.point[np.isin(sightings.frame, keys)])
+        every = np.arange(len(views.frame))
+        path_turn, path_place, points, prior = _grow(
+            views, sightings, every, reference, start, body, fps, (points, prior.direction, placed)
+        )
+    else:
+        path_turn, path_place = _between(views.frame, views.frame[keys], turn, place)
     motion = RigidMotion(path_turn, path_place, points, body, sightings, prior, keys, reference)
     return refine_path(motion, fps, carried)
 
@@ -274,22 +281,34 @@ def _key_views(views: Views, reference: int, size: float, most: int) -> IntArray
                     last = view
         if len(keys) <= most:
             return np.array(sorted(keys), np.int64)
-        step *= 1.5
-        if step > 1e3 * size:  # points change all the time: an even choice
+        if step > 0.5 * size:  # a long clip: an even choice, and the views between are followed one by one
             chosen = np.array(sorted(keys), np.int64)
-            picked = chosen[np.unique(np.linspace(0, len(chosen) - 1, most).astype(int))]
-            return np.unique(np.append(picked[:-1] if len(picked) == most else picked, reference))
+            picked = chosen[np.linspace(0, len(chosen) - 1, most - 1).astype(int)]
+            return np.unique(np.append(picked, reference))
+        step *= 1.5
 
 
 def _grow(
-    views: Views, sightings: Sightings, keys: IntArray, reference: int, start: FloatArray, body: Body, fps: float
+    views: Views,
+    sightings: Sightings,
+    keys: IntArray,
+    reference: int,
+    start: FloatArray,
+    body: Body,
+    fps: float,
+    known: tuple[FloatArray, FloatArray, BoolArray] | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray, PointPrior]:
-    """First poses (k, 3, 3), (k, 3) of the key views and places (P + 1, 3) of the points, outwards from the reference."""
+    """First poses (k, 3, 3), (k, 3) of the key views and places (P + 1, 3) of the points, outwards from the reference.
+
+    `known` are places and directions (P + 1, 3) of the points, and which of them (P + 1,) have such.
+    """
     count = views.seen.shape[1] + 1
     turn, place = np.tile(np.eye(3), (len(keys), 1, 1)), np.tile(start, (len(keys), 1))
     points, direction = np.zeros((count, 3)), np.tile([0.0, 0.0, 1.0], (count, 1))
     placed = np.zeros(count, bool)
     placed[-1] = True  # the origin
+    if known is not None:
+        points, direction, placed = known[0].copy(), known[1].copy(), known[2].copy()
     bounds = np.searchsorted(sightings.frame, np.stack([keys, keys + 1]))
     first = int(np.flatnonzero(keys == reference)[0])
     for order in (range(first, len(keys)), range(first - 1, -1, -1)):
