@@ -89,6 +89,21 @@ def test_an_object_that_leaves_the_picture_has_no_mask_there() -> None:
     assert seen.masks.origin[-1] in (CARRIED, LOST)
 
 
+def test_a_speck_that_vanishes_is_lost() -> None:
+    cache, truth = plain_ball(False, across())
+    speck = np.zeros_like(truth[0])
+    speck[90, 40:42] = True
+    picture = cache.rgb(0)
+    picture[truth[0]] = (120, 120, 120)
+    empty = FrameCache()
+    empty.append(cache.rgb(0))
+    for _ in range(20):
+        empty.append(picture)
+    seen = follow(empty, ObjectSeed(0, np.zeros((0, 2)), np.zeros((0, 2)), "mask", speck))
+    assert not seen.masks[20].any()
+    assert seen.masks.origin[20] == LOST
+
+
 def test_given_masks_are_used_as_they_are() -> None:
     cache, truth = plain_ball(False, across())
     small = MaskFrames(FRAMES, lambda frame: truth[frame, ::2, ::2] if frame < 30 else np.zeros((90, 120), bool))

@@ -33,6 +33,7 @@ _TRUSTED_POINTS = 8  # so many agree on a motion: no other is tried
 _SEEN_SHARE = 0.3  # of the part that nothing hides; less, and the colours do not show the object
 _FORGET = 0.5  # of the old shape, where the new one is seen
 _RETURN_STRIDE = 3  # frames between looks for a lost object in the whole picture
+_SMALLEST_PX = 4  # across; what is smaller is found everywhere
 _COMES_BACK = 2.0  # mean log odds at which a lost object is found again
 _PATIENCE_S = 0.4  # an object that fits nowhere is lost after so long
 
@@ -213,7 +214,7 @@ class _Follower:
         import cv2
 
         self.points.restrict(np.zeros(self.masks.shape, np.uint8))
-        if frame % _RETURN_STRIDE:
+        if frame % _RETURN_STRIDE or min(self.shape.soft.shape) < _SMALLEST_PX:
             return False
         whole = (slice(0, self.masks.shape[0]), slice(0, self.masks.shape[1]))
         evidence = self._segmenter.look(picture, whole, self._hand[frame])
