@@ -24,6 +24,7 @@ BoolArray = NDArray[np.bool_]
 
 _CELLS = 48  # along the longer side of a mask; a blown-up shape is no finer
 _MIN_PIXELS = 12
+_LARGEST_HALF = 0.5  # of the distance: nothing reaches to the camera
 _MIN_DEPTHS = 8  # fewer measured cells do not show where the object is
 _DEPTH_RANGE_M = (0.05, 20.0)
 _UNKNOWN_DISTANCE_M = 0.7  # where neither hand nor length is known
@@ -152,7 +153,7 @@ def blow_up(mask: BoolArray, hand_px: FloatArray, K: FloatArray, image_size: tup
     square = _highest_parabola(_highest_parabola(square).T).T
     row, column = np.nonzero(small)
     pixels = (np.stack([columns[column], rows[row]], axis=-1) + 0.5) * scale - 0.5
-    half = np.sqrt(np.maximum(square[row, column], 0.0)) * step * scale / focal_px
+    half = np.minimum(np.sqrt(np.maximum(square[row, column], 0.0)) * step * scale / focal_px, _LARGEST_HALF)
     outline, _ = cv2.findContours(whole.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     longest = np.linalg.eigh(np.cov(pixels.T))[1][:, -1]
     extent = (float(np.ptp(np.concatenate(outline)[:, 0] @ longest)) + 1.0) * scale / focal_px
@@ -241,7 +242,7 @@ def _measured_middle(solid: Solid, picture: FloatArray, image_size: tuple[int, i
     usable = solid.seen & (front > _DEPTH_RANGE_M[0]) & (front < _DEPTH_RANGE_M[1])
     if usable.sum() < _MIN_DEPTHS:
         return None
-    typical = float(np.median(front[usable] / (1.0 - np.minimum(solid.half[usable], 0.5))))
+    typical = float(np.median(front[usable] / (1.0 - solid.half[usable])))
     middle = front + solid.half * typical
     usable &= np.abs(middle - typical) < 0.6 * solid.extent * typical  # at the rim the depth is often the background's
     return np.where(usable, middle, typical)

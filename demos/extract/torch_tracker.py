@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from demos.extract.contact import runs
 from demos.extract.masks import ObjectSeed, inside_mask
 from demos.extract.object_masks import ObjectMasks
 from demos.importers.torch_files import fetch, read_torch
@@ -33,9 +34,10 @@ Pictures = NDArray[np.uint8]
 _WINDOW = 60  # pictures at a time; CoTracker 3 has learnt on no more
 _OVERLAP = 12  # pictures that two windows share
 _LIVE_POINTS = 100  # asked for in a window
-_ROUNDS = 3  # in which a window's points are asked for; the later ones for pictures in which few are seen
+_ROUNDS = 4  # in which a window's points are asked for; the later ones for pictures in which few are seen
 _MIN_SIGHTINGS = 3  # of a track
-_PART = 60  # pictures, in which tracks are counted
+_PART = 12  # pictures, in which tracks are counted; more where a video has
+_MAX_PARTS = 200  # of these
 _LEAST_CONFIDENCE = 1e-3  # of a point that is seen
 _RIM_PX = 2  # new points keep away from the mask's edge
 _FAR_SIZES, _FAR_PX = 0.1, 4.0  # a point this far off the mask is not on the object
@@ -222,10 +224,11 @@ class _Tracks:
         return pixels[0, np.isfinite(pixels[0, :, 0])]
 
     def barest(self, window: _Window, shown: BoolArray, few: int) -> int | None:
-        """The middle one of the pictures in which the object shows (F,), but less than a few points are seen."""
+        """The middle of the longest run of pictures in which the object shows (F,), but less than a few points are seen."""
         _, pixels = self._between(window.start, window.stop)
-        bare = window.start + np.flatnonzero(shown & (np.isfinite(pixels[..., 0]).sum(axis=1) < few))
-        return int(bare[len(bare) // 2]) if len(bare) else None
+        bare = runs(shown & (np.isfinite(pixels[..., 0]).sum(axis=1) < few))
+        longest = max(bare, key=lambda run: run[1] - run[0], default=None)
+        return None if longest is None else window.start + sum(longest) // 2
 
     def add(self, count: int) -> NDArray[np.int64]:
         """Rows (count,) for new points."""
@@ -242,14 +245,15 @@ class _Tracks:
 
     def result(self, most: int) -> PixelTracks:
         """At most so many tracks: long ones, and such that every part of the video keeps some."""
-        parts = np.zeros((-(-self._frames // _PART), self._rows))  # sightings in each part of the video
+        length = max(_PART, -(-self._frames // _MAX_PARTS))
+        parts = np.zeros((-(-self._frames // length), self._rows))  # sightings in each part of the video
         for block in self._blocks:
-            of_part = np.arange(block.start, block.stop) // _PART
+            of_part = np.arange(block.start, block.stop) // length
             for part in np.unique(of_part):
                 parts[part, block.rows] += block.sightings()[of_part == part].sum(axis=0)
         kept = np.flatnonzero(parts.sum(axis=0) >= min(_MIN_SIGHTINGS, self._frames))
         if len(kept) > most:
-            parts = parts[:, kept] / _PART
+            parts = parts[:, kept] / length
             points = np.zeros(len(parts))  # chosen so far, in each part
             chosen: list[int] = []
             for _ in range(most):
