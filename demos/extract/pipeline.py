@@ -138,7 +138,8 @@ class StageClock:
         """Ends the stage that runs."""
         if self._name:
             self.seconds[self._name] = self.seconds.get(self._name, 0.0) + time.perf_counter() - self._start
-            self._progress(self._name, max(self._total, self._done), max(self._total, self._done))
+            steps = max(self._total, self._done, 1)  # one where nobody knew how many there would be
+            self._progress(self._name, steps, steps)
         self._name = ""
 
 
@@ -256,7 +257,7 @@ class _Run:
             if self.config.tracks == "silhouette-shape":
                 from demos.extract.silhouette_shape import silhouette_shape
 
-                depends = self._depends("tracks", "object_length_m", after=("hand", "contact"))
+                depends = self._depends("tracks", "object_length_m", "camera_pose", after=("hand", "contact"))
                 make = lambda one=one, length=length: silhouette_shape(  # noqa: E731
                     one.seen.masks,
                     hand.track,
@@ -268,7 +269,7 @@ class _Run:
                     size,
                 )
             else:
-                depends = self._depends("object_length_m", "rigid", after=("hand", "contact"))
+                depends = self._depends("object_length_m", "rigid", "camera_pose", after=("hand", "contact"))
                 tracks, _ = to_video_pixels(one, self.recording)
                 lift = LiftConfig(known_length_m=length, rigid=self.config.rigid)
                 make = lambda one=one, tracks=tracks, lift=lift: lift_with_figures(  # noqa: E731
@@ -281,6 +282,7 @@ class _Run:
                     lift,
                     self.recording.depth,
                     size,
+                    self.recording.T_world_camera,
                 )
             lifted[name] = self.store.run(f"lift-{number}", LiftedObject, depends | {"number": number}, make)
         self.store.key("lift", self._depends(after=tuple(f"lift-{n}" for n, name in enumerate(objects) if name in lifted)))
