@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,9 @@ from demos.extract.masks import find_moved_object, seed_from_click
 from demos.extract.task_points.task_points import HAND_POINTS, OBJECT_CENTROID
 from demos.extract.tracks import follow_object
 from demos.interaction import HAND_BONES, Interaction
-from demos.video import FrameCache, frame_stride, probe_video, read_frames, video_writer
+from demos.video import FrameCache, probe_video, read_frames, video_writer
 from dexvid_envs.cli import main
-from dexvid_envs.errors import MissingExtraError, OptionError
+from dexvid_envs.errors import OptionError
 from robots.human_hand import JOINT_NAMES, HandDimensions, HumanHand
 
 SHARED = Path(os.environ.get("DEXVID_SHARED", Path(__file__).parents[1] / ".." / "shared" / "data"))
@@ -263,87 +262,3 @@ def test_command_on_an_empty_hand(tmp_path: Path) -> None:
     assert not interaction.contact.any()
     assert quality["object"]["object"] == "not found"
     assert any("No object" in text for text in quality["warnings"])
-
-
-# bad input
-
-
-@pytest.fixture(scope="module")
-def small_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of every bad kind, and one healthy video without a hand."""
-    folder = tmp_path_factory.mktemp("videos")
-    rng = np.random.default_rng(0)
-    with video_writer(folder / "no_hand.mp4", (160, 120), 25.0) as writer:
-        for _ in range(40):
-            writer.send(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8))
-    data = (folder / "no_hand.mp4").read_bytes()
-    (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
-    (folder / "headless.mp4").write_bytes(data[len(data) // 2 :])
-    (folder / "empty.mp4").write_bytes(b"")
-    (folder / "text.mp4").write_text("not a video " * 50)
-    (folder / "text.txt").write_text("not a video " * 50)
-    with video_writer(folder / "short.mp4", (160, 120), 25.0) as writer:
-        for _ in range(2):
-            writer.send(np.zeros((120, 160, 3), np.uint8))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["missing.mp4"], "no file at"),
-        (["."], "is a folder, expected a video"),
-        (["empty.mp4"], "is empty (0 bytes)"),
-        (["text.mp4"], "cannot read"),
-        (["text.txt"], "cannot read"),
-        (["headless.mp4"], "cannot read"),
-        (["cut.mp4"], "is truncated"),
-        (["short.mp4"], "has only 2 frames"),
-        (["no_hand.mp4"], "no hand was found"),
-        (["no_hand.mp4", "--object-point", "500", "10"], "lies outside the 160x120 frame"),
-        (["no_hand.mp4", "--object-box", "50", "50", "20", "90"], "is not inside the 160x120 frame"),
-        (["no_hand.mp4", "--object-frame", "99"], "has 40 frames"),
-        (["no_hand.mp4", "--object-point", "5", "5", "--object-box", "1", "1", "9", "9"], "expected at most one"),
-        (["no_hand.mp4", "--hands", "magic"], "unknown hand backend (--hands) 'magic', expected one of: mediapipe"),
-        (["no_hand.mp4", "--tracks", "magic"], "expected one of: optical-flow"),
-        (["no_hand.mp4", "--side", "middle"], "expected one of: auto, right, left"),
-        (["no_hand.mp4", "--fov-deg", "500"], "--fov-deg is 500.0, expected 10.0 to 150.0"),
-    ],
-    ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
-)
-def test_bad_input_gets_one_clear_message(
-    small_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture, arguments: list[str], message: str
-) -> None:
-    if message in ("is truncated", "has only 2 frames", "no hand was found"):
-        pytest.importorskip("mediapipe", reason='needs mediapipe: pip install "dexvid-envs[video]"')
-    video, *options = arguments
-    assert main(["extract", str(small_videos / video), "--out", str(tmp_path / "out"), *options]) == 2
-    error = capfd.readouterr().err
-    assert error.count("error: ") == 1
-    assert message in error
-    assert "Traceback" not in error
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_out_must_not_be_a_file(small_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
-    (tmp_path / "out").write_text("mine")
-    assert main(["extract", str(small_videos / "no_hand.mp4"), "--out", str(tmp_path / "out")]) == 2
-    assert "is a file, expected a folder" in capfd.readouterr().err
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_missing_mediapipe_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from demos.extract.hands import MediaPipeHands
-
-    for name in [name for name in sys.modules if name.split(".")[0] == "mediapipe"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "dexvid-envs\[video\]"'):
-        MediaPipeHands(0.2, mirrored=False)
-
-
-def test_frames_are_limited(small_videos: Path) -> None:
-    info = probe_video(small_videos / "no_hand.mp4")
-    assert (info.width, info.height, info.fps, info.num_frames) == (160, 120, 25.0, 40)
-    assert [frame_stride(info, limit) for limit in (30.0, 25.0, 24.0, 12.5, 5.0)] == [1, 1, 2, 2, 5]
-    assert [frame.index for frame in read_frames(info, 10)] == [0, 10, 20, 30]

@@ -52,7 +52,7 @@ class RawHand:
         side_agreement: part of the detections that say so.
         side_seen: (T,) whether the detector itself took the hand for one of this side; None where that is not known.
         moving: (T,) whether the picture changed about the hand since the frame before; None where that is not known.
-        other_hand_part: part of the frames in which a further hand, which is not followed, is in sight.
+        other_hand_part: part of the frames in which a further hand, which is not followed, is surely seen too.
     """
 
     image: FloatArray

@@ -194,20 +194,22 @@ class HandFollower:
             )
         wanted.sort(key=_interest, reverse=True)
         hands: dict[int, tuple[Detection, float]] = {}
-        left_out: set[int] = set()  # frames that show a hand which is not this one
+        left_out: list[_Track] = []
         first_side, first_share = _side(wanted[0].hands)
         for track in wanted:  # the first, then the same hand before and after a long dropout
             same, share = _side(track.hands)
             may_be_same = same == first_side or min(share, first_share) < _SIDE_KNOWN
             if may_be_same and not hands.keys() & set(track.frames):
                 hands |= zip(track.frames, zip(track.hands, track.confidence, strict=True), strict=True)
-        for track in tracks:
-            if any(hands.get(frame, (None,))[0] is not hand for frame, hand in zip(track.frames, track.hands, strict=True)):
-                left_out |= set(track.frames)
+            else:
+                left_out.append(track)
+        left_out += [track for track in tracks if side not in ("auto", _side(track.hands)[0])]
+        beside = {f for track in left_out for f, hand in zip(track.frames, track.hands, strict=True) if hand.origin != FLOW}
+        other_hand_part = len(beside & hands.keys()) / self._count
         if pictures is not None:
             self._follow_back(hands, pictures)
         raw = _assemble(hands, self._count)
-        return dataclasses.replace(raw, moving=self._moving(hands), other_hand_part=len(left_out) / self._count)
+        return dataclasses.replace(raw, moving=self._moving(hands), other_hand_part=other_hand_part)
 
     def _moving(self, hands: dict[int, tuple[Detection, float]]) -> NDArray[np.bool_]:
         """(T,) whether the picture changed in the part where the hand is."""
