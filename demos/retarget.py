@@ -1,34 +1,39 @@
-"""Retargeting: the robot configuration whose fingertips are where the person's are, frame by frame.
+"""Retargeting: the robot configuration whose fingertips are where the person's are, frame by frame or for a clip at once.
 
 Per frame it minimises  1/2 ||x_h - f(a)||^2 + lambda ||a - a_prev||^2  within the joint limits, where x_h are the person's
 fingertips and f the robot's forward kinematics, extended by weak terms for the wrist and by clearance of every link from the
-table.
+table. Where asked for, pads are drawn to the object's surface where the person touches it, links are kept out of the object,
+and a clip is made smooth over time.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from demos.interaction import Interaction
-from robots.arm_hand import ARM_HAND, make_arm_hand_spec
+from demos.retargeting.clip_solver import ClipSolver
+from demos.retargeting.pose_solver import PoseGoal, PoseSolver, PoseWeights
+from demos.retargeting.robot_hand import FOUR_FINGERS, RobotHand, arm_hand
+from demos.retargeting.surface import ObjectSurface
+from demos.retargeting.touch import faded, touching_fingertips
+from dexvid_envs.errors import DexVidError
 from robots.threads import single_threaded_blas
 
 FloatArray = NDArray[np.float64]
 #: Human key points of the robot's fingertips (index, middle, ring, thumb) in the 21-point order.
-FINGERTIP_KEYPOINTS = (8, 12, 16, 4)
-_WRIST = 0
+FINGERTIP_KEYPOINTS: tuple[int, ...] = tuple(int(index) for index in FOUR_FINGERS.keypoints)
 #: Gauss-Newton steps at most for the first frame, which starts far away; they end where the motion ends.
 _FIRST_ITERATIONS = 200
-_CONVERGED_RAD = 1e-4
+_CLIP_ITERATIONS = 30
 
 
 @dataclasses.dataclass(frozen=True)
 class RetargetConfig:
-    """Weights of the per-frame problem.
+    """Weights of the problem.
 
     Attributes:
         control_hz: rate of the resulting motion.
@@ -41,6 +46,12 @@ class RetargetConfig:
         clearance_m: distance kept between the table and the hand's links.
         clearance_weight: weight of the clearance, relative to one fingertip.
         iterations: Gauss-Newton steps of a frame at most (more for the first one).
+        scale: of the person's fingertips about the wrist; a handled object keeps its size, so 1 unless the hand is empty.
+        smoothness_weight: weight of the change of velocity between frames, m^2/rad^2; above 0 a clip is solved as a whole.
+        contact: pads are drawn to the object's surface where the person touches it, and links are kept out of it.
+        contact_distance_m: a fingertip of the person this near to the surface touches it.
+        contact_fade_frames: frames over which the pull of a contact grows before it and fades after it.
+        object_clearance_weight: weight of a link's depth in object or table, relative to one fingertip; needs `contact`.
     """
 
     control_hz: float = 20.0
@@ -53,6 +64,20 @@ class RetargetConfig:
     clearance_m: float = 0.02
     clearance_weight: float = 4.0
     iterations: int = 8
+    scale: float = 1.0
+    smoothness_weight: float = 0.0
+    contact: bool = False
+    contact_distance_m: float = 0.015
+    contact_fade_frames: int = 4
+    object_clearance_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise DexVidError(f"scale is {self.scale}, expected a positive factor; 1 keeps the person's size")
+        if self.iterations < 1 or self.contact_fade_frames < 1:
+            raise DexVidError(
+                f"expected at least one iteration and frame of fading, got {self.iterations} and {self.contact_fade_frames}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +85,7 @@ class RobotMotion:
     """A motion of the robot at the control rate.
 
     Attributes:
-        qpos: (T, 23) rad.
+        qpos: (T, 23) rad; (T, NQ) of another robot.
         targets: (T, 23) rad servo targets; equal to `qpos` before refinement.
         error_m: (T, 4) m distance of each fingertip (index, middle, ring, thumb) from the person's.
         source_frame: (T,) int frame of the source behind each step.
@@ -75,123 +100,154 @@ class RobotMotion:
 
 
 class Retargeter:
-    """Solves one frame at a time, each from the solution of the one before."""
+    """Solves one frame at a time, each from the solution of the one before.
 
-    def __init__(self, config: RetargetConfig | None = None) -> None:
-        self.config = config or RetargetConfig()
-        self.model = make_arm_hand_spec().compile()
-        self.data = mujoco.MjData(self.model)
-        self._tips = [self.model.site(name).id for name in ARM_HAND.fingertip_sites]
-        self._palm = self.model.body(ARM_HAND.palm_body).id
-        self._clearance_bodies = [
-            body
-            for body in range(self.model.nbody)
-            if self.model.body_rootid[body] and body >= self.model.body("arm_7_link").id
-        ]
-        arm = np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints
-        self._posture_weight = np.where(arm, self.config.arm_posture_weight, self.config.posture_weight)
-        self._posture = np.where(arm, ARM_HAND.home_rad, (ARM_HAND.lower_rad + ARM_HAND.upper_rad) / 3)
-        self._jacobian = np.zeros((3, self.model.nv))
-        self.reset(ARM_HAND.home_rad)
+    Args:
+        config: weights.
+        hand: the robot and what its fingertips follow; the arm with the hand if None.
+        surface: of the object, for the contact terms.
+    """
+
+    def __init__(
+        self, config: RetargetConfig | None = None, hand: RobotHand | None = None, surface: ObjectSurface | None = None
+    ) -> None:
+        self.config = config = config or RetargetConfig()
+        self.hand = hand or arm_hand()
+        self.surface = surface
+        weights = PoseWeights(
+            wrist=config.wrist_weight,
+            arm_posture=config.arm_posture_weight,
+            posture=config.posture_weight,
+            clearance_m=config.clearance_m,
+            clearance=config.clearance_weight,
+            object_clearance=config.object_clearance_weight if config.contact else 0.0,
+        )
+        self.solver = PoseSolver(self.hand, weights, surface)
+        self.model = self.hand.model
+        self._keypoints = self.hand.keypoint_map.keypoints
+        self._wrist = self.hand.keypoint_map.wrist_keypoint
+        self.reset(self.hand.home_qpos)
 
     def reset(self, qpos: FloatArray) -> None:
         """Sets the configuration (23,) rad from which the next frame starts."""
         self.previous = np.array(qpos, dtype=np.float64)
 
     def solve(
-        self, keypoints_world: FloatArray, iterations: int | None = None, previous_weight: float | None = None
+        self,
+        keypoints_world: FloatArray,
+        iterations: int | None = None,
+        previous_weight: float | None = None,
+        *,
+        T_world_object: FloatArray | None = None,
+        contact: float = 0.0,
     ) -> FloatArray:
-        """The configuration (23,) rad for one frame of key points (21, 3) m; becomes the start of the next frame."""
+        """The configuration (23,) rad for one frame of key points (21, 3) m; becomes the start of the next frame.
+
+        Args:
+            keypoints_world: (21, 3) m.
+            iterations: Gauss-Newton steps at most; of the config if None.
+            previous_weight: of the config if None.
+            T_world_object: (4, 4) pose of the object, for the contact terms.
+            contact: in [0, 1], how far the person holds or touches the object.
+
+        Raises:
+            DexVidError: a key point that is followed is not known.
+        """
+        weight = self.config.previous_weight if previous_weight is None else previous_weight
+        goal = self.goal(keypoints_world, T_world_object, contact)
+        self.previous = self.solver.solve(goal, self.previous, weight, iterations or self.config.iterations)
+        return self.previous.copy()
+
+    def goal(
+        self, keypoints_world: FloatArray, T_world_object: FloatArray | None = None, contact: float = 0.0
+    ) -> PoseGoal:
+        """What a frame of key points (21, 3) m asks of the robot; see `solve`."""
         config = self.config
-        weight = config.previous_weight if previous_weight is None else previous_weight
-        tips = keypoints_world[list(FINGERTIP_KEYPOINTS)]
-        wrist = keypoints_world[_WRIST]
+        tips, wrist = self.wanted_fingertips(keypoints_world), keypoints_world[self._wrist]
+        if not (np.isfinite(tips).all() and np.isfinite(wrist).all()):
+            raise DexVidError(
+                "the hand's key points are not all known in this frame; expected finite fingertips and wrist: fill gaps first"
+            )
         back = wrist - tips.mean(axis=0)
-        wrist = wrist + config.wrist_offset_m * back / max(float(np.linalg.norm(back)), 1e-6)
-        qpos = self.previous.copy()
-        for _ in range(iterations or config.iterations):
-            normal = np.diag(np.full(ARM_HAND.num_joints, 2 * weight) + self._posture_weight + 1e-8)
-            gradient = 2 * weight * (self.previous - qpos) + self._posture_weight * (self._posture - qpos)
-            self._add_point_terms(qpos, tips, wrist, normal, gradient)
-            following = self._bounded_step(qpos, normal, gradient)
-            moved = np.abs(following - qpos).max()
-            qpos = following
-            if moved < _CONVERGED_RAD:
-                break
-        self.previous = qpos
-        return qpos
+        wrist = wrist + config.wrist_offset_m * back / max(float(np.sqrt(back @ back)), 1e-6)
+        if not config.contact or self.surface is None or T_world_object is None:
+            return PoseGoal(tips, wrist)
+        if contact > 0:
+            tips = touching_fingertips(
+                tips, T_world_object, self.surface, self.hand.pad_radius_m, config.contact_distance_m, contact
+            )
+        return PoseGoal(tips, wrist, T_world_object)
+
+    def smoothed(self, goals: Sequence[PoseGoal], motion: FloatArray) -> FloatArray:
+        """The whole-clip form: the motion (T, 23) rad for T goals with `smoothness_weight`, from a motion frame by frame."""
+        config = self.config
+        clip = ClipSolver(self.solver, goals, config.previous_weight, config.smoothness_weight)
+        return clip.solve(motion, _CLIP_ITERATIONS)
+
+    def wanted_fingertips(self, keypoints_world: FloatArray) -> FloatArray:
+        """(..., F, 3) m the person's fingertips that are followed, scaled about the wrist, of key points (..., 21, 3)."""
+        tips = keypoints_world[..., self._keypoints, :]
+        if self.config.scale == 1.0:
+            return tips
+        wrist = keypoints_world[..., None, self._wrist, :]
+        return wrist + self.config.scale * (tips - wrist)
 
     def fingertips(self, qpos: FloatArray) -> FloatArray:
         """(4, 3) m fingertips in the world at a configuration (23,) rad."""
-        self._kinematics(qpos)
-        return self.data.site_xpos[self._tips].copy()
-
-    def _kinematics(self, qpos: FloatArray) -> None:
-        self.data.qpos[:] = qpos
-        mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_comPos(self.model, self.data)
-
-    def _add_point_terms(
-        self, qpos: FloatArray, tips: FloatArray, wrist: FloatArray, normal: FloatArray, gradient: FloatArray
-    ) -> None:
-        """Adds fingertips, wrist and table clearance to the Gauss-Newton system, in place."""
-        config, model, data, jacobian = self.config, self.model, self.data, self._jacobian
-        self._kinematics(qpos)
-        for site, wanted in zip(self._tips, tips, strict=True):
-            mujoco.mj_jacSite(model, data, jacobian, None, site)
-            normal += jacobian.T @ jacobian
-            gradient += jacobian.T @ (wanted - data.site_xpos[site])
-        mount = data.xpos[self._palm] - 0.095 * data.xmat[self._palm].reshape(3, 3)[:, 2]
-        mujoco.mj_jac(model, data, jacobian, None, mount, self._palm)
-        normal += config.wrist_weight * jacobian.T @ jacobian
-        gradient += config.wrist_weight * (jacobian.T @ (wrist - mount))
-        for body in self._clearance_bodies:
-            margin = config.clearance_m + (0.035 if body <= self._palm else 0.0)
-            depth = margin - data.xpos[body, 2]
-            if depth > 0:
-                mujoco.mj_jacBody(model, data, jacobian, None, body)
-                row = jacobian[2]
-                normal += config.clearance_weight * np.outer(row, row)
-                gradient += config.clearance_weight * row * depth
-        depth = 0.055 - mount[2]  # the wrist end of the palm is 5.6 cm wide on each side
-        if depth > 0:
-            mujoco.mj_jac(model, data, jacobian, None, mount, self._palm)
-            normal += config.clearance_weight * np.outer(jacobian[2], jacobian[2])
-            gradient += config.clearance_weight * jacobian[2] * depth
-
-    @staticmethod
-    def _bounded_step(qpos: FloatArray, normal: FloatArray, gradient: FloatArray) -> FloatArray:
-        """One step within the joint limits: joints pressed against a limit are held and the rest solved again."""
-        free, step = np.ones(len(qpos), dtype=bool), np.zeros(len(qpos))
-        for _ in range(3):
-            step = np.zeros(len(qpos))
-            step[free] = np.linalg.solve(normal[np.ix_(free, free)], gradient[free])
-            wanted = qpos + step
-            outside = free & ((wanted < ARM_HAND.lower_rad) | (wanted > ARM_HAND.upper_rad))
-            pressed = outside & ((qpos <= ARM_HAND.lower_rad + 1e-9) | (qpos >= ARM_HAND.upper_rad - 1e-9))
-            if not pressed.any():
-                break
-            free &= ~pressed
-        largest = np.abs(step).max()
-        step = step * min(1.0, 0.5 / max(largest, 1e-9))
-        return np.clip(qpos + step, ARM_HAND.lower_rad, ARM_HAND.upper_rad)
+        return self.solver.fingertips(qpos)
 
 
-def retarget(interaction: Interaction, config: RetargetConfig | None = None, initial: FloatArray | None = None) -> RobotMotion:
+def retarget(
+    interaction: Interaction,
+    config: RetargetConfig | None = None,
+    initial: FloatArray | None = None,
+    hand: RobotHand | None = None,
+) -> RobotMotion:
     """Retargets a whole interaction, whose key points are in the robot's world, at its own frame rate.
 
     Args:
         interaction: at the control rate (see `resample`), without NaN in the hand's key points.
         config: weights.
         initial: (23,) rad configuration to start from; home if None.
+        hand: the robot; the arm with the hand if None.
+
+    Raises:
+        DexVidError: key points are missing, or contact is asked for without a rigid pose or enough points of the object.
     """
-    retargeter = Retargeter(config)
+    config = config or RetargetConfig()
+    keypoints, poses = interaction.hand_keypoints_world, interaction.object_pose_world
+    contact = np.zeros(len(keypoints))
+    surface = None
+    if config.contact:
+        surface = object_surface(interaction)
+        contact = faded(interaction.contact, config.contact_fade_frames)
+    retargeter = Retargeter(config, hand, surface)
     if initial is not None:
         retargeter.reset(initial)
-    keypoints = interaction.hand_keypoints_world
     with single_threaded_blas():
-        retargeter.solve(keypoints[0], iterations=_FIRST_ITERATIONS, previous_weight=0.0)
-        qpos = np.stack([retargeter.solve(frame) for frame in keypoints])
-    reached = np.stack([retargeter.fingertips(row) for row in qpos])
-    error = np.linalg.norm(reached - keypoints[:, list(FINGERTIP_KEYPOINTS)], axis=-1)
-    return RobotMotion(qpos, qpos.copy(), error, interaction.frame_index.copy(), interaction.object_pose_world[:, :3, 3].copy())
+        frames = list(zip(keypoints, poses, contact, strict=True))
+        first, pose, share = frames[0]
+        retargeter.solve(first, _FIRST_ITERATIONS, 0.0, T_world_object=pose, contact=share)
+        qpos = np.stack([retargeter.solve(points, T_world_object=pose, contact=share) for points, pose, share in frames])
+        if config.smoothness_weight > 0:
+            goals = [retargeter.goal(*frame) for frame in frames]
+            qpos = retargeter.smoothed(goals, qpos)
+        reached = np.stack([retargeter.fingertips(row) for row in qpos])
+    error = np.linalg.norm(reached - retargeter.wanted_fingertips(keypoints), axis=-1)
+    return RobotMotion(qpos, qpos.copy(), error, interaction.frame_index.copy(), poses[:, :3, 3].copy())
+
+
+def object_surface(interaction: Interaction) -> ObjectSurface:
+    """The moved object's surface in its own frame: the median of its tracked points over all frames.
+
+    Raises:
+        DexVidError: the object's rigid pose is not known throughout, or too few points are.
+    """
+    poses = interaction.object_pose_world
+    if not np.isfinite(poses).all():
+        raise DexVidError(
+            "contact terms need the object's rigid pose in every frame, and some are unknown; retarget without contact"
+        )
+    local = (interaction.object_points_world - poses[:, None, :3, 3]) @ poses[:, :3, :3]
+    known = np.isfinite(local).all(axis=2).any(axis=0)
+    return ObjectSurface(np.nanmedian(local[:, known], axis=0))
