@@ -7,6 +7,7 @@ key corrects the drift of the points in view and finds those again that a hand o
 from __future__ import annotations
 
 import dataclasses
+from array import array
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class LongTracks:
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
-        self._seen: list[dict[int, tuple[float, float, float]]] = []  # of each point: frame -> x, y, confidence
+        self._seen: list[array[float]] = []  # of each point: frame, x, y, confidence of all its sights in a row
         self._first: list[tuple[FloatArray, NDArray[np.int64], list[_Key]]] = []
         self.place: FloatArray = np.zeros((0, 2))
         self._ids = np.zeros(0, np.int64)
@@ -175,7 +176,7 @@ class LongTracks:
         if not len(new):
             return
         ids = np.arange(len(self._seen), len(self._seen) + len(new))
-        self._seen += [{} for _ in ids]
+        self._seen += [array("d") for _ in ids]
         places = {int(number): place for number, place in zip(ids, new, strict=True)}
         self._keys.append(_Key(gray[box].copy(), corner, self._total.copy(), places))
         if len(self._keys) > _MAX_KEYS:  # the first one stays: the object often comes back to how it was
@@ -187,16 +188,19 @@ class LongTracks:
     def note(self, frame: int) -> None:
         """Writes the present places down."""
         for number, (x, y), like in zip(self._ids, self.place, self._likeness, strict=True):
-            self._seen[number][frame] = (float(x), float(y), float(np.clip(like, 0.05, 1.0)))
+            self._seen[number].extend((frame, x, y, min(max(like, 0.05), 1.0)))
 
     def result(self, most: int, shortest: int) -> PixelTracks:
         """At most so many tracks, the longest ones, none shorter than so many frames."""
-        kept = sorted((seen for seen in self._seen if len(seen) >= shortest), key=len, reverse=True)[:most]
+        sights = [np.array(seen).reshape(-1, 4) for seen in self._seen]
+        lengths = [len(np.unique(seen[:, 0])) for seen in sights]  # the seed's frame is passed in both directions
+        order = sorted(range(len(sights)), key=lambda number: -lengths[number])[:most]
+        kept = [sights[number] for number in order if lengths[number] >= shortest]
         pixels = np.full((self._frames, len(kept), 2), np.nan)
         confidence = np.zeros((self._frames, len(kept)))
         for number, seen in enumerate(kept):
-            for frame, (x, y, like) in seen.items():
-                pixels[frame, number], confidence[frame, number] = (x, y), like
+            frames = seen[:, 0].astype(np.int64)
+            pixels[frames, number], confidence[frames, number] = seen[:, 1:3], seen[:, 3]
         return PixelTracks(pixels, np.isfinite(pixels[..., 0]), confidence)
 
     def _select(self, keep: BoolArray, place: FloatArray) -> None:
