@@ -42,6 +42,7 @@ class Recording:
         depth: depth pictures of the frames that are looked at, in the size of the pictures, or None.
         pictures: the pictures' files where the source is a folder; empty for a video.
         notes: what a user should know of the source.
+        mirrored: the source shows left and right exchanged; pictures, depth and K here are put right.
     """
 
     info: VideoInfo
@@ -52,6 +53,7 @@ class Recording:
     depth: DepthFrames | None
     pictures: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    mirrored: bool = False
 
     @property
     def fps(self) -> float:
@@ -78,6 +80,10 @@ class Recording:
         Raises:
             InputFileError: a picture is damaged or of another size, or the video ends early.
         """
+        for frame in self._source_frames():
+            yield Frame(frame.index, np.ascontiguousarray(frame.rgb[:, ::-1])) if self.mirrored else frame
+
+    def _source_frames(self) -> Iterator[Frame]:
         if not self.pictures:
             yield from read_frames(self.info, self.stride)
             return
@@ -94,6 +100,7 @@ def open_recording(
     camera_matrix: Path | None = None,
     camera_pose: Path | None = None,
     depth: Path | None = None,
+    mirrored: bool = False,
 ) -> Recording:
     """Opens a source and everything that is given beside it.
 
@@ -105,6 +112,7 @@ def open_recording(
         camera_matrix: text file of nine numbers, px of the full picture.
         camera_pose: text file of the sixteen numbers of `T_world_camera` (z up, table at 0, metres).
         depth: folder of 16-bit PNG in millimetres, one for each source frame.
+        mirrored: left and right are exchanged in pictures and depth, as selfie cameras do it.
 
     Raises:
         InputFileError: a file is missing, damaged or does not fit the others.
@@ -134,16 +142,21 @@ def open_recording(
         notes.append(f"Depth: the pictures in {(depth or path).name} show next to none; the film alone is used.")
         frames = None
     if frames is not None:
-        frames = _looked_at(frames, stride, (info.height, info.width))
+        frames = _looked_at(frames, stride, (info.height, info.width), mirrored)
+    known = K is not None
+    K = intrinsics_from_fov(info.width, info.height, fov_deg) if K is None else K.copy()
+    if mirrored:
+        K[0, 2] = info.width - 1 - K[0, 2]
     return Recording(
         info,
         stride,
-        intrinsics_from_fov(info.width, info.height, fov_deg) if K is None else K,
-        K is not None,
+        K,
+        known,
         None if camera_pose is None else read_camera_pose(camera_pose),
         frames,
         pictures,
         tuple(notes),
+        mirrored,
     )
 
 
@@ -202,10 +215,14 @@ def _has_depth(frames: DepthFrames, source: Path) -> bool:
     return True
 
 
-def _looked_at(frames: DepthFrames, stride: int, shape: tuple[int, int]) -> DepthFrames:
+def _looked_at(frames: DepthFrames, stride: int, shape: tuple[int, int], mirrored: bool) -> DepthFrames:
     """Every `stride`-th depth picture, in the pictures' size (height, width) by the nearest pixel."""
-    count = -(-frames.count // stride)
-    return DepthFrames(count, lambda frame: resize_nearest(frames.read_m(frame * stride), shape), frames.metric)
+
+    def read_m(frame: int) -> FloatArray:
+        picture = resize_nearest(frames.read_m(frame * stride), shape)
+        return picture[:, ::-1] if mirrored else picture
+
+    return DepthFrames(-(-frames.count // stride), read_m, frames.metric)
 
 
 def _picture_info(pictures: tuple[Path, ...], fps: float) -> VideoInfo:

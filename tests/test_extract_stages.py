@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demos.extract.config import ExtractConfig
+from demos.extract.config import ExtractConfig, NamedPlace
 from demos.extract.gates import LIMITS, check_gates, failed_gates, gate_text
 from demos.extract.gravity import gravity_from_depth, gravity_from_motion, up_from
 from demos.extract.object_masks import CARRIED, LOST, SEEN, ObjectMasks
@@ -400,3 +400,23 @@ def test_an_object_that_is_never_touched_fails() -> None:
     interaction = dataclasses.replace(small_interaction(), contact=np.zeros(9, bool))
     failed = failed_gates({"gates": check_gates(figures(), None, None, None, interaction)})
     assert "contact" in [gate["name"] for gate in failed]
+
+
+def test_a_mirrored_recording_is_put_right(tmp_path: Path) -> None:
+    for name in ("rgb", "depth"):
+        (tmp_path / name).mkdir()
+    picture, depth = np.zeros((48, 64, 3), np.uint8), np.full((48, 64), 500, np.uint16)
+    picture[:, :8], depth[:, :8] = 200, 900
+    imageio.imwrite(tmp_path / "rgb" / "0.png", picture)
+    imageio.imwrite(tmp_path / "depth" / "0.png", depth)
+    (tmp_path / "cam_K.txt").write_text("60 0 20.0 0 60 23.5 0 0 1")
+    recording = open_recording(tmp_path, fps_limit=30.0, fov_deg=60.0, picture_fps=30.0, mirrored=True)
+    rgb = next(recording.frames()).rgb
+    assert (rgb[:, -8:] == 200).all()
+    assert not rgb[:, :8].any()
+    assert recording.K[0, 2] == 63 - 20.0
+    assert recording.depth is not None
+    assert recording.depth.read_m(0)[0, 63] == pytest.approx(0.9)
+    place = NamedPlace("mug", box=(0.0, 1.0, 8.0, 9.0)).mirrored(64)
+    assert place.box == (56.0, 1.0, 64.0, 9.0)
+    assert NamedPlace("mug", pixel=(0.0, 5.0)).mirrored(64).pixel == (63.0, 5.0)

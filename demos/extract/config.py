@@ -42,7 +42,8 @@ class ExtractConfig:
         task: what is done, in words; helps the vlm.
         importer: read another extractor's output instead of a video: dexmv, interaction, combined, hold or spider.
         side: which hand to follow: auto (the one that moves most), right or left.
-        mirrored: the picture is mirrored, as selfie cameras show it.
+        mirrored: the picture is mirrored, as selfie cameras show it; it is put right first, so that the overlay and all pixels
+            of the result are those of the picture put right. Points and boxes are given as the video shows them.
         fps_limit: frames a second that are looked at.
         picture_fps: frames a second of a folder of pictures.
         min_confidence: threshold of the hand detector; low, because a hand that holds something is often missed.
@@ -163,6 +164,16 @@ class NamedPlace:
     pixel: tuple[float, float] | None = None
     box: tuple[float, float, float, float] | None = None
     mask_id: int | None = None
+
+    def mirrored(self, width: int) -> NamedPlace:
+        """The same in a picture of `width` px with left and right exchanged."""
+        pixel, box = self.pixel, self.box
+        return NamedPlace(
+            self.name,
+            None if pixel is None else (width - 1 - pixel[0], pixel[1]),
+            None if box is None else (width - box[2], box[1], width - box[0], box[3]),
+            self.mask_id,
+        )
 
 
 def _read_place(text: str) -> NamedPlace:

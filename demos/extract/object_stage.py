@@ -139,6 +139,8 @@ def find_objects(
     """
     finder = _Finder(config, recording, pictures, sight, hand_known)
     places = (NamedPlace(config.object_name, config.object_point, config.object_box, config.mask_id), *config.further_objects())
+    if recording.mirrored:
+        places = tuple(place.mirrored(recording.info.width) for place in places)
     found: dict[str, FollowedObject] = {}
     for number, place in enumerate(places):
 
@@ -207,7 +209,8 @@ class _Finder:
         index = self._sight.source_index
         if masks.count <= int(index[-1]):
             raise _too_few_masks(config.masks, masks.count, int(index[-1]) + 1)
-        return MaskFrames(len(index), lambda frame: masks.read(int(index[frame])))
+        mirrored = self._recording.mirrored
+        return MaskFrames(len(index), lambda frame: masks.read(int(index[frame]))[:, :: -1 if mirrored else 1])
 
     def _seed(self, place: NamedPlace, given: MaskFrames | None, scene: StaticScene) -> ObjectSeed | None:
         pictures, size, fps = self._pictures, self._sight.picture_size, self._recording.fps

@@ -108,6 +108,7 @@ def extract(config: ExtractConfig, progress: Progress = lambda stage, done, tota
         camera_matrix=config.camera_matrix,
         camera_pose=config.camera_pose,
         depth=config.depth,
+        mirrored=config.mirrored,
     )
     _check_places(config, recording)
     check_masks(config, recording.info)

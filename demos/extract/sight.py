@@ -58,7 +58,7 @@ def watch(recording: Recording, config: ExtractConfig, pictures: Path, detection
         NoHandFoundError: there is no hand, or none of the wanted side.
         MissingExtraError: mediapipe is not installed.
     """
-    mediapipe = MediaPipeHands(config.min_confidence, config.mirrored)  # first: it says what to install
+    mediapipe = MediaPipeHands(config.min_confidence, mirrored=False)  # first: it says what to install
     detector = JournaledHands(mediapipe, detections, f"{config.min_confidence} {config.mirrored}")
     follower = HandFollower(detector, round(config.max_gap_s * recording.fps))
     camera = CameraWatch(recording.fps)
