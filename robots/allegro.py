@@ -17,6 +17,7 @@ from robots.collision import (
     LIMIT_SOLREF,
     ROBOT_CONTACT,
     THUMB_CONTACT,
+    TORSIONAL_FRICTION_M,
     ContactClass,
 )
 from robots.visuals import add_finger_link_visual, add_palm_visual
@@ -93,8 +94,8 @@ FINGER_STIFFNESS_NM_PER_RAD = 3.0  # full torque at 0.23 rad of error: firm, yet
 FINGER_DAMPING_NMS_PER_RAD = 0.12
 FINGER_ARMATURE_KG_M2 = 0.0005  # geared motors
 _LINK_RADIUS_M = 0.0098  # half the link's width of 0.0196
-#: Sliding, torsional (m) and rolling (m) friction of the rubber tips and coated links; the last two count for balls alone.
-FINGER_FRICTION: Vector3 = (1.0, 0.01, 0.0005)
+#: Sliding, torsional (m) and rolling (m) friction of the rubber tips and coated links; the last counts for balls alone.
+FINGER_FRICTION: Vector3 = (1.0, TORSIONAL_FRICTION_M, 0.0005)
 
 
 def add_hand(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> mujoco.MjsBody:

@@ -10,7 +10,7 @@ import dataclasses
 
 import mujoco
 
-from robots.collision import CONTACT_DIMENSIONS, TABLE_CONTACT
+from robots.collision import CONTACT_DIMENSIONS, TABLE_CONTACT, TORSIONAL_FRICTION_M
 from robots.visuals_cabinet import add_cabinet_visual
 
 Vector3 = tuple[float, float, float]
@@ -144,6 +144,7 @@ def _add_handle(body: mujoco.MjsBody, prefix: str, cabinet: Cabinet, height_m: f
             type=mujoco.mjtGeom.mjGEOM_CAPSULE,
             fromto=(*start, *end),
             size=(radius, 0, 0),
+            friction=(1.0, TORSIONAL_FRICTION_M, 0.0001),
             condim=CONTACT_DIMENSIONS,
         )
         TABLE_CONTACT.apply(geom)

@@ -14,13 +14,12 @@ TABLE, OBJECT, ROBOT, THUMB, FINGER = 1, 2, 4, 8, 16
 
 #: Stiffness of contacts, MuJoCo's solimp: with the default one a grip creeps by millimetres in seconds.
 CONTACT_SOLIMP = (0.95, 0.99, 0.001, 0.5, 2.0)
-#: Dimensions of contacts of hand and objects, MuJoCo's condim: normal and sliding friction, for balls rolling as well. There
-#: is no torsional friction of single contacts. That of a rubber tip is small, 3 pi / 16 of friction times the radius of the
-#: contact's patch (Johnson, Contact Mechanics, 1985, chapter 7, under the pressure of Hertz): with the 3 to 4 mm of such a
-#: tip at 3 to 10 N a moment of 2 mm times the force, where neighbouring fingertips resist with 44 mm times theirs. But it
-#: ties light objects to fingers that can hardly turn, so that the no-slip iterations need dozens of rounds and a held
-#: object turns by degrees in ten seconds.
-CONTACT_DIMENSIONS, BALL_CONTACT_DIMENSIONS = 3, 6
+#: Dimensions of contacts of hand and objects, MuJoCo's condim: normal, sliding and torsional friction, and of balls rolling.
+CONTACT_DIMENSIONS, BALL_CONTACT_DIMENSIONS = 4, 6
+#: Torsional friction of a contact, m: moment over force. A pressed elastic tip (Hertz) resists turning with 3 pi / 16 of the
+#: friction times the radius of its patch, which is 3 to 4 mm for a rubber fingertip at 3 to 10 N. More of it lets a pinch hold
+#: what no pinch can, and makes the no-slip iterations converge so slowly that held objects creep.
+TORSIONAL_FRICTION_M = 0.002
 #: Stiffness of joint limits: with the defaults the arm's weight bends a finger far past its stop.
 LIMIT_SOLREF, LIMIT_SOLIMP = (0.01, 1.0), (0.99, 0.9999, 0.01, 0.5, 2.0)
 

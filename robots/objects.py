@@ -10,11 +10,11 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from robots.collision import CONTACT_DIMENSIONS, OBJECT_CONTACT
+from robots.collision import CONTACT_DIMENSIONS, OBJECT_CONTACT, TORSIONAL_FRICTION_M
 from robots.visuals_bottle import add_bottle_visual
 
-#: Sliding, torsional (m) and rolling (m) friction; the last two count for balls alone.
-OBJECT_FRICTION = (0.9, 0.01, 0.002)
+#: Sliding, torsional (m) and rolling (m) friction; the last counts for balls alone.
+OBJECT_FRICTION = (0.9, TORSIONAL_FRICTION_M, 0.002)
 _POLYGON_SIDES = 32
 
 
