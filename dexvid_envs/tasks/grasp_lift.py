@@ -58,6 +58,7 @@ class GraspLift(ObjectTask):
 
     noun = "object"
     moved_body: ClassVar[str] = "object"
+    noslip_iterations: ClassVar[int] = 20  # light objects of all shapes: with 10 a mug turns by a degree in ten seconds
     reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "goal_position")
     summary: ClassVar[str] = "Lift an everyday object to a goal in the air and hold it there for a second."
     start: ClassVar[str] = (
