@@ -28,6 +28,7 @@ from demos.extract.hand_model import (
     Posture,
     hand_points,
     hand_points_and_jacobians,
+    parts,
 )
 from demos.interaction import HAND_BONES
 
@@ -116,6 +117,10 @@ class _Equations:
 
 def posture_of_shape(points: FloatArray, shape: HandShape, options: FitOptions, iterations: int = 8) -> Posture:
     """The posture whose key points meet points (T, 21, 3) m, such as the detector's shape; each frame by itself."""
+    return Posture.joined([_posture_of_part(points[part], shape, options, iterations) for part in parts(len(points))])
+
+
+def _posture_of_part(points: FloatArray, shape: HandShape, options: FitOptions, iterations: int) -> Posture:
     template = hand_points(_still(1), shape)[0][_PALM]
     origin = points[:, _PALM].mean(axis=1)
     rotation = _turn_onto(template - template.mean(axis=0), points[:, _PALM] - origin[:, None])
@@ -141,6 +146,13 @@ def settle(
     seen: Seen, start: Posture, shape: HandShape, options: FitOptions, iterations: int = 8
 ) -> tuple[Posture, FloatArray]:
     """The postures that each frame by itself leads to from a start, and how badly (T,) they explain pixels and anatomy."""
+    settled = [_settle_part(seen[part], start[part], shape, options, iterations) for part in parts(len(start))]
+    return Posture.joined([posture for posture, _ in settled]), np.concatenate([cost for _, cost in settled])
+
+
+def _settle_part(
+    seen: Seen, start: Posture, shape: HandShape, options: FitOptions, iterations: int
+) -> tuple[Posture, FloatArray]:
     posture = start
     for _ in range(iterations):
         equations = _equations(seen, posture, shape, options)

@@ -6,6 +6,7 @@ Frame of the hand as in `robots.human_hand`: origin at the wrist, fingers along 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,8 @@ RELAXED_RAD: FloatArray = _by_joint(_RELAXED, 0.2) * np.array(
     [0.0 if name.endswith("abduction") and not name.startswith("thumb") else 1.0 for name in JOINT_NAMES]
 )
 SPREAD_RAD: FloatArray = _by_joint(_SPREAD, 0.5)
+
+_PART_FRAMES = 500
 
 _FLEXION, _ABDUCTION, _ROLL = np.array([0.0, 1.0, 0.0]), np.array([-1.0, 0.0, 0.0]), np.array([0.0, 0.0, -1.0])
 #: Axes of the hinges of a finger in the order of `JOINT_NAMES`; at the base several hinges meet.
@@ -121,10 +124,21 @@ class Posture:
     def __getitem__(self, frames: slice | NDArray) -> Posture:
         return Posture(self.rotation[frames], self.translation[frames], self.angles[frames])
 
+    @classmethod
+    def joined(cls, postures: Sequence[Posture]) -> Posture:
+        """One after the other."""
+        rotation, translation, angles = zip(*((one.rotation, one.translation, one.angles) for one in postures), strict=True)
+        return cls(np.concatenate(rotation), np.concatenate(translation), np.concatenate(angles))
+
 
 def hand_points(posture: Posture, shape: HandShape) -> FloatArray:
     """Key points (T, 21, 3) m in the camera frame."""
-    return hand_points_and_jacobians(posture, shape)[0]
+    return np.concatenate([hand_points_and_jacobians(posture[part], shape)[0] for part in parts(len(posture))])
+
+
+def parts(frames: int) -> list[slice]:
+    """Frames in parts, one at least: the derivatives of a long video at once would take gigabytes."""
+    return [slice(first, first + _PART_FRAMES) for first in range(0, max(frames, 1), _PART_FRAMES)]
 
 
 def hand_points_and_jacobians(posture: Posture, shape: HandShape) -> tuple[FloatArray, FloatArray, FloatArray]:
