@@ -39,10 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(RefineArguments, REFINE, arguments)
     from demos.dataset import write_dataset
     from demos.pseudo_demonstration import place_and_retarget, refine_interaction
-    from demos.source import load_interaction
+    from demos.source import load_interaction, warn_of_failed_gates
     from dexvid_envs.progress import progress_bar
 
     interaction = load_interaction(config.source, config.importer)
+    warn_of_failed_gates(config.source)
     options = parse_env_options(config.env_option)
     with progress_bar("retarget"):
         placed = place_and_retarget(interaction, config.env, options)

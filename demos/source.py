@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def load_interaction(path: Path, importer: str | None = None) -> Interaction:
     if path.suffix.lower() in _VIDEO_SUFFIXES:
         raise InputFileError(f"{path} is a video; extract it first: dexvid extract {path} --out extraction")
     return find_importer(importer or guess_importer(path))(path)
+
+
+def warn_of_failed_gates(path: Path) -> None:
+    """Prints the gates that an extraction's folder did not pass, so that nobody goes on from it unaware."""
+    from demos.extract.gates import read_failed_gates
+
+    for line in read_failed_gates(path):
+        print(f"warning: {path.name} did not pass a gate: {line}", file=sys.stderr)
 
 
 def shipped_demonstration() -> Path:

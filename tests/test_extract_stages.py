@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -20,6 +21,7 @@ from demos.interaction import Interaction, ObjectTrack, SceneObject
 from demos.parts import DepthFrames
 from demos.recording import open_recording, read_camera_pose
 from demos.resample import resample
+from demos.source import warn_of_failed_gates
 from demos.synthetic.truth import ClipTruth
 from demos.video import FrameCache, video_writer
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
@@ -420,3 +422,14 @@ def test_a_mirrored_recording_is_put_right(tmp_path: Path) -> None:
     place = NamedPlace("mug", box=(0.0, 1.0, 8.0, 9.0)).mirrored(64)
     assert place.box == (56.0, 1.0, 64.0, 9.0)
     assert NamedPlace("mug", pixel=(0.0, 5.0)).mirrored(64).pixel == (63.0, 5.0)
+
+
+def test_who_goes_on_from_a_doubtful_extraction_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    gates = check_gates(figures(rigid_residual_m_median=0.05), None, None, None, small_interaction())
+    (tmp_path / "quality.json").write_text(json.dumps({"gates": gates}))
+    warn_of_failed_gates(tmp_path)
+    assert "did not pass a gate: rigidity: 0.05 m, expected at most 0.02" in capsys.readouterr().err
+    for content in ("", "[]", '{"gates": [1]}', '{"gates": null}'):
+        (tmp_path / "quality.json").write_text(content)
+        warn_of_failed_gates(tmp_path)
+    assert not capsys.readouterr().err

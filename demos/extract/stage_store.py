@@ -12,6 +12,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,7 +68,7 @@ class StageStore:
     def key(self, name: str, depends_on: Mapping[str, Any]) -> str:
         """Hash of what a stage depends on; kept for the stages that come after it."""
         before = [self._keys[stage] for stage in depends_on.get("after", ())]
-        text = json.dumps([before, {**depends_on}], sort_keys=True, default=str)
+        text = json.dumps([version("dexvid-envs"), before, {**depends_on}], sort_keys=True, default=str)
         self._keys[name] = hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._keys[name]
 
