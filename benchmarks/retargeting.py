@@ -2,10 +2,14 @@
 
     python -m benchmarks.retargeting [--recording FILE] [--peers FOLDER] [--rounds N] [--quick]
 
-Every solver gets the same four fingertips, scaled about the wrist, frame by frame, and leaves the wrist free: our hand's model has
-the lengths and limits of the URDF that dex-retargeting loads. Solvers take turns in one process on one thread. The peers are
-optional and are named where they are absent; `--peers` is a folder with their packages, which need not fit this environment's
-requirements: `pip install --target FOLDER --no-deps dex-retargeting mink daqp ...`.
+Every solver gets the same four fingertips, scaled about the wrist, frame by frame, and leaves the wrist free: our hand's model
+has the lengths and limits of the URDF that dex-retargeting loads. (With its own configuration dex-retargeting follows four more
+links, which its row says.) Solvers take turns in one process on one thread. The peers are optional and are named where they are
+absent; `--peers` is a folder with their packages, installed without the requirements that this environment already has:
+
+    pip install --target FOLDER --no-deps dex-retargeting nlopt lxml anytree pytransform3d six pyyaml \\
+        pin libpinocchio libcoal coal hpp-fcl eigenpy cmeel cmeel-boost cmeel-urdfdom cmeel-console-bridge \\
+        cmeel-tinyxml2 cmeel-assimp cmeel-octomap cmeel-qhull cmeel-zlib mink daqp qpsolvers loop-rate-limiters
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ _FIRST_S = 1.0  # left out of the jerk: where a solver starts says nothing about
 HAND_TARGET_MS, ARM_TARGET_MS, ERROR_TARGET_MM = 0.5, 1.0, 5.0
 #: Of our solver for an empty hand: the wrist is free and there is no table.
 FREE_HAND = RetargetConfig(wrist_weight=0.0, clearance_weight=0.0, previous_weight=1e-3)
-SMOOTHNESS_WEIGHT = 1e-2
+WHOLE_CLIP = dataclasses.replace(FREE_HAND, previous_weight=2e-5, smoothness_weight=3e-3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +138,7 @@ def main(config: RetargetingConfig) -> dict[str, Any]:
         "rounds": rounds,
         "absent_peers": absent,
         "streaming": dataclasses.asdict(FREE_HAND),
-        "whole_clip_smoothness_weight": SMOOTHNESS_WEIGHT,
+        "whole_clip": dataclasses.asdict(WHOLE_CLIP),
     }
     out = config.out or (Path("retargeting.json") if config.quick else RESULTS / "retargeting.json")
     write_result(out, "retargeting", settings, rows, checks)
@@ -146,9 +150,8 @@ def main(config: RetargetingConfig) -> dict[str, Any]:
 
 def make_solvers(urdf_folder: Path) -> tuple[list[Solver], dict[str, str]]:
     """All that can be had, and the reason for each peer that cannot."""
-    clip = dataclasses.replace(FREE_HAND, smoothness_weight=SMOOTHNESS_WEIGHT)
     hand, arm = floating_hand(), arm_hand()
-    solvers: list[Solver] = [Ours("ours, streaming", hand, FREE_HAND), Ours("ours, whole clip", hand, clip)]
+    solvers: list[Solver] = [Ours("ours, streaming", hand, FREE_HAND), Ours("ours, whole clip", hand, WHOLE_CLIP)]
     absent: dict[str, str] = {}
     peers: list[tuple[str, Callable[[], Solver]]] = [
         ("dex-retargeting, four fingertips", lambda: DexRetargeting(urdf_folder)),
@@ -165,7 +168,7 @@ def make_solvers(urdf_folder: Path) -> tuple[list[Solver], dict[str, str]]:
             continue
         peer.name = name
         solvers.append(peer)
-    solvers += [Ours("ours, arm + hand, streaming", arm, FREE_HAND), Ours("ours, arm + hand, whole clip", arm, clip)]
+    solvers += [Ours("ours, arm + hand, streaming", arm, FREE_HAND), Ours("ours, arm + hand, whole clip", arm, WHOLE_CLIP)]
     return solvers, absent
 
 

@@ -111,7 +111,8 @@ def place_and_retarget(
     yaw, candidates = yaw_rad, []
     if yaw is None:
         targets = target - corners * np.asarray(settings.target_half_extent_m)
-        yaw, candidates = choose_yaw(sampled, start + corners * half, targets, config)
+        bare = dataclasses.replace(config, contact=False, smoothness_weight=0.0)  # what can be reached, and quickly
+        yaw, candidates = choose_yaw(sampled, start + corners * half, targets, bare)
     plan, motion, placed = make_plan(sampled, yaw, start, target, config, plan_config)
     return PlacedMotion(placed, motion, plan, yaw, candidates)
 

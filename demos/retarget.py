@@ -158,9 +158,7 @@ class Retargeter:
         self.previous = self.solver.solve(goal, self.previous, weight, iterations or self.config.iterations)
         return self.previous.copy()
 
-    def goal(
-        self, keypoints_world: FloatArray, T_world_object: FloatArray | None = None, contact: float = 0.0
-    ) -> PoseGoal:
+    def goal(self, keypoints_world: FloatArray, T_world_object: FloatArray | None = None, contact: float = 0.0) -> PoseGoal:
         """What a frame of key points (21, 3) m asks of the robot; see `solve`."""
         config = self.config
         tips, wrist = self.wanted_fingertips(keypoints_world), keypoints_world[self._wrist]
@@ -202,6 +200,7 @@ def retarget(
     config: RetargetConfig | None = None,
     initial: FloatArray | None = None,
     hand: RobotHand | None = None,
+    surface: ObjectSurface | None = None,
 ) -> RobotMotion:
     """Retargets a whole interaction, whose key points are in the robot's world, at its own frame rate.
 
@@ -210,6 +209,7 @@ def retarget(
         config: weights.
         initial: (23,) rad configuration to start from; home if None.
         hand: the robot; the arm with the hand if None.
+        surface: of the object in its own frame, where it is known better than from its tracked points.
 
     Raises:
         DexVidError: key points are missing, or contact is asked for without a rigid pose or enough points of the object.
@@ -217,10 +217,15 @@ def retarget(
     config = config or RetargetConfig()
     keypoints, poses = interaction.hand_keypoints_world, interaction.object_pose_world
     contact = np.zeros(len(keypoints))
-    surface = None
     if config.contact:
-        surface = object_surface(interaction)
+        surface = surface or object_surface(interaction)
         contact = faded(interaction.contact, config.contact_fade_frames)
+    missing = np.flatnonzero(~np.isfinite(keypoints).all(axis=(1, 2)))
+    if len(missing):
+        raise DexVidError(
+            f"the hand's key points are unknown in frame {missing[0]} and {len(missing) - 1} more of {len(keypoints)}; "
+            "expected finite ones throughout: fill the gaps or choose another part of the recording"
+        )
     retargeter = Retargeter(config, hand, surface)
     if initial is not None:
         retargeter.reset(initial)

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 
 from demos.commands import RETARGET
+from demos.retarget import RetargetConfig
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import InputFileError
 
@@ -29,6 +30,8 @@ class RetargetArguments:
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     importer: str | None = None
     """name of the importer; guessed from the folder's layout by default"""
+    config: Annotated[RetargetConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RetargetConfig)
+    """weights and terms, such as --contact and --smoothness-weight"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     interaction = load_interaction(config.source, config.importer)
     with progress_bar("retarget") as report:
         report(0.0, "choosing the turn of the world")
-        placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option))
+        placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option), config.config)
         report(1.0, "done")
     motion = placed.motion
     with atomic_path(config.out) as temporary:

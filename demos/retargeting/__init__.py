@@ -1,1 +1,1 @@
-"""The parts of retargeting: the robot's hand and what it follows, the solver of one frame, of a clip, and the object's surface."""
+"""The parts of retargeting: the robot's hand and what it follows, the solvers of a frame and a clip, the object's surface."""

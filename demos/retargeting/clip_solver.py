@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,13 +47,11 @@ class ClipSolver:
         previous_weight, smoothness_weight: of the terms over time, m^2/rad^2.
     """
 
-    def __init__(
-        self, solver: PoseSolver, goals: Sequence[PoseGoal], previous_weight: float, smoothness_weight: float
-    ) -> None:
+    def __init__(self, solver: PoseSolver, goals: Sequence[PoseGoal], previous_weight: float, smoothness_weight: float) -> None:
         self._solver, self._goals = solver, goals
         self._weights = previous_weight, smoothness_weight
         frames = len(goals)
-        self._steps = sparse.diags([-np.ones(frames), np.ones(frames)], [0, 1], shape=(frames - 1, frames)).tocsr()
+        self._steps = sparse.csr_matrix(sparse.eye(frames - 1, frames, k=1) - sparse.eye(frames - 1, frames))
         self._changes = self._steps[: frames - 2, : frames - 1] @ self._steps if frames > 2 else sparse.csr_matrix((0, frames))
         steps, changes = self._steps, self._changes
         over_time = 2 * previous_weight * steps.T @ steps + 2 * smoothness_weight * changes.T @ changes
@@ -95,7 +94,7 @@ class ClipSolver:
                 blocks[offset, t, : dofs - offset] = normal.diagonal(-offset)
         for offset, band in enumerate(self._time_bands):
             blocks[offset * dofs, : len(band)] += band[:, None] * solver.motion_scale
-        pairs = zip(motion[:-1], motion[1:], strict=True)
+        pairs = itertools.pairwise(motion)
         speed = np.array([solver.difference(*pair) for pair in pairs]).reshape(frames - 1, dofs)
         for weight, matrix, value in zip(
             self._weights, (self._steps, self._changes), (speed, np.diff(speed, axis=0)), strict=True

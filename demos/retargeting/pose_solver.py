@@ -7,11 +7,12 @@ costs some forty microseconds.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from demos.retargeting.robot_hand import RobotHand
 from demos.retargeting.surface import ObjectSurface
@@ -21,8 +22,10 @@ _LARGEST_STEP_RAD = 0.5
 _CONVERGED_RAD = 1e-4
 #: Where a motion over time is weighed, a metre of a free wrist's way counts as the turn that moves fingertips as far.
 _LEVER_M = 0.1
-_NEAR_M = 0.03  # wider gaps stay out of a step
+_NEAR_M = 0.02  # wider gaps stay out of a step
 _UP = np.array([0.0, 0.0, 1.0])
+_NONE = np.zeros(0, dtype=bool)
+_POSV: Any = get_lapack_funcs("posv", dtype=np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +73,7 @@ class Gaps:
         """(G,) gaps after a step (NV,), to first order."""
         return self.gap_m + self.rows @ step
 
-    def added(
-        self, normal: FloatArray, gradient: FloatArray, closed: NDArray[np.bool_]
-    ) -> tuple[FloatArray, FloatArray]:
+    def added(self, normal: FloatArray, gradient: FloatArray, closed: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
         """Normal matrix (NV, NV) and gradient (NV,) with the terms of the closed gaps (G,) added."""
         rows = self.rows[closed]
         return normal + self.weight * rows.T @ rows, gradient - self.weight * self.gap_m[closed] @ rows
@@ -247,13 +248,13 @@ class PoseSolver:
 
     def _bounded(self, qpos: FloatArray, normal: FloatArray, gradient: FloatArray, gaps: Gaps | None) -> FloatArray:
         """The step (NV,) to the minimum: what presses against a limit is held, and gaps that would close are kept open."""
-        closed = None if gaps is None else gaps.gap_m < 0
         held = np.zeros(self.num_dofs, dtype=bool)
+        closed = _NONE if gaps is None else gaps.gap_m < 0
         step = self._solved(normal, gradient, held, gaps, closed)
         for _ in range(2 if gaps is None else 5):
             pressed = self.pressed(qpos, step) & ~held
-            would_close = None if gaps is None else gaps.after(step) < 0
-            if not pressed.any() and (closed is None or np.array_equal(closed, would_close)):
+            would_close = _NONE if gaps is None else gaps.after(step) < 0
+            if not pressed.any() and not (closed ^ would_close).any():
                 break
             held |= pressed
             closed = would_close
@@ -267,9 +268,9 @@ class PoseSolver:
         gradient: FloatArray,
         held: NDArray[np.bool_],
         gaps: Gaps | None,
-        closed: NDArray[np.bool_] | None,
+        closed: NDArray[np.bool_],
     ) -> FloatArray:
-        if gaps is not None and closed is not None and closed.any():
+        if gaps is not None and closed.any():
             normal, gradient = gaps.added(normal, gradient, closed)
         if not held.any():
             return solve_positive(normal, gradient)
@@ -297,5 +298,5 @@ class PoseSolver:
 
 def solve_positive(matrix: FloatArray, vector: FloatArray) -> FloatArray:
     """Solution of a symmetric, positive definite system."""
-    _, solution, failure = lapack.dposv(matrix.T, vector)
+    _, solution, failure = _POSV(matrix.T, vector)
     return solution if failure == 0 else np.linalg.lstsq(matrix, vector)[0]

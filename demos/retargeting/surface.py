@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from dexvid_envs.errors import DexVidError
 
@@ -57,7 +57,7 @@ class ObjectSurface:
         normals = _fitted_normals(points)
         kept = _spread(points, _MOST_POINTS)
         self.points_object, self.normals_object = points[kept], normals[kept]
-        self._tree = cKDTree(self.points_object)
+        self._tree = KDTree(self.points_object)
         self._spacing_m = float(np.median(self._tree.query(self.points_object, k=4)[0][:, 3]))
         self._fit()
 
@@ -103,12 +103,13 @@ class ObjectSurface:
 
 def _fitted_normals(points: FloatArray) -> FloatArray:
     """(P, 3) unit normals of planes through each point's neighbours, away from the middle of all."""
-    _, index = cKDTree(points).query(points, k=_NEIGHBOURS)
+    _, index = KDTree(points).query(points, k=_NEIGHBOURS)
     offsets = points[index] - points[index].mean(axis=1, keepdims=True)
     _, axes = np.linalg.eigh(np.einsum("pki,pkj->pij", offsets, offsets))
-    normals = axes[:, :, 0]
-    away = points - points.mean(axis=0)
-    return normals * np.where(np.einsum("pi,pi->p", normals, away) < 0, -1.0, 1.0)[:, None]
+    normals: FloatArray = axes[:, :, 0]
+    inward = np.einsum("pi,pi->p", normals, points - points.mean(axis=0)) < 0
+    normals[inward] *= -1.0
+    return normals
 
 
 def _spread(points: FloatArray, count: int) -> NDArray[np.int64]:
