@@ -570,6 +570,31 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_the_command_says_that_it_can_go_on(
+    films: Callable[..., Path],
+    unbroken: Path,
+    tmp_path: Path,
+    marked: type[MarkedHands],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    append = FrameCache.append
+
+    def stop(self: FrameCache, rgb: np.ndarray) -> None:
+        if len(self) == 20:
+            raise KeyboardInterrupt
+        append(self, rgb)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameCache, "append", stop)
+        assert quick(films(), tmp_path / "out") == 130
+    error = " ".join(capfd.readouterr().err.split())
+    assert "stopped; the same command goes on where it was" in error
+    assert "Traceback" not in error
+    assert quick(films(), tmp_path / "out") == 0
+    assert_same_interaction(tmp_path / "out", unbroken)
+
+
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])

@@ -19,6 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from demos.extract.gates import gate_text
     from demos.extract.pipeline import extract
+    from demos.extract.work_folder import work_path
 
     console = Console(stderr=True)
     columns = (
@@ -37,7 +38,13 @@ def main(arguments: Sequence[str]) -> int:
                 tasks[stage] = bars.add_task(stage, total=total or None)
             bars.update(tasks[stage], completed=done, total=total or None)
 
-        result = extract(config, report)
+        try:
+            result = extract(config, report)
+        except KeyboardInterrupt:
+            kept = work_path(config.out, config.keep_work)
+            if kept.is_dir():
+                console.print(f"stopped; the same command goes on where it was (the work so far is in {kept})", soft_wrap=True)
+            raise
     _print_summary(console, config, result.quality, [gate_text(gate) for gate in result.failed_gates])
     return 0
 

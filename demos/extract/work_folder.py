@@ -21,6 +21,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+def work_path(out: Path, keep: Path | None) -> Path:
+    """Where the results of the stages lie."""
+    return keep or out.with_name(f".{out.name}.work")
+
+
 @contextlib.contextmanager
 def work_folder(out: Path, keep: Path | None) -> Iterator[Path]:
     """Folder of the stages' results: `keep`, or a hidden one beside `out` that is removed at the end unless the run is killed.
@@ -28,7 +33,7 @@ def work_folder(out: Path, keep: Path | None) -> Iterator[Path]:
     Raises:
         OptionError: the folder cannot be made or written to, the disk is full, or another run writes there.
     """
-    folder = keep or out.with_name(f".{out.name}.work")
+    folder = work_path(out, keep)
     with write_alone(out), contextlib.ExitStack() as locks, _told_plainly(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
