@@ -222,7 +222,7 @@ class PoseSolver:
         if self.surface is not None:
             turn = goal.T_world_object[:3, :3]
             local = (places - goal.T_world_object[:3, 3]) @ turn
-            close = np.flatnonzero(np.sqrt((local * local).sum(axis=1)) < self.surface.reach_m + radius + _NEAR_M)
+            close = np.flatnonzero(self.surface.near(local, radius + _NEAR_M))
             if len(close):
                 nearness = self.surface.nearness(local[close])
                 gap = nearness.distance_m - radius[close]

@@ -57,14 +57,16 @@ class ObjectSurface:
         normals = _fitted_normals(points)
         kept = _spread(points, _MOST_POINTS)
         self.points_object, self.normals_object = points[kept], normals[kept]
+        lower, upper = self.points_object.min(axis=0), self.points_object.max(axis=0)
+        self._box_centre, self._box_half = (lower + upper) / 2, (upper - lower) / 2
         self._tree = KDTree(self.points_object)
         self._spacing_m = float(np.median(self._tree.query(self.points_object, k=4)[0][:, 3]))
         self._fit()
 
-    @property
-    def reach_m(self) -> float:
-        """Radius of a sphere about the frame's origin that holds all points."""
-        return float(np.linalg.norm(self.points_object, axis=1).max())
+    def near(self, places_object: FloatArray, distance_m: FloatArray) -> BoolArray:
+        """(N,) whether places (N, 3) lie within distances (N,) of the points' box, a quick first look."""
+        outside = np.maximum(np.abs(places_object - self._box_centre) - self._box_half, 0.0)
+        return (outside * outside).sum(axis=1) < distance_m * distance_m
 
     def nearness(self, places_object: FloatArray) -> Nearness:
         """Nearness of places (N, 3) m in the object's frame."""
