@@ -31,6 +31,8 @@ _LENGTH_QUANTILE = 0.7
 _LOOKS_DOWN_RAD = 0.5  # a camera of unknown pose that looks at a table
 _TABLE_SIGMA = 0.02  # of the distance at which the table is met
 _TABLE_TOLERANCE = 0.1  # by which a later rest may correct the distance
+_LIFTED_RISE = 0.4  # of its way, that an object rises which is lifted off something
+_LIFTED_TOLERANCE = 0.35  # by which the table and other hints may then disagree
 _FOOT_RADII = (0.85, 0.35)  # how far behind the mask's nearest edge the object's axis is, of a box or can, and of a ball
 _GRIP_SIGMA = 0.05  # of the hand's distance, frame by frame
 _GRIP_FRAMES = 24  # in which the object's surface is brought to the fingertips
@@ -323,8 +325,14 @@ def _to_metres(
     if "table" in known and len(known) > 1:  # a thing that stands elsewhere is as much off as the table is high
         others = [one for name, one in known.items() if name != "table"]
         away = known["table"][0] - sum(v / q**2 for v, q in others) / sum(1.0 / q**2 for _, q in others)
-        if abs(away) > 3.0 * np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2):
+        allowed = 3.0 * np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2)
+        # nothing is below the table, and what was lifted did stand on something, while hands may be measured badly
+        if away < 0.0 or (T_world_camera is not None and _is_lifted(motion, first, T_world_camera)):
+            allowed = max(allowed, _LIFTED_TOLERANCE)
+        if abs(away) > allowed:
             del known["table"]
+    if "table" in known and "hand" in known:
+        known["hand"] = known["hand"][0], max(_HAND_SIGMA, 0.5 * abs(known["hand"][0] - known["table"][0]))
     weight = sum(1.0 / sigma**2 for _, sigma in known.values())
     factor = float(np.exp(sum(value / sigma**2 for value, sigma in known.values()) / weight))
     motion = motion.scaled(factor)
@@ -392,6 +400,14 @@ def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArra
         found = float(np.linalg.lstsq(rows, np.append(axis, 0.1 * radius), rcond=None)[0][0])
         depth[view] = found if found > 0.0 else np.nan
     return depth
+
+
+def _is_lifted(motion: RigidMotion, view: int, T_world_camera: FloatArray) -> bool:
+    """Whether the object rises from its place in a view, other than a drawer or what is pushed along."""
+    way = motion.place - motion.place[view]
+    far = np.linalg.norm(way, axis=1)
+    on_its_way = far > 0.25 * far.max()
+    return bool((way @ T_world_camera[2, :3] > _LIFTED_RISE * far)[on_its_way & (far > 0.0)].any())
 
 
 def _length(motion: RigidMotion, views: Views, T_world_camera: FloatArray | None) -> float:

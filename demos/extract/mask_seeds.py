@@ -16,6 +16,7 @@ from demos.extract.hands import hand_size_px
 from demos.extract.masks import (
     ObjectSeed,
     find_moved_object,
+    grown_from_click,
     hand_mask,
     inside_mask,
     outline_contrast,
@@ -47,6 +48,8 @@ _CLEAN_CUT = 0.65  # the cut without shadow is taken if its outline is at least 
 _CLEAR_TRAVEL = 1.5  # hand sizes; then no other way of finding the object is tried
 _SOLID = 0.75  # part of their convex hull that things fill at least
 _MIN_CUT = 0.3  # of a place; less is a detail of it or of what is around
+_SOLID_PIECE = 0.9  # of it, by what changes but not at once
+_PART_OF = 5.0  # times a place, a thing is not larger
 _MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it nothing is better than a wrong object
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
 
@@ -84,18 +87,22 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
     if not np.isfinite(hand).all():  # there is no hand at all
         return None
     best, best_score = None, 0.0
-    for place in _places(hand, scene, fps):
-        seed = _seed_of_place(cache, place, scene)
-        if seed is None or seed.mask is None:
-            continue
-        frames = _frames_around(place, round(_LOOK_S * fps), len(cache))
-        score = _goes_along(cache, seed, hand, known, fps, scene, frames)
-        score *= 1.0 - _SHADOW_WEIGHT * shadow_part(scene, seed.mask, place.taken)
-        score *= min(1.0, _solidity(seed.mask) / _SOLID)
-        if score > best_score:
-            best, best_score = seed, score
-            if score >= _CLEAR_TRAVEL:
-                return seed
+    places = _places(hand, scene, fps)
+    for make in (_seed_of_place, _seed_around_place):  # the second way where the first one leads to nothing
+        for place in places:
+            seed = make(cache, place, scene)
+            if seed is None or seed.mask is None:
+                continue
+            frames = _frames_around(place, round(_LOOK_S * fps), len(cache))
+            score = _goes_along(cache, seed, hand, known, fps, scene, frames)
+            score *= 1.0 - _SHADOW_WEIGHT * shadow_part(scene, seed.mask, place.taken)
+            score *= min(1.0, _solidity(seed.mask) / _SOLID)
+            if score > best_score:
+                best, best_score = seed, score
+                if score >= _CLEAR_TRAVEL:
+                    return seed
+        if best_score >= _MIN_SCORE:
+            break
     moving = find_moved_object(cache, hand, known, fps, lambda frame, points: _is_no_shadow(cache, scene, frame, points))
     if best_score < _MIN_SCORE:
         best, best_score = None, 0.0
@@ -191,6 +198,10 @@ def _places(hand: FloatArray, scene: StaticScene, fps: float) -> list[_Place]:
             then = (scene.last_early <= moment + slack) & (scene.first_late > moment - slack)
             found += _places_at(hand, scene, scene.changed & then, moment, slack, clearer, looked_at)
             found += _places_at(hand, scene, lit & then, moment, slack, clearer, looked_at)
+    for changed in (scene.changed, lit):  # what arm and shadow cover part by part changes part by part
+        for piece in _solid_pieces(changed):
+            moment = int(np.median(0.5 * (scene.last_early[piece] + scene.first_late[piece])))
+            found += _places_at(hand, scene, piece, moment, round(_SLACK_S[-1] * fps), clearer, looked_at)
     found.sort(key=lambda scored: -scored[0])
     kept: list[_Place] = []
     for _, place in found:
@@ -199,6 +210,16 @@ def _places(hand: FloatArray, scene: StaticScene, fps: float) -> list[_Place]:
         if len(kept) == _MAX_CANDIDATES:
             break
     return kept
+
+
+def _solid_pieces(changed: BoolArray) -> list[BoolArray]:
+    """Connected parts (h, w) of a mask that fill their convex hull well, as things do and shadows of arms do not."""
+    import cv2
+
+    opened = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(opened)
+    large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= _MIN_AREA]
+    return [piece for piece in (parts == part for part in large) if _solidity(piece) > _SOLID_PIECE]
 
 
 def _places_at(
@@ -279,6 +300,22 @@ def _seed_of_place(cache: FrameCache, place: _Place, scene: StaticScene) -> Obje
         best = -1
     mask = cuts[best]
     return ObjectSeed(place.frame, outline_of(mask), np.zeros((0, 2)), "motion", mask)
+
+
+def _seed_around_place(cache: FrameCache, place: _Place, scene: StaticScene) -> ObjectSeed | None:
+    """A thing of which the place is only a part: its other pixels look like a shadow that fell on them later."""
+    import cv2
+
+    inside = cv2.distanceTransform(np.pad(place.mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(inside.argmax()), inside.shape)
+    picture = cache.rgb(place.frame)
+    radius = float(np.sqrt(place.mask.sum()))
+    whole = grown_from_click(picture, np.array([column, row], float), radius, np.zeros_like(place.mask))
+    if not 1.25 * place.mask.sum() < whole.sum() < _PART_OF * place.mask.sum():
+        return None
+    if (whole & place.mask).sum() < 0.7 * place.mask.sum():
+        return None
+    return ObjectSeed(place.frame, outline_of(whole), np.zeros((0, 2)), "motion", whole)
 
 
 def shade_like(scene: StaticScene, early: bool) -> BoolArray:
@@ -377,5 +414,6 @@ def _goes_along(
     travel = np.linalg.norm(own_step, axis=-1)
     alike = np.linalg.norm(own_step - hand_step, axis=-1) < 0.5 * np.maximum(np.linalg.norm(hand_step, axis=-1), travel) + 1.0
     worth = np.where(known[list(frames)][1:], np.where(alike, 1.0, -0.5), 0.3)
-    score = float((travel * worth * trail.seen[1:] * (travel > 0.5)).sum()) / size
+    gained = np.cumsum(travel * worth * trail.seen[1:] * (travel > 0.5))
+    score = float(gained.max()) / size  # up to where it goes its own way: it may be let go or thrown
     return score if score > _MIN_TRAVEL else 0.0

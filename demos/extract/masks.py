@@ -126,7 +126,7 @@ def seed_from_click(rgb: Mask, click: FloatArray, hand: FloatArray, frame: int) 
     covered = hand_mask(shape, hand) > 0
     best, clearest = np.zeros(shape, bool), -1.0
     for radius in _CLICK_RADII:
-        mask = _grown_from_click(rgb, click, radius * size, covered)
+        mask = grown_from_click(rgb, click, radius * size, covered)
         clear = outline_contrast(rgb, mask)
         if clear > clearest:
             best, clearest = mask, clear
@@ -135,7 +135,7 @@ def seed_from_click(rgb: Mask, click: FloatArray, hand: FloatArray, frame: int) 
     return ObjectSeed(frame, cv2.convexHull(outline).reshape(-1, 2).astype(float), np.zeros((0, 2)), "click", best)
 
 
-def _grown_from_click(rgb: Mask, click: FloatArray, radius: float, covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def grown_from_click(rgb: Mask, click: FloatArray, radius: float, covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What is at the click (2,) px and probably within `radius` px of it (h, w)."""
     import cv2
 

@@ -42,6 +42,7 @@ _TURN_ACCELERATION = 20.0  # rad/s^2
 _BULGE_SIGMA = 0.6  # of the half depth: how well the ellipsoid is known
 _SLANT_SIGMA = 1.0  # how much it may be tilted
 _MIDDLE_SIGMA = 0.15  # of the mask's radius: how far its middle is from the object's
+_FRONT_DEPTH = 0.75  # of the half depth: so far the object's middle is behind the points on its front
 _SIZE_SIGMA = 0.08  # how well a mask's size tells the distance
 
 
@@ -219,7 +220,7 @@ def _first_body(views: Views, reference: int, distance_m: float, thickness_m: fl
     measured = views.depth[reference, seen]
     distance = distance_m
     if np.isfinite(measured).any():
-        distance = float(np.nanmedian(measured)) * (1.0 + 0.5 * half[2])
+        distance = float(np.nanmedian(measured)) * (1.0 + _FRONT_DEPTH * half[2])
     axes = np.array([[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0.0, 0.0, 1.0]])
     return distance * np.array([middle[0], middle[1], 1.0]), Body(axes, distance * half)
 

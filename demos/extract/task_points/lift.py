@@ -114,6 +114,8 @@ def _place_in_object(
     usable = posed[seen[posed]] if seen[posed].any() else posed
     for frame in usable[np.argsort(np.abs(usable - query.frame), kind="stable")][:_DEPTH_SAMPLES]:
         point = _on_ray(path[frame], track, int(frame), K, query.inside)
+        if query.inside and track.pose_camera[frame, 2, 3] > point[2]:  # points lie on the front, the pose's origin amid it
+            point = point * (track.pose_camera[frame, 2, 3] / point[2])
         if np.isfinite(point).all():
             place = transform(np.linalg.inv(track.pose_camera[frame]), point[None])[0]
             views = usable[np.linspace(0, len(usable) - 1, min(_VIEWS, len(usable))).astype(int)]
