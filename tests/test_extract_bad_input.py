@@ -20,15 +20,13 @@ from made_up_film import DISTANCE_M, FPS, FRAMES, HEIGHT, WIDTH, Film, MarkedHan
 
 from demos.extract.config import ExtractConfig
 from demos.extract.pipeline import extract
-from demos.extract.work_folder import write_alone
+from demos.extract.work_folder import OUTPUT_FILES, write_alone
 from demos.interaction import Interaction
 from demos.video import FrameCache, frame_stride, probe_video, read_frames, video_writer
 from dexvid_envs.cli import main
 from dexvid_envs.errors import MissingExtraError, OptionError
 
 pytest.importorskip("cv2", reason='needs OpenCV: pip install "dexvid-envs[video]"')
-
-FILES = ["interaction.npz", "overlay.mp4", "quality.json", "report.html", "tracks.npz"]
 
 
 @pytest.fixture
@@ -452,6 +450,18 @@ def test_out_must_not_be_a_file(films: Callable[..., Path], tmp_path: Path, capf
     assert (tmp_path / "out").read_text() == "mine"
 
 
+@pytest.mark.parametrize("out", [".", "/", "..", "videos"])
+def test_a_folder_with_other_files_is_not_replaced(
+    films: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "mine.mp4").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert quick(films(), Path(out)) == 2
+    expect_one_message(capfd.readouterr().err, "replaced as a whole")
+    assert (tmp_path / "videos" / "mine.mp4").read_text() == "mine"
+
+
 def test_a_folder_that_cannot_be_written(films: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file" / "out", Path("/proc/out")):
@@ -622,7 +632,7 @@ def test_a_killed_process_leaves_nothing_behind_for_long(
         assert not out.exists()
     assert main(["extract", str(films()), "--out", str(out)]) == 0
     assert marked.asked == 0
-    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert tuple(sorted(path.name for path in out.iterdir())) == OUTPUT_FILES
     assert_same_interaction(out, unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -43,7 +43,7 @@ from demos.extract.stage_store import StageStore
 from demos.extract.standing import lift_standing
 from demos.extract.task_stage import find_keypoints
 from demos.extract.tracks_file import write_tracks
-from demos.extract.work_folder import work_folder, write_alone
+from demos.extract.work_folder import check_output, work_folder, write_alone
 from demos.extract.world import place_world, to_interaction
 from demos.interaction import HandTrack, Interaction, KeypointTrack, ObjectTrack
 from demos.recording import Recording, open_recording
@@ -94,10 +94,7 @@ def extract(config: ExtractConfig, progress: Progress = lambda stage, done, tota
         MissingExtraError: mediapipe, or what a tracker needs, is not installed.
     """
     config.validate()
-    if config.out.exists() and not config.out.is_dir():
-        raise OptionError(
-            f"--out {config.out} is a file, expected a folder to write to; choose another name or remove the file"
-        )
+    check_output(config.out)
     if config.importer is not None:
         return _import(config, config.importer)
     recording = open_recording(

@@ -17,8 +17,32 @@ from pathlib import Path
 from demos.extract.task_points.chat_endpoint import EndpointError
 from dexvid_envs.errors import DexVidError, OptionError
 
+#: What an extraction writes; a folder that holds anything else is not replaced.
+OUTPUT_FILES = ("interaction.npz", "overlay.mp4", "quality.json", "report.html", "tracks.npz")
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def check_output(out: Path) -> None:
+    """Refuses an output that would cost the user something else.
+
+    Raises:
+        OptionError: it is a file, a folder with other files, or has no name.
+    """
+    if out.name in ("", ".."):
+        raise OptionError(
+            f"--out {out} has no name of its own, expected a folder such as runs/pour, which is replaced as a whole"
+        )
+    if out.exists() and not out.is_dir():
+        raise OptionError(f"--out {out} is a file, expected a folder to write to; choose another name or remove the file")
+    others = sorted(path.name for path in out.iterdir() if path.name not in OUTPUT_FILES) if out.exists() else []
+    if others:
+        shown = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+        raise OptionError(
+            f"--out {out} holds other files ({shown}), expected a new folder or an earlier extraction, because it is replaced "
+            "as a whole; choose another name"
+        )
 
 
 def work_path(out: Path, keep: Path | None) -> Path:
