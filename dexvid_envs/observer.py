@@ -16,6 +16,7 @@ from dexvid_envs.observations import (
     Observation,
     ObservationField,
     PointVisibility,
+    Sources,
     SourceVector,
     repeat_visible,
 )
@@ -26,6 +27,8 @@ from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.task import Task
 
 FloatArray = NDArray[np.float64]
+#: Points of the robot's hand; the tips are named as those of a person are by extraction from videos.
+HAND_KEYPOINT_NAMES = ("palm", "thumb_tip", "index_tip", "middle_tip", "ring_tip")
 #: A number from which on MuJoCo takes a simulation for unstable.
 _HUGE = float(mujoco.mjMAXVAL)
 #: Of mass (kg), friction factor, disturbance force (N), share held; values outside are clipped.
@@ -54,6 +57,8 @@ class Observer:
             parts = {"state": self._state.space}
         elif options.observation_mode == "pointcloud":
             parts |= self._add_points()
+        elif options.observation_mode == "keypoints":
+            parts |= self._add_keypoints()
         else:
             parts |= self._add_images()
         if options.privileged:
@@ -80,6 +85,7 @@ class Observer:
             "points": f"surface points of the `{self._task.moved_body}` in the world, m; the same points in the same order at "
             "every step"
             + ("; unseen ones repeat seen ones, or are 0 where none is seen" if options.points == "partial" else ""),
+            "keypoints": "points in the world, m, one row each: " + ", ".join(f"`{name}`" for name in self.keypoint_names),
             "visible": f"1 where the camera `{options.point_camera}` sees the point that belongs here",
             "privileged": "the true state, without noise or delay, then mass of the handled body (kg), factor on its friction, "
             "disturbance force on it (x, y, z in the world, N), share of `hold_steps` for which the criterion has held",
@@ -121,6 +127,8 @@ class Observer:
             parts = {"proprioception": self._proprioception(seen), "goal": self._goal(seen)}
             if self._options.observation_mode == "pointcloud":
                 parts |= self._observe_points(seen, values)
+            elif self._options.observation_mode == "keypoints":
+                parts |= self._observe_keypoints(seen)
         if self._options.privileged:
             parts["privileged"] = self._privileged(values)
         if rows is not None:
@@ -174,6 +182,26 @@ class Observer:
         # Rays meet the object where it is, not where it seems to be.
         visible = self._visibility(points if seen is values else self._points(values))
         return {"points": self._points.clipped(repeat_visible(points, visible)), "visible": visible}
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        """Rows of the part `keypoints`, whether or not the mode has it."""
+        return (*HAND_KEYPOINT_NAMES, *self._task.object_keypoint_names)
+
+    def _add_keypoints(self) -> dict[str, spaces.Space[Any]]:
+        task, model = self._task, self._simulation.model
+        body = model.body(task.moved_body).id
+        sites = Sources(model).site_positions(["palm", *(task.robot.fingertip_sites[i] for i in (3, 0, 1, 2))])
+        field = ObservationField("hand", -ObjectPoints.BOUND_M, ObjectPoints.BOUND_M, "", "proprioception", sites)
+        self._hand_keypoints = Gather([field], self.sources)
+        self._object_keypoints = ObjectPoints(task.object_keypoints, body, self.sources, len(task.object_keypoint_names))
+        bound = ObjectPoints.BOUND_M
+        return {"keypoints": spaces.Box(-bound, bound, (len(self.keypoint_names), 3), dtype=np.float32)}
+
+    def _observe_keypoints(self, seen: FloatArray) -> dict[str, NDArray[Any]]:
+        hand = self._hand_keypoints(seen).reshape(len(seen), -1, 3)
+        points = self._object_keypoints.clipped(self._object_keypoints(seen))
+        return {"keypoints": np.concatenate([hand, points], axis=1)}
 
     def _add_images(self) -> dict[str, spaces.Space[Any]]:
         options = self._options

@@ -52,8 +52,9 @@ def check_fields(config: Any) -> None:
             _expect(is_count(value), field.name, value, "a whole number, 1 or more")
         elif isinstance(default, float):
             _expect(is_number(value) and value >= 0, field.name, value, "a finite number, 0 or more")
-        elif isinstance(default, str) and not isinstance(value, str):
-            raise OptionError(f"unknown {field.name} {value!r}: expected a name such as {default!r}")
+        elif isinstance(default, str):
+            if not isinstance(value, str):
+                raise OptionError(f"unknown {field.name} {value!r}: expected a name such as {default!r}")
         elif isinstance(default, tuple) and default and is_number(default[0]):
             given = numbers(value)
             _expect(given is not None and len(given) == len(default), field.name, value, f"{len(default)} finite numbers")

@@ -15,7 +15,7 @@ from dexvid_envs.randomization import Randomization, make_randomization
 from dexvid_envs.tasks.task import Task
 
 REWARD_MODES = ("dense", "sparse")
-OBSERVATION_MODES = ("state", "pointcloud", "rgbd")
+OBSERVATION_MODES = ("state", "pointcloud", "keypoints", "rgbd")
 POINT_MODES = ("full", "partial")
 
 
@@ -26,7 +26,8 @@ class EnvironmentOptions:
     Attributes:
         control_mode: "joint_delta", "joint_target" or "wrist_delta"; see `dexvid_envs.control`.
         reward_mode: "dense", or "sparse" (1 while the task's success holds).
-        observation_mode: "state" (one vector), "pointcloud" (proprioception, goal, the object's surface points) or "rgbd"
+        observation_mode: "state" (one vector), "pointcloud" (proprioception, goal, the object's surface points), "keypoints"
+            (proprioception, goal, named points of hand and object, as they are extracted from videos) or "rgbd"
             (proprioception, goal, colour and depth pictures).
         privileged: adds the true state and the drawn physics as `privileged`, for an asymmetric critic.
         points: of the point cloud: "full" (fixed points at the object's pose) or "partial" (those that `point_camera` sees;

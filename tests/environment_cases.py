@@ -20,6 +20,7 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "state": {},
     "full": {"observation_mode": "pointcloud"},
     "partial": {"observation_mode": "pointcloud", "points": "partial"},
+    "keypoints": {"observation_mode": "keypoints"},
     "rgbd": {"observation_mode": "rgbd", "image_width": 24, "image_height": 16},
     "state+": {"privileged": True},
     "full+": {"observation_mode": "pointcloud", "privileged": True},

@@ -190,3 +190,20 @@ def test_pictures_of_many_equal_those_of_one() -> None:
             assert np.abs(observations[name][row].astype(float) - observation[name]).mean() < 1.0, name
     many.close()
     one.close()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_key_points_are_where_hand_and_object_are(env_id: str) -> None:
+    env = make(env_id, observation_mode="keypoints")
+    observation, _ = env.reset(seed=3)
+    names, core = env.unwrapped.core.observer.keypoint_names, env.unwrapped.core
+    points = dict(zip(names, observation["keypoints"], strict=True))
+    np.testing.assert_allclose(points["thumb_tip"], core.task.fingertip_pos_world[0, 3], atol=1e-6)
+    np.testing.assert_allclose(points["palm"], core.task.palm_pos_world[0], atol=1e-6)
+    if "handle" in names:
+        np.testing.assert_allclose(points["handle"], core.task.handle_pos_world[0], atol=1e-6)
+        assert np.linalg.norm(points["handle_left"] - points["handle_right"]) == pytest.approx(0.2, abs=1e-5)
+    else:
+        np.testing.assert_allclose(points["object_centroid"], core.task.object_pos_world[0], atol=1e-6)
+        assert points["object_top"][2] > points["object_centroid"][2] > points["object_bottom"][2] > -0.003
+    env.close()

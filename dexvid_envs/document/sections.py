@@ -28,6 +28,7 @@ _OBSERVATIONS: tuple[dict[str, Any], ...] = (
     {"observation_mode": "state"},
     {"observation_mode": "pointcloud"},
     {"observation_mode": "pointcloud", "points": "partial"},
+    {"observation_mode": "keypoints"},
     {"observation_mode": "rgbd"},
     {"privileged": True},
 )

@@ -52,6 +52,7 @@ class OpenCabinet(Task):
     """
 
     moved_body: ClassVar[str] = "drawer"
+    object_keypoint_names: ClassVar[tuple[str, ...]] = ("handle", "handle_left", "handle_right")
     reset_options: ClassVar[tuple[str, ...]] = ("cabinet_position", "cabinet_yaw", "opening")
     # The robot's usual cameras would look at the cabinet's back.
     cameras: ClassVar[tuple[ScenicCamera, ...]] = (
@@ -150,6 +151,13 @@ class OpenCabinet(Task):
             ObservationField("opening_to_go", -0.6, 0.6, "target opening minus opening, m", "object", goal, opening),
             ObservationField("target_opening", 0.0, 0.6, "how far the drawer has to be open, m", "goal", goal),
         )
+
+    def object_keypoints(self) -> FloatArray:
+        """See `Task`: middle and ends of the bar."""
+        x, y, z = self.cabinet.handle_position_m
+        half = self.cabinet.handle_width_m / 2
+        points = np.array([[x, y, z], [x, y + half, z], [x, y - half, z]])
+        return np.broadcast_to(points, (self.num_envs, *points.shape))
 
     def surface_points(self) -> FloatArray:
         """See `Task`: half of them on the bar, half on the drawer's front."""

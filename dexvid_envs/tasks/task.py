@@ -56,6 +56,7 @@ class Task(abc.ABC):
         memory: per-episode quantities by name, (N, ...) each: goals and counters; saved and restored with the state.
         model_fields: model fields that differ from episode to episode.
         moved_body: name of the body that the task is about; its surface points are observed, disturbances push it.
+        object_keypoint_names: of the key points of the moved body, named as extraction from videos names them.
         noslip_iterations: of the physics engine; more of them keep an object from turning between fingertips.
         cameras, table: of the scenery.
         summary, start, end, versions: for the documentation: what to do; where episodes start; when they fail; what changed.
@@ -63,6 +64,7 @@ class Task(abc.ABC):
 
     reset_options: ClassVar[tuple[str, ...]] = ()
     moved_body: ClassVar[str]
+    object_keypoint_names: ClassVar[tuple[str, ...]] = ("object_centroid", "object_top", "object_bottom")
     noslip_iterations: ClassVar[int] = 10
     cameras: ClassVar[tuple[ScenicCamera, ...]] = CAMERAS
     table: ClassVar[TableTop] = TABLE_TOP
@@ -218,6 +220,16 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """The task's own observation fields."""
+
+    def object_keypoints(self) -> FloatArray:
+        """(N, K, 3) m the points of `object_keypoint_names` in the frame of the moved body.
+
+        By default middle, highest and lowest of the surface points of a body that stands on its z axis.
+        """
+        height = self.surface_points()[..., 2]
+        points = np.zeros((self.num_envs, 3, 3))
+        points[:, 1, 2], points[:, 2, 2] = height.max(axis=-1), height.min(axis=-1)
+        return points
 
     @abc.abstractmethod
     def surface_points(self) -> FloatArray:
