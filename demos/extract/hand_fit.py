@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from demos.camera import project, solve_translation
 from demos.extract.hand_model import (
     ANGLE_RANGES_RAD,
+    MARK_RATIOS,
     NUM_ANGLES,
     NUM_PARAMETERS,
     PALM_SIGMA,
@@ -26,6 +27,7 @@ from demos.extract.hand_model import (
     SPREAD_RAD,
     HandShape,
     Posture,
+    cross_matrix,
     hand_points,
     hand_points_and_jacobians,
     parts,
@@ -41,6 +43,11 @@ _TIPPED_BETTER = 0.7  # the tipped-over posture has to explain a frame this much
 _SURFACE_SIGMA_M = 0.004
 _SURFACE_REACH_M = 0.025  # a point farther from the hand belongs to something else
 _SURFACE_TRUST = 0.2  # neighbouring points of a depth picture err together
+_TABLE_SIGMA_M = 0.01
+_SIZES = np.array([0.88, 0.94, 1.0, 1.06, 1.12])  # of a hand, among which its own is found
+_SIZE_SIGMA = 0.06  # of the logarithm
+_SIZE_FRAMES, _SIZE_POINTS = (5, 24), 60  # frames at least and at most; surface points of each at least
+_SIZE_EVIDENCE = 3.0  # frames of one clip err together: they count as so many
 _WINDOW, _OVERLAP = 512, 32  # frames solved together; what lies farther back hardly matters
 
 
@@ -82,6 +89,7 @@ class Seen:
         fps: frames a second.
         distance_m: usual distance of the hand in the clip; None where that is not known.
         surface: (T, M, 3) m, points that a depth camera saw on or about the hand; NaN where there are fewer.
+        table: (4,) upward direction in the camera frame and height of the camera above the table in m; no hand is below it.
     """
 
     pixels: FloatArray
@@ -92,6 +100,7 @@ class Seen:
     fps: float
     distance_m: float | None = None
     surface: FloatArray | None = None
+    table: FloatArray | None = None
 
     def __getitem__(self, frames: slice | NDArray) -> Seen:
         return dataclasses.replace(
@@ -121,7 +130,8 @@ def posture_of_shape(points: FloatArray, shape: HandShape, options: FitOptions, 
 
 
 def _posture_of_part(points: FloatArray, shape: HandShape, options: FitOptions, iterations: int) -> Posture:
-    template = hand_points(_still(1), shape)[0][_PALM]
+    marks = MARK_RATIOS * float(np.linalg.norm(shape.palm_m[2]))
+    template = (hand_points(_still(1), shape)[0] + marks)[_PALM]
     origin = points[:, _PALM].mean(axis=1)
     rotation = _turn_onto(template - template.mean(axis=0), points[:, _PALM] - origin[:, None])
     posture = Posture(
@@ -131,7 +141,9 @@ def _posture_of_part(points: FloatArray, shape: HandShape, options: FitOptions, 
     )
     for _ in range(iterations):
         now, by_step, _ = hand_points_and_jacobians(posture, shape)
-        error = (now - points) / options.shape_sigma_m
+        arms = _mark_arms(posture, shape)
+        by_step[..., :3] -= cross_matrix(arms)
+        error = (now + arms - points) / options.shape_sigma_m
         weight = 1.0 / np.maximum(1.0, np.linalg.norm(error, axis=-1) / 2.0)
         jacobian = by_step.reshape(len(points), 63, NUM_PARAMETERS) / options.shape_sigma_m
         weighted = jacobian * np.repeat(weight, 3, axis=1)[..., None]
@@ -145,7 +157,7 @@ def _posture_of_part(points: FloatArray, shape: HandShape, options: FitOptions, 
 def settle(
     seen: Seen, start: Posture, shape: HandShape, options: FitOptions, iterations: int = 8
 ) -> tuple[Posture, FloatArray]:
-    """The postures that each frame by itself leads to from a start, and how badly (T,) they explain pixels and anatomy."""
+    """The postures that each frame by itself leads to from a start, and their misfit (T,)."""
     settled = [_settle_part(seen[part], start[part], shape, options, iterations) for part in parts(len(start))]
     return Posture.joined([posture for posture, _ in settled]), np.concatenate([cost for _, cost in settled])
 
@@ -157,18 +169,28 @@ def _settle_part(
     for _ in range(iterations):
         equations = _equations(seen, posture, shape, options)
         posture = posture.moved(-np.linalg.solve(equations.normal, equations.gradient[..., None])[..., 0])
+    return posture, misfit(seen, posture, shape, options)
+
+
+def misfit(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) -> FloatArray:
+    """How badly (T,) postures explain pixels and table, and how unusual they are."""
     sigma = np.maximum(options.pixel_sigma * seen.size_px, 0.7)[:, None, None]
-    squared = np.nan_to_num(((project(hand_points(posture, shape), seen.K) - seen.pixels) / sigma) ** 2).sum(axis=-1)
+    points = hand_points(posture, shape)
+    marks = points + _mark_arms(posture, shape)
+    squared = np.nan_to_num(((project(marks, seen.K) - seen.pixels) / sigma) ** 2).sum(axis=-1)
     beyond = posture.angles - np.clip(posture.angles, *ANGLE_RANGES_RAD.T)
     bent = ((posture.angles - RELAXED_RAD) / SPREAD_RAD) ** 2 + (beyond / _LIMIT_SIGMA_RAD) ** 2
-    return posture, 4.5 * np.log1p(squared / 9.0).sum(axis=1) + 0.5 * bent.sum(axis=1)
+    cost = 4.5 * np.log1p(squared / 9.0).sum(axis=1) + 0.5 * bent.sum(axis=1)
+    if seen.table is not None:
+        cost += 0.5 * ((_below_table(points, seen.table, shape) / _TABLE_SIGMA_M) ** 2).sum(axis=1)
+    return cost
 
 
-def best_start(seen: Seen, shape: HandShape, options: FitOptions) -> tuple[Seen, Posture, float]:
+def best_start(seen: Seen, shape: HandShape, options: FitOptions) -> tuple[Seen, Posture]:
     """Tries the detector's 3D shape as it is and tipped over to the far side, which looks nearly the same in a picture.
 
     Returns:
-        What was seen with the better prior in each frame, the posture to start from, and how badly it explains the clip.
+        What was seen with the better prior in each frame, and the posture to start from.
     """
     tries: list[tuple[Posture, Posture, FloatArray]] = []
     for prior in (seen.prior, _tipped(seen.prior)):
@@ -184,8 +206,7 @@ def best_start(seen: Seen, shape: HandShape, options: FitOptions) -> tuple[Seen,
         )
         for a, b in ((tries[0][0], tries[1][0]), (tries[0][1], tries[1][1]))
     )
-    cost = np.where(tip, tries[1][2], tries[0][2])
-    return dataclasses.replace(seen, prior=prior), posture, float(np.average(cost, weights=seen.weight))
+    return dataclasses.replace(seen, prior=prior), posture
 
 
 def _tipped(posture: Posture) -> Posture:
@@ -214,6 +235,36 @@ def fit_clip(
     return follow(dataclasses.replace(seen, distance_m=distance_m), start, fitted, options), fitted
 
 
+def size_by_surface(seen: Seen, surface: FloatArray, posture: Posture, shape: HandShape, options: FitOptions) -> float:
+    """The factor by which a hand has to be larger to fit both pixels and surface points; near 1, as people's hands are.
+
+    Each of some frames is fitted by itself with hands of several sizes; what they cost together is a parabola near its least.
+
+    Args:
+        seen: the evidence, T frames.
+        surface: (T, M, 3) m, points that a depth camera saw on or about the hand; NaN where there are fewer.
+        posture: to start from.
+        shape: the hand with which it was found.
+        options: how much each kind of evidence is trusted.
+    """
+    seen = dataclasses.replace(seen, surface=surface)
+    chosen = np.flatnonzero((seen.weight > 0.3) & (np.isfinite(surface[..., 0]).sum(axis=1) >= _SIZE_POINTS))
+    if len(chosen) < _SIZE_FRAMES[0]:
+        return 1.0
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, _SIZE_FRAMES[1]).round().astype(int))]
+    costs: list[float] = []
+    for factor in _SIZES:
+        scaled = HandShape(factor * shape.palm_m, factor * shape.phalanges_m)
+        settled, cost = settle(seen[chosen], posture[chosen], scaled, options)
+        distance, *_ = surface_distances(hand_points(settled, scaled), surface[chosen], scaled)
+        far = np.minimum(np.abs(distance), _SURFACE_REACH_M) / _SURFACE_SIGMA_M
+        cost = cost + 0.5 * _SURFACE_TRUST * (np.log1p(far**2) * np.isfinite(surface[chosen, :, 0])).sum(axis=1)
+        costs.append(_SIZE_EVIDENCE * float(np.median(cost)) + 0.5 * float(np.log(factor) / _SIZE_SIGMA) ** 2)
+    curve = np.polyfit(np.log(_SIZES), costs, 2)
+    least = -0.5 * curve[1] / curve[0] if curve[0] > 0.0 else np.log(_SIZES[int(np.argmin(costs))])
+    return float(np.exp(np.clip(least, np.log(_SIZES[0]), np.log(_SIZES[-1]))))
+
+
 def follow(seen: Seen, start: Posture, shape: HandShape, options: FitOptions, iterations: int = 10) -> Posture:
     """The postures of all frames of a hand of known shape, smooth over time."""
     rotation, translation, angles = (np.empty_like(part) for part in (start.rotation, start.translation, start.angles))
@@ -233,7 +284,8 @@ def follow(seen: Seen, start: Posture, shape: HandShape, options: FitOptions, it
 def _equations(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) -> _Equations:
     frames = len(posture)
     points, by_step, by_shape = hand_points_and_jacobians(posture, shape)
-    x, y, z = np.moveaxis(points, -1, 0)
+    arms = _mark_arms(posture, shape)
+    x, y, z = np.moveaxis(points + arms, -1, 0)
     z = np.maximum(z, 0.05)
     fx, fy = seen.K[0, 0], seen.K[1, 1]
     by_point = np.zeros((frames, 21, 2, 3))
@@ -245,7 +297,9 @@ def _equations(seen: Seen, posture: Posture, shape: HandShape, options: FitOptio
     squared = (error**2).sum(axis=-1)
     weight = seen.weight[:, None] / (1.0 + squared / 9.0)  # Cauchy's: an outlier pulls ever less
     by_point /= sigma[..., None]
-    jacobian = (by_point @ by_step).reshape(frames, 42, NUM_PARAMETERS)
+    mark_by_step = by_step.copy()
+    mark_by_step[..., :3] -= cross_matrix(arms)
+    jacobian = (by_point @ mark_by_step).reshape(frames, 42, NUM_PARAMETERS)
     jacobian_shape = (by_point @ by_shape).reshape(frames, 42, 30)
     flat_weight = np.repeat(weight, 2, axis=1)
     weighted = jacobian * flat_weight[..., None]
@@ -270,6 +324,11 @@ def _equations(seen: Seen, posture: Posture, shape: HandShape, options: FitOptio
         gradient[:, 5] += (posture.translation[:, 2] - seen.distance_m) * (options.reach_sigma * seen.distance_m) ** -2
     if seen.surface is not None:
         _add_surface(normal, gradient, points, by_step, seen.surface, shape)
+    if seen.table is not None:
+        below = _below_table(points, seen.table, shape) / _TABLE_SIGMA_M
+        rising = np.einsum("i,tkip->tkp", seen.table[:3], by_step) * (below > 0.0)[..., None] / _TABLE_SIGMA_M
+        normal += rising.swapaxes(-1, -2) @ rising
+        gradient -= np.einsum("tkp,tk->tp", rising, below)
     return _Equations(normal, gradient, mixed, shape_normal, shape_gradient)
 
 
@@ -292,6 +351,17 @@ def _add_surface(
     jacobian = by_step.reshape(frames, 63, NUM_PARAMETERS)
     normal += jacobian.swapaxes(-1, -2) @ by_point.reshape(frames, 63, 63) @ jacobian
     gradient += np.einsum("tkp,tk->tp", jacobian, pull.reshape(frames, 63))
+
+
+def _mark_arms(posture: Posture, shape: HandShape) -> FloatArray:
+    """(T, 21, 3) m from the key points to the places that the detector marks."""
+    return (MARK_RATIOS * float(np.linalg.norm(shape.palm_m[2]))) @ posture.rotation.swapaxes(-1, -2)
+
+
+def _below_table(points: FloatArray, table: FloatArray, shape: HandShape) -> FloatArray:
+    """How far (T, 21) the flesh about key points reaches into the table, m; 0 where it does not."""
+    radii = RADIUS_RATIOS * float(np.linalg.norm(shape.palm_m[2]))
+    return np.maximum(radii - (points @ table[:3] + table[3]), 0.0)
 
 
 def surface_distances(

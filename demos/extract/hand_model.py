@@ -42,6 +42,18 @@ PALM_SIGMA = 0.04  # of the hand length
 #: Radius of the flesh at base, proximal and distal joint and tip of a finger, and at the wrist, in hand lengths.
 RADIUS_RATIOS: FloatArray = np.array([0.19, *([0.15, 0.12, 0.11, 0.08] + [0.12, 0.10, 0.088, 0.072] * 4)])
 
+#: From the key points to where MediaPipe marks them, in the frame of the hand and the same unit: mean over synthetic training
+#: clips. It marks the skin of the back rather than the middles of joints, the wrist nearer to the arm, the thumb flatter.
+MARK_RATIOS: FloatArray = np.zeros((21, 3))
+MARK_RATIOS[[0, 5, 9, 13, 17]] = [
+    (-0.04, -0.035, -0.03),
+    (-0.04, 0.005, 0.015),
+    (-0.05, -0.015, -0.025),
+    (-0.04, -0.015, 0.0),
+    (-0.025, -0.015, 0.07),
+]
+MARK_RATIOS[1:5] = [(0.03, 0.07, -0.055), (-0.12, 0.01, -0.015), (-0.12, 0.015, -0.025), (-0.095, 0.045, -0.045)]
+
 NUM_ANGLES = len(JOINT_NAMES)
 #: Parameters of a posture: turn (3), shift (3), then the angles.
 NUM_PARAMETERS = 6 + NUM_ANGLES
@@ -171,7 +183,7 @@ def hand_points_and_jacobians(posture: Posture, shape: HandShape) -> tuple[Float
         for hinge, at, axis in hinges:
             arm = points[:, at + 1 : first + 4] - points[:, at : at + 1]
             by_step[:, at + 1 : first + 4, :, 6 + hinge] = np.cross(axis[:, None], arm)
-    by_step[..., :3] = _cross_matrix(points - points[:, :1]).swapaxes(-1, -2)  # d(w x p) = -[p]x dw
+    by_step[..., :3] = cross_matrix(points - points[:, :1]).swapaxes(-1, -2)  # d(w x p) = -[p]x dw
     by_step[..., 3:6] = np.eye(3)
     return points, by_step, by_shape
 
@@ -188,7 +200,7 @@ def _turns(axis: FloatArray, angle: FloatArray) -> FloatArray:
     return turn
 
 
-def _cross_matrix(vectors: FloatArray) -> FloatArray:
+def cross_matrix(vectors: FloatArray) -> FloatArray:
     """(..., 3, 3) matrices whose product with w is vector x w."""
     x, y, z = np.moveaxis(vectors, -1, 0)
     zero = np.zeros_like(x)

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from demos.camera import project
 from demos.extract.hand_detection import FLOW, LOST, RawHand, hand_size_px
-from demos.extract.hand_fit import FitOptions, Seen, best_start, fit_clip, follow, posture_of_shape, view_turns
+from demos.extract.hand_fit import (
+    FitOptions,
+    Seen,
+    best_start,
+    fit_clip,
+    follow,
+    misfit,
+    posture_of_shape,
+    size_by_surface,
+    view_turns,
+)
 from demos.extract.hand_flags import find_jumps, find_stalls
 from demos.extract.hand_model import HandShape, Posture, hand_points
 from demos.extract.hand_surface import collect_surface
@@ -55,6 +65,7 @@ def lift_hand(
     hand_length_m: float,
     depth: DepthFrames | None = None,
     options: FitOptions | None = None,
+    T_world_camera: FloatArray | None = None,
 ) -> tuple[HandTrack, HandQuality]:
     """Metric key points in the camera frame for every frame; frames without a hand are interpolated with confidence 0.
 
@@ -65,17 +76,19 @@ def lift_hand(
         hand_length_m: wrist to base of the middle finger.
         depth: T depth pictures whose pixels are the video's.
         options: how much each kind of evidence is trusted.
+        T_world_camera: (4, 4) where it is known, the table being z = 0: the hand is then not below it.
     """
     options = options or FitOptions()
     known = raw.origin != LOST
     _, spread = bone_lengths(raw.shape[known], raw.confidence[known], hand_length_m)
     average = HandShape.average(hand_length_m)
-    raw, seen, start = _best_explanation(raw, K, fps, average, options)
+    table = None if T_world_camera is None else T_world_camera[2]
+    raw, seen, start = _best_explanation(raw, K, fps, average, options, table)
     mirror = np.array([1.0, 1.0, 1.0]) if raw.side == "right" else np.array([-1.0, 1.0, 1.0])
     posture, shape = fit_clip(seen, start, average, options)
     correction = np.full(len(known), np.nan)
     if depth is not None and depth.metric:
-        posture, correction = _with_depth(depth, seen, posture, shape, raw, mirror, options)
+        posture, shape, correction = _with_depth(depth, seen, posture, shape, raw, mirror, options)
     points = hand_points(posture, shape) * mirror
 
     reprojection = np.full(len(known), np.nan)
@@ -91,20 +104,22 @@ def lift_hand(
 
 
 def _best_explanation(
-    raw: RawHand, K: FloatArray, fps: float, average: HandShape, options: FitOptions
+    raw: RawHand, K: FloatArray, fps: float, average: HandShape, options: FitOptions, table: FloatArray | None
 ) -> tuple[RawHand, Seen, Posture]:
     """The hand as the right or left one that it must be (both are tried where the detector wavers), and where to start."""
     known, hand_length_m = raw.origin != LOST, float(np.linalg.norm(average.palm_m[2]))
-    best: tuple[float, RawHand, Seen, Posture] | None = None
-    for hand, handicap in ((raw, 1.0), (_as_other_side(raw), _OTHER_SIDE_HANDICAP)):
-        if hand is not raw and raw.side_agreement > _SIDE_SURE:
-            continue
-        seen = _seen(hand, K, fps, hand_length_m, options)
-        chosen, start, cost = best_start(seen[known], average, options)
-        if best is None or handicap * cost < best[0]:
-            best = handicap * cost, hand, dataclasses.replace(seen, prior=_fill(chosen.prior, known)), _fill(start, known)
-    assert best is not None
-    return best[1:]
+    hands = [raw] if raw.side_agreement > _SIDE_SURE else [raw, _as_other_side(raw)]
+    tries: list[tuple[float, RawHand, Seen, Posture]] = []
+    for hand in hands:
+        seen = _seen(hand, K, fps, hand_length_m, options, table)
+        chosen, start = best_start(seen[known], average, options)
+        cost = 0.0
+        if len(hands) > 1:
+            posture, shape = fit_clip(chosen, start, average, options)
+            cost = float(np.average(misfit(chosen, posture, shape, options), weights=chosen.weight))
+        cost *= 1.0 if hand is raw else _OTHER_SIDE_HANDICAP
+        tries.append((cost, hand, dataclasses.replace(seen, prior=_fill(chosen.prior, known)), _fill(start, known)))
+    return min(tries, key=lambda one: one[0])[1:]
 
 
 def _as_other_side(raw: RawHand) -> RawHand:
@@ -113,7 +128,7 @@ def _as_other_side(raw: RawHand) -> RawHand:
     return dataclasses.replace(raw, side=side, side_seen=side_seen, side_agreement=1.0 - raw.side_agreement)
 
 
-def _seen(raw: RawHand, K: FloatArray, fps: float, hand_length_m: float, options: FitOptions) -> Seen:
+def _seen(raw: RawHand, K: FloatArray, fps: float, hand_length_m: float, options: FitOptions, table: FloatArray | None) -> Seen:
     """The evidence as of a right hand: a left one is mirrored."""
     known = raw.origin != LOST
     pixels, detected = raw.image.copy(), raw.shape - raw.shape[:, :1]
@@ -123,11 +138,12 @@ def _seen(raw: RawHand, K: FloatArray, fps: float, hand_length_m: float, options
     if raw.side == "left":
         pixels[..., 0] = 2.0 * K[0, 2] - pixels[..., 0]
         detected[..., 0] *= -1.0
+        table = None if table is None else table * [-1.0, 1.0, 1.0, 1.0]
     turns = view_turns(pixels[known].mean(axis=1), K)
     prior = posture_of_shape(detected[known] @ turns.swapaxes(-1, -2), HandShape.average(hand_length_m), options)
     trust = np.where(raw.origin == FLOW, 0.3, 1.0) * np.clip(raw.confidence, 0.05, 1.0)
     size_px = hand_size_px(np.nan_to_num(pixels))
-    return Seen(pixels, size_px, np.where(known, trust, 0.0), _fill(prior, known), K, fps)
+    return Seen(pixels, size_px, np.where(known, trust, 0.0), _fill(prior, known), K, fps, table=table)
 
 
 def _doubtful_steps(points: FloatArray, fps: float, moving: BoolArray | None) -> tuple[BoolArray, BoolArray]:
@@ -148,17 +164,20 @@ def _with_depth(
     raw: RawHand,
     mirror: FloatArray,
     options: FitOptions,
-) -> tuple[Posture, FloatArray]:
-    """The posture corrected by depth pictures, and how much farther (T,) m the hand is by them."""
+) -> tuple[Posture, HandShape, FloatArray]:
+    """Posture and size of the hand corrected by depth pictures, and how much farther (T,) m the hand is by them."""
     points, length = hand_points(posture, shape), float(np.linalg.norm(shape.palm_m[2]))
     surface, correction = collect_surface(depth, points * mirror, raw.image, raw.origin != LOST, seen.K, length)
     told = np.isfinite(correction)
     if not told.any():
-        return posture, correction
+        return posture, shape, correction
     shift = np.interp(np.arange(len(told)), np.flatnonzero(told), correction[told])
     moved = posture.translation + points.mean(axis=1) * (shift / points[..., 2].mean(axis=1))[:, None]
     start = dataclasses.replace(posture, translation=moved)
-    return follow(dataclasses.replace(seen, surface=surface * mirror), start, shape, options), correction
+    seen = dataclasses.replace(seen, surface=surface * mirror)
+    factor = size_by_surface(seen, surface * mirror, start, shape, options)
+    shape = HandShape(factor * shape.palm_m, factor * shape.phalanges_m)
+    return follow(seen, start, shape, options), shape, correction
 
 
 def _fill(posture: Posture, known: BoolArray) -> Posture:

@@ -160,7 +160,7 @@ class _Run:
             hand = store.run(
                 "hand",
                 MetricHand,
-                self._depends("hand_length_m", "depth", "camera_matrix", "fov_deg", after=("sight",)),
+                self._depends("hand_length_m", "depth", "camera_matrix", "fov_deg", "camera_pose", after=("sight",)),
                 lambda: self._lift_hand(sight),
             )
             objects = self._follow_objects(sight, pictures)
@@ -222,7 +222,8 @@ class _Run:
     def _lift_hand(self, sight: Sight) -> MetricHand:
         self.clock.begin("measuring the hand", 0)
         recording = self.recording
-        return MetricHand(*lift_hand(sight.raw, recording.K, recording.fps, self.config.hand_length_m, recording.depth))
+        length_m, pose = self.config.hand_length_m, recording.T_world_camera
+        return MetricHand(*lift_hand(sight.raw, recording.K, recording.fps, length_m, recording.depth, T_world_camera=pose))
 
     def _follow_objects(self, sight: Sight, pictures: FrameCache) -> dict[str, FollowedObject]:
         """The objects that were found, by name, the moved one first."""
