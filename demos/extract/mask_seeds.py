@@ -49,7 +49,13 @@ _CLEAR_TRAVEL = 1.5  # hand sizes; then no other way of finding the object is tr
 _SOLID = 0.75  # part of their convex hull that things fill at least
 _MIN_CUT = 0.3  # of a place; less is a detail of it or of what is around
 _SOLID_PIECE = 0.9  # of it, by what changes but not at once
-_PART_OF = 5.0  # times a place, a thing is not larger
+_WHOLE_WORTH = 2.5  # times that of its parts
+_WHOLE_RADII = (0.3, 0.6, 1.2)  # hand sizes
+_NO_DETAIL = 0.4  # hand sizes across; something smaller may be a detail
+_GOES_ON = 0.2  # of what surrounds a part, that changed as well
+_CHANGED_PART = 0.6  # of what is added to a part, that changed and is no shadow
+_AS_CLEAR = 0.8  # of the outline of a part, that of the whole thing is at least
+_LARGER = (1.25, 20.0)  # times its part
 _MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it nothing is better than a wrong object
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
 
@@ -86,21 +92,23 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
     hand = _without_gaps(hand)
     if not np.isfinite(hand).all():  # there is no hand at all
         return None
-    best, best_score = None, 0.0
+    best, best_score, best_worth = None, 0.0, 0.0
+    size = float(np.median(hand_size_px(hand)))
     places = _places(hand, scene, fps)
-    for make in (_seed_of_place, _seed_around_place):  # the second way where the first one leads to nothing
+    for strict in (True, False):  # the second time where the first one leads to nothing
         for place in places:
-            seed = make(cache, place, scene)
+            seed = _whole_seed(cache, place, _seed_of_place(cache, place, scene), scene, size, strict)
             if seed is None or seed.mask is None:
                 continue
             frames = _frames_around(place, round(_LOOK_S * fps), len(cache))
             score = _goes_along(cache, seed, hand, known, fps, scene, frames)
             score *= 1.0 - _SHADOW_WEIGHT * shadow_part(scene, seed.mask, place.taken)
             score *= min(1.0, _solidity(seed.mask) / _SOLID)
-            if score > best_score:
-                best, best_score = seed, score
-                if score >= _CLEAR_TRAVEL:
-                    return seed
+            if score >= _CLEAR_TRAVEL and seed.mask.sum() > (_NO_DETAIL * size) ** 2:
+                return seed
+            worth = min(score, _CLEAR_TRAVEL) * float(np.sqrt(seed.mask.sum()))  # a detail of a thing goes along as well
+            if worth > best_worth:
+                best, best_score, best_worth = seed, score, worth
         if best_score >= _MIN_SCORE:
             break
     moving = find_moved_object(cache, hand, known, fps, lambda frame, points: _is_no_shadow(cache, scene, frame, points))
@@ -201,7 +209,8 @@ def _places(hand: FloatArray, scene: StaticScene, fps: float) -> list[_Place]:
     for changed in (scene.changed, lit):  # what arm and shadow cover part by part changes part by part
         for piece in _solid_pieces(changed):
             moment = int(np.median(0.5 * (scene.last_early[piece] + scene.first_late[piece])))
-            found += _places_at(hand, scene, piece, moment, round(_SLACK_S[-1] * fps), clearer, looked_at)
+            whole = _places_at(hand, scene, piece, moment, round(_SLACK_S[-1] * fps), clearer, looked_at)
+            found += [(_WHOLE_WORTH * worth, place) for worth, place in whole]
     found.sort(key=lambda scored: -scored[0])
     kept: list[_Place] = []
     for _, place in found:
@@ -302,20 +311,38 @@ def _seed_of_place(cache: FrameCache, place: _Place, scene: StaticScene) -> Obje
     return ObjectSeed(place.frame, outline_of(mask), np.zeros((0, 2)), "motion", mask)
 
 
-def _seed_around_place(cache: FrameCache, place: _Place, scene: StaticScene) -> ObjectSeed | None:
-    """A thing of which the place is only a part: its other pixels look like a shadow that fell on them later."""
+def _whole_seed(
+    cache: FrameCache, place: _Place, seed: ObjectSeed | None, scene: StaticScene, size: float, strict: bool
+) -> ObjectSeed | None:
+    """The thing of which a seed shows only a part, if it stands out as clearly; else the seed.
+
+    The other part may have changed at another time or, unless `strict`, look like a shadow that fell there later.
+    """
     import cv2
 
-    inside = cv2.distanceTransform(np.pad(place.mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    picture, other = cache.rgb(place.frame), scene.late if place.taken else scene.early
+    part = place.mask if seed is None or seed.mask is None else seed.mask
+    other_things = scene.changed & ~shade_like(scene, place.taken)
+    ring = cv2.dilate(part.astype(np.uint8), np.ones((9, 9), np.uint8)) - cv2.dilate(part.astype(np.uint8), np.ones((3, 3)))
+    if strict and other_things[ring > 0].mean() < _GOES_ON:
+        return seed
+    inside = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     row, column = np.unravel_index(int(inside.argmax()), inside.shape)
-    picture = cache.rgb(place.frame)
-    radius = float(np.sqrt(place.mask.sum()))
-    whole = grown_from_click(picture, np.array([column, row], float), radius, np.zeros_like(place.mask))
-    if not 1.25 * place.mask.sum() < whole.sum() < _PART_OF * place.mask.sum():
-        return None
-    if (whole & place.mask).sum() < 0.7 * place.mask.sum():
-        return None
-    return ObjectSeed(place.frame, outline_of(whole), np.zeros((0, 2)), "motion", whole)
+    best, clearest = (
+        None,
+        0.0 if seed is None else _AS_CLEAR * (outline_contrast(picture, part) - outline_contrast(other, part)),
+    )
+    for radius in _WHOLE_RADII:
+        whole = grown_from_click(picture, np.array([column, row], float), radius * size, np.zeros_like(part))
+        larger = _LARGER[0] * part.sum() < whole.sum() < _LARGER[1] * part.sum()
+        if not larger or (strict and other_things[whole & ~part].mean() < _CHANGED_PART):
+            continue
+        if (whole & part).sum() < 0.7 * part.sum() or _solidity(whole) < _SOLID:
+            continue
+        clear = outline_contrast(picture, whole) - outline_contrast(other, whole)
+        if clear > clearest:
+            best, clearest = whole, clear
+    return seed if best is None else ObjectSeed(place.frame, outline_of(best), np.zeros((0, 2)), "motion", best)
 
 
 def shade_like(scene: StaticScene, early: bool) -> BoolArray:
