@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from demos.camera import intrinsics_from_fov, project
+from demos.camera import intrinsics_from_fov, project, transform
 from demos.extract.detection_journal import JournaledHands
 from demos.extract.hand_detection import DETECTED, FLOW, LOST, REGION, Detection, RawHand, Region, hand_size_px
 from demos.extract.hand_flags import find_jumps, find_stalls
@@ -159,6 +159,21 @@ def test_frames_taken_for_the_other_hand_do_not_tip_it_over() -> None:
     assert tip_errors(track.keypoints_camera, true)[1] < 0.018
 
 
+def test_no_hand_lies_below_a_known_table() -> None:
+    true, raw = seen_hand()
+    T_world_camera = np.eye(4)  # looks down at 45 degrees on a table that the fingertips come near
+    T_world_camera[:3, :3] = Rotation.from_euler("x", -135.0, degrees=True).as_matrix()
+    T_world_camera[2, 3] = 0.01 - (true @ T_world_camera[2, :3]).min()
+    middle = raw.image.mean(axis=1, keepdims=True)
+    raw = dataclasses.replace(raw, image=middle + 0.85 * (raw.image - middle))  # seems farther away than it is
+    free, _ = lift_hand(raw, K, FPS, hand_length(true))
+    held, _ = lift_hand(raw, K, FPS, hand_length(true), T_world_camera=T_world_camera)
+    heights = [transform(T_world_camera, track.keypoints_camera)[..., 2].min() for track in (free, held)]
+    assert heights[0] < -0.03 < -0.01 < heights[1]
+    errors = [tip_errors(track.keypoints_camera, true)[0] for track in (free, held)]
+    assert errors[1] < 0.7 * errors[0]
+
+
 def test_lost_frames_lie_between_their_neighbours() -> None:
     true, raw = seen_hand()
     lost = np.arange(40) // 5 == 3
@@ -170,6 +185,20 @@ def test_lost_frames_lie_between_their_neighbours() -> None:
 
 
 # depth pictures
+
+
+def test_size_of_the_hand_comes_from_depth_pictures() -> None:
+    truth = ClipTruth.load(SHIPPED / "training-00001-place" / "truth.npz")
+    frames = 30
+    true = truth.hand_keypoints_camera[:frames]
+    image = truth.hand_keypoints_image[:frames] + np.random.default_rng(0).normal(scale=1.0, size=(frames, 21, 2))
+    raw = RawHand(image, true - true[:, :1], np.ones(frames), np.full(frames, DETECTED), truth.hand_side, 1.0)
+    depth = DepthFrames(frames, lambda frame: truth.depth_m(frame).astype(np.float64))
+    for told in (0.92, 1.08):  # of the true length
+        track, _ = lift_hand(raw, truth.K, truth.fps, told * hand_length(true), depth)
+        found = float(np.linalg.norm(track.keypoints_camera[0, 9] - track.keypoints_camera[0, 0])) / hand_length(true)
+        assert abs(found - 1.0) < abs(told - 1.0)
+        assert tip_errors(track.keypoints_camera, true)[0] < 0.015
 
 
 def test_depth_pictures_correct_distance_and_fingers() -> None:

@@ -316,11 +316,14 @@ def _score(hand: Detection) -> float:
 
 
 def _interest(track: _Track) -> float:
-    """How much a hand is worth following: seen long and surely, and going somewhere."""
+    """How much a hand is worth following: it goes somewhere, and is seen long and surely.
+
+    A hand that only holds on is often seen throughout, the one that acts comes and goes: time counts for less than motion.
+    """
     wrists = np.array([hand.image[0] for hand in track.hands])
     size = float(np.median([hand_size_px(hand.image) for hand in track.hands]))
     reach = float(np.linalg.norm(np.ptp(wrists, axis=0))) / size
-    return sum(track.confidence) * (0.2 + min(reach, 4.0))
+    return sum(track.confidence) ** 0.7 * (0.2 + min(reach, 4.0))
 
 
 def _assemble(hands: dict[int, tuple[Detection, float]], frames: int) -> RawHand:
