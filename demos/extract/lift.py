@@ -325,7 +325,7 @@ def _to_metres(
     if "table" in known and len(known) > 1:  # a thing that stands elsewhere is as much off as the table is high
         others = [one for name, one in known.items() if name != "table"]
         away = known["table"][0] - sum(v / q**2 for v, q in others) / sum(1.0 / q**2 for _, q in others)
-        allowed = 3.0 * np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2)
+        allowed = 2.0 * np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2)
         # nothing is below the table, and what was lifted did stand on something, while hands may be measured badly
         if away < 0.0 or (T_world_camera is not None and _is_lifted(motion, first, T_world_camera)):
             allowed = max(allowed, _LIFTED_TOLERANCE)
