@@ -57,6 +57,7 @@ _CHANGED_PART = 0.6  # of what is added to a part, that changed and is no shadow
 _AS_CLEAR = 0.8  # of the outline of a part, that of the whole thing is at least
 _LARGER = (1.25, 20.0)  # times its part
 _MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it nothing is better than a wrong object
+_AT_BORDER = 0.25  # of a thing's size, that the border of the picture cuts off at most
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
 
 
@@ -98,7 +99,7 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
     for strict in (True, False):  # the second time where the first one leads to nothing
         for place in places:
             seed = _whole_seed(cache, place, _seed_of_place(cache, place, scene), scene, size, strict)
-            if seed is None or seed.mask is None:
+            if seed is None or seed.mask is None or _is_cut_off(seed.mask):
                 continue
             frames = _frames_around(place, round(_LOOK_S * fps), len(cache))
             score = _goes_along(cache, seed, hand, known, fps, scene, frames)
@@ -120,6 +121,12 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
     frames = range(moving.frame, min(moving.frame + round(_LOOK_S * fps), len(cache)))
     score = _goes_along(cache, grown, hand, known, fps, scene, frames)
     return grown if score > best_score else best
+
+
+def _is_cut_off(mask: BoolArray) -> bool:
+    """Whether the picture's border cuts a thing off: then it is rather a person, who moves with the hand as well."""
+    at_border = int(mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum())
+    return at_border > _AT_BORDER * float(np.sqrt(mask.sum()))
 
 
 def _is_no_shadow(cache: FrameCache, scene: StaticScene, frame: int, points: FloatArray) -> BoolArray:
