@@ -72,7 +72,9 @@ def main(config: MemoryConfig) -> dict[str, Any]:
     ]
     gib = (measured["peak_mib"] + measured["peak_ffmpeg_mib"]) / 1024
     print(rows, flush=True)
-    checks = [Check("peak resident memory with ffmpeg, GiB", round(gib, 3), TARGET_GIB, "lower")]
+    checks = [
+        Check(f"peak resident memory for {seconds / 60.0:.3g} minutes, with ffmpeg, GiB", round(gib, 3), TARGET_GIB, "lower")
+    ]
     settings = {
         "video": "shipped synthetic clip, scaled up to 720p, to and fro",
         "minutes": round(seconds / 60.0, 2),
