@@ -19,10 +19,10 @@ import tyro
 
 from benchmarks.result import RESULTS, Check, write_result
 from demos.camera import transform, unproject
-from demos.extract.mask_seeds import find_object, seed_at_click
-from demos.extract.masks import ObjectSeed, seed_from_box
-from demos.extract.scene import StaticScene, observe_scene
-from demos.extract.tracks import ObjectInPicture, follow_object
+from demos.extract.objects.masks import ObjectSeed, seed_from_box
+from demos.extract.objects.scene import StaticScene, observe_scene
+from demos.extract.objects.seeds import find_object, seed_at_click
+from demos.extract.objects.tracks import ObjectInPicture, follow_object
 from demos.parts import PixelTracks
 from demos.synthetic.corpus import clip_folders
 from demos.synthetic.truth import ClipTruth

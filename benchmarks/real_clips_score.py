@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.labels import LABELLED_KEYPOINTS, ClipLabels, FrameLabel, distance_to_outline_px
 from demos.camera import project, transform
-from demos.extract.hands import LOST
+from demos.extract.hand.follow import LOST
 from demos.interaction import Interaction
 
 FloatArray = NDArray[np.float64]

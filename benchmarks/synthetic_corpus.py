@@ -20,7 +20,7 @@ import tyro
 
 from benchmarks.result import RESULTS, Check, write_result
 from demos.extract.config import ExtractConfig
-from demos.extract.hands import MediaPipeHands, hand_size_px
+from demos.extract.hand.follow import MediaPipeHands, hand_size_px
 from demos.synthetic.corpus import EVALUATION_CLIPS, Pictures, contact_sheet, make_corpus
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.files import atomic_path

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import intrinsics_from_fov, project
-from demos.extract.hand_detection import DETECTED, REGION, Detection, Region
+from demos.extract.hand.detection import DETECTED, REGION, Detection, Region
 from demos.video import video_writer
 from robots.human_hand import JOINT_NAMES, HandDimensions, HumanHand
 

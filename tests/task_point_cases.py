@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from demos.camera import transform
-from demos.extract.object_masks import SEEN, ObjectMasks
+from demos.extract.objects.object_masks import SEEN, ObjectMasks
 from demos.extract.task_points.task_points import HAND, HAND_POINTS, TaskPointQuery, TrackedObject
 from demos.interaction import BoolArray, FloatArray, HandTrack, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks

@@ -11,13 +11,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from demos.camera import fit_rigid, intrinsics_from_fov, project, solve_pnp, transform, unproject
-from demos.extract.contact import find_contact, runs
 from demos.extract.gravity import up_from
-from demos.extract.hand_pose import bone_lengths, find_stalls, lift_hand
-from demos.extract.hands import DETECTED, LOST, RawHand
-from demos.extract.masks import find_moved_object, seed_from_click
+from demos.extract.hand.follow import DETECTED, LOST, RawHand
+from demos.extract.hand.pose import bone_lengths, find_stalls, lift_hand
+from demos.extract.objects.contact import find_contact, runs
+from demos.extract.objects.masks import find_moved_object, seed_from_click
+from demos.extract.objects.tracks import follow_object
 from demos.extract.task_points.task_points import HAND_POINTS, OBJECT_CENTROID
-from demos.extract.tracks import follow_object
 from demos.interaction import HAND_BONES, Interaction
 from demos.video import FrameCache, probe_video, read_frames, video_writer
 from dexvid_envs.cli import main

@@ -193,7 +193,7 @@ def test_bad_input_gets_one_clear_message(
 
 
 def test_missing_mediapipe_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from demos.extract.hands import MediaPipeHands
+    from demos.extract.hand.follow import MediaPipeHands
 
     for name in [name for name in sys.modules if name.split(".")[0] == "mediapipe"]:
         monkeypatch.delitem(sys.modules, name)

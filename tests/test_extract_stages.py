@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from demos.extract.config import ExtractConfig, NamedPlace
 from demos.extract.gates import LIMITS, check_gates, failed_gates, gate_text
 from demos.extract.gravity import gravity_from_depth, gravity_from_motion, up_from
-from demos.extract.object_masks import CARRIED, LOST, SEEN, ObjectMasks
+from demos.extract.objects.object_masks import CARRIED, LOST, SEEN, ObjectMasks
 from demos.extract.stage_store import StageStore
 from demos.interaction import Interaction, ObjectTrack, SceneObject
 from demos.parts import DepthFrames

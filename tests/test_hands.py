@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from demos.camera import intrinsics_from_fov, project, transform
-from demos.extract.detection_journal import JournaledHands
-from demos.extract.hand_detection import DETECTED, FLOW, LOST, REGION, Detection, RawHand, Region, hand_size_px
-from demos.extract.hand_flags import find_jumps, find_stalls
-from demos.extract.hand_model import (
+from demos.extract.hand.detection import DETECTED, FLOW, LOST, REGION, Detection, RawHand, Region, hand_size_px
+from demos.extract.hand.flags import find_jumps, find_stalls
+from demos.extract.hand.follow import HandFollower, MediaPipeHands
+from demos.extract.hand.journal import JournaledHands
+from demos.extract.hand.model import (
     ANGLE_RANGES_RAD,
     NUM_PARAMETERS,
     HandShape,
@@ -25,8 +26,7 @@ from demos.extract.hand_model import (
     hand_points,
     hand_points_and_jacobians,
 )
-from demos.extract.hand_pose import lift_hand
-from demos.extract.hands import HandFollower, MediaPipeHands
+from demos.extract.hand.pose import lift_hand
 from demos.interaction import FINGERTIPS, HAND_BONES
 from demos.parts import DepthFrames
 from demos.synthetic.truth import ClipTruth

@@ -15,9 +15,9 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 from demos.camera import project, transform, unproject
-from demos.extract.contact import find_contact
-from demos.extract.lift import LiftConfig, LiftedObject, lift_object, lift_with_figures, read_depths
-from demos.extract.object_masks import SEEN, ObjectMasks
+from demos.extract.objects.contact import find_contact
+from demos.extract.objects.lift import LiftConfig, LiftedObject, lift_object, lift_with_figures, read_depths
+from demos.extract.objects.object_masks import SEEN, ObjectMasks
 from demos.interaction import FINGERTIPS, HandTrack, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks
 from demos.synthetic.truth import ClipTruth

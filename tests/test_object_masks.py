@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demos.extract.mask_seeds import find_object, seed_at_click
-from demos.extract.masks import ObjectSeed, mask_in_outline, seed_from_box, seed_from_click
-from demos.extract.object_masks import CARRIED, LOST, SEEN
-from demos.extract.scene import StaticScene, observe_scene
-from demos.extract.tracks import follow_object
+from demos.extract.objects.masks import ObjectSeed, mask_in_outline, seed_from_box, seed_from_click
+from demos.extract.objects.object_masks import CARRIED, LOST, SEEN
+from demos.extract.objects.scene import StaticScene, observe_scene
+from demos.extract.objects.seeds import find_object, seed_at_click
+from demos.extract.objects.tracks import follow_object
 from demos.parts import MaskFrames
 from demos.synthetic.truth import ClipTruth
 from demos.video import FrameCache, probe_video, read_frames

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from demos.camera import transform, unproject
-from demos.extract.masks import ObjectSeed
-from demos.extract.tracks import ObjectInPicture, follow_object
+from demos.extract.objects.masks import ObjectSeed
+from demos.extract.objects.tracks import ObjectInPicture, follow_object
 from demos.synthetic.truth import ClipTruth
 from demos.video import FrameCache, probe_video, read_frames
 

@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 import demos
 from demos.camera import project, transform
-from demos.extract.lift import LiftedObject
-from demos.extract.object_masks import SEEN, ObjectMasks
-from demos.extract.silhouette_shape import silhouette_shape
+from demos.extract.objects.lift import LiftedObject
+from demos.extract.objects.object_masks import SEEN, ObjectMasks
+from demos.extract.objects.silhouette_shape import silhouette_shape
 from demos.interaction import FINGERTIPS, FloatArray, HandTrack
 from demos.parts import DepthFrames
 from demos.synthetic.truth import ClipTruth

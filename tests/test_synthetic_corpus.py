@@ -277,7 +277,7 @@ def test_shipped_clips_are_small_and_of_the_training_corpus() -> None:
 @pytest.mark.parametrize("name", ["training-00001-place", "training-00002-drawer"])
 def test_mediapipe_finds_the_hand_of_shipped_clips(name: str) -> None:
     pytest.importorskip("mediapipe")
-    from demos.extract.hands import MediaPipeHands, hand_size_px
+    from demos.extract.hand.follow import MediaPipeHands, hand_size_px
 
     truth = ClipTruth.load(SHIPPED / name / "truth.npz")
     detector, found = MediaPipeHands(0.2, mirrored=False), 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from task_point_cases import Case, keypoints_camera, make_case, moving_parts, truth_queries
 
 from demos.camera import intrinsics_from_fov, project, transform
-from demos.extract.object_masks import SEEN, ObjectMasks
+from demos.extract.objects.object_masks import SEEN, ObjectMasks
 from demos.extract.task_points.follow import carried_by, carriers, follow_points
 from demos.extract.task_points.lift import fill_gaps, lift_task_points, on_table
 from demos.extract.task_points.motion import MotionProposer, is_straight

@@ -20,9 +20,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demos.extract.masks import ObjectSeed
-from demos.extract.object_masks import SEEN, ObjectMasks
-from demos.extract.torch_tracker import Answer, TorchTracker, open_tracker
+from demos.extract.objects.masks import ObjectSeed
+from demos.extract.objects.object_masks import SEEN, ObjectMasks
+from demos.extract.objects.torch_tracker import Answer, TorchTracker, open_tracker
 from demos.interaction import FloatArray
 from demos.parts import PixelTracks
 from demos.video import FrameCache

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demos.extract.object_masks import SEEN, ObjectMasks
+from demos.extract.objects.object_masks import SEEN, ObjectMasks
 from demos.extract.task_points.chat_endpoint import ChatEndpoint, EndpointError
 from demos.extract.task_points.task_points import HAND, HAND_POINTS, OBJECT_CENTROID, TrackedObject
 from demos.extract.task_points.vlm import VisionModelProposer, parse_points, telling_frames

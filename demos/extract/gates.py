@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from demos.extract.hand_pose import HandQuality
-from demos.extract.hands import FLOW, LOST
+from demos.extract.hand.follow import FLOW, LOST
+from demos.extract.hand.pose import HandQuality
 from demos.extract.sight import Sight
 from demos.interaction import HandTrack, Interaction
 

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.config import ExtractConfig
-from demos.extract.contact import find_contact
 from demos.extract.gates import check_gates, failed_gates
-from demos.extract.hand_pose import HandQuality, lift_hand
-from demos.extract.hands import LOST
-from demos.extract.lift import LiftConfig, LiftedObject, lift_with_figures
-from demos.extract.object_stage import FollowedObject, check_masks, find_objects, to_video_pixels
+from demos.extract.hand.follow import LOST
+from demos.extract.hand.pose import HandQuality, lift_hand
+from demos.extract.objects.contact import find_contact
+from demos.extract.objects.lift import LiftConfig, LiftedObject, lift_with_figures
+from demos.extract.objects.stage import FollowedObject, check_masks, find_objects, to_video_pixels
+from demos.extract.objects.standing import lift_standing
 from demos.extract.overlay import OverlayData, write_overlay
 from demos.extract.quality import (
     camera_quality,
@@ -40,7 +41,6 @@ from demos.extract.report import write_report
 from demos.extract.sight import Sight, watch
 from demos.extract.stage import write_stage_video
 from demos.extract.stage_store import StageStore
-from demos.extract.standing import lift_standing
 from demos.extract.task_stage import find_keypoints
 from demos.extract.tracks_file import write_tracks
 from demos.extract.work_folder import check_output, work_folder, write_alone
@@ -254,7 +254,7 @@ class _Run:
             if number and not one.moves():
                 continue
             if self.config.tracks == "silhouette-shape":
-                from demos.extract.silhouette_shape import silhouette_shape
+                from demos.extract.objects.silhouette_shape import silhouette_shape
 
                 depends = self._depends("tracks", "object_length_m", "camera_pose", after=("hand", "contact"))
                 make = lambda one=one, length=length: silhouette_shape(  # noqa: E731

@@ -15,12 +15,12 @@ from scipy.spatial import ConvexHull, QhullError
 
 from demos.extract.camera_motion import CameraMotion
 from demos.extract.config import ExtractConfig
-from demos.extract.hand_pose import HandQuality
-from demos.extract.hands import FLOW, LOST, REGION, RawHand, hand_size_px
-from demos.extract.lift import LiftedObject
-from demos.extract.object_masks import LOST as MASK_LOST
-from demos.extract.object_masks import SEEN
-from demos.extract.object_stage import FollowedObject
+from demos.extract.hand.follow import FLOW, LOST, REGION, RawHand, hand_size_px
+from demos.extract.hand.pose import HandQuality
+from demos.extract.objects.lift import LiftedObject
+from demos.extract.objects.object_masks import LOST as MASK_LOST
+from demos.extract.objects.object_masks import SEEN
+from demos.extract.objects.stage import FollowedObject
 from demos.extract.world import World
 from demos.goals import find_goal
 from demos.interaction import FINGERTIPS, HandTrack, Interaction

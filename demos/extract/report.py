@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from demos.extract.contact import runs
 from demos.extract.gates import gate_text
+from demos.extract.objects.contact import runs
 from demos.interaction import Interaction
 
 _TABLES = ("goal", "hand", "object", "scene", "camera", "result", "source")

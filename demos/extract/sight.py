@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from demos.extract.camera_motion import CameraMotion, CameraWatch
 from demos.extract.config import ExtractConfig
-from demos.extract.detection_journal import JournaledHands
-from demos.extract.hand_detection import RawHand
-from demos.extract.hands import HandFollower
-from demos.extract.mediapipe_hands import MediaPipeHands
+from demos.extract.hand.detection import RawHand
+from demos.extract.hand.follow import HandFollower
+from demos.extract.hand.journal import JournaledHands
+from demos.extract.hand.mediapipe_hands import MediaPipeHands
 from demos.recording import Recording
 from demos.video import FrameCache
 from dexvid_envs.errors import InputFileError

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.config import ExtractConfig
-from demos.extract.object_stage import FollowedObject
+from demos.extract.objects.stage import FollowedObject
 from demos.extract.task_points.follow import carriers, follow_points
 from demos.extract.task_points.lift import lift_task_points
 from demos.extract.task_points.motion import MotionProposer

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.hands import RawHand
+from demos.extract.hand.follow import RawHand
 from demos.interaction import HandTrack, KeypointTrack, ObjectTrack
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.hands import hand_size_px
-from demos.extract.masks import hand_mask, similar_motion
-from demos.extract.object_masks import SEEN
+from demos.extract.hand.follow import hand_size_px
+from demos.extract.objects.masks import hand_mask, similar_motion
+from demos.extract.objects.object_masks import SEEN
 from demos.extract.task_points.task_points import HAND, HAND_POINTS, TaskPointQuery, TrackedObject, at_pixel, check_queries
 from demos.interaction import BoolArray, FloatArray
 from demos.parts import PixelTracks

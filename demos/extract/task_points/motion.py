@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.contact import runs
-from demos.extract.hands import hand_size_px
-from demos.extract.masks import good_points, hand_mask
-from demos.extract.object_masks import SEEN
+from demos.extract.hand.follow import hand_size_px
+from demos.extract.objects.contact import runs
+from demos.extract.objects.masks import good_points, hand_mask
+from demos.extract.objects.object_masks import SEEN
 from demos.extract.task_points.follow import object_path
 from demos.extract.task_points.region import find_container, still_picture
 from demos.extract.task_points.task_points import (

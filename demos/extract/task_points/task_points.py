@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.object_masks import ObjectMasks
+from demos.extract.objects.object_masks import ObjectMasks
 from demos.interaction import FINGERTIPS, WRIST, BoolArray, FloatArray
 from demos.parts import PixelTracks
 from demos.video import FrameCache

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.flow import track_points
-from demos.extract.hand_detection import DETECTED as DETECTED
-from demos.extract.hand_detection import FLOW, LOST, Detection, HandDetector, Region, RgbImage, hand_size_px, image_distance
-from demos.extract.hand_detection import REGION as REGION
-from demos.extract.hand_detection import RawHand as RawHand
-from demos.extract.mediapipe_hands import MediaPipeHands as MediaPipeHands
+from demos.extract.hand.detection import DETECTED as DETECTED
+from demos.extract.hand.detection import FLOW, LOST, Detection, HandDetector, Region, RgbImage, hand_size_px, image_distance
+from demos.extract.hand.detection import REGION as REGION
+from demos.extract.hand.detection import RawHand as RawHand
+from demos.extract.hand.mediapipe_hands import MediaPipeHands as MediaPipeHands
 from dexvid_envs.errors import NoHandFoundError
 
 FloatArray = NDArray[np.float64]

@@ -12,8 +12,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.hands import hand_size_px
-from demos.extract.masks import (
+from demos.extract.hand.follow import hand_size_px
+from demos.extract.objects.masks import (
     ObjectSeed,
     find_moved_object,
     grown_from_click,
@@ -25,8 +25,8 @@ from demos.extract.masks import (
     seed_from_click,
     slope_of,
 )
-from demos.extract.scene import StaticScene, dot_colours
-from demos.extract.tracks import trail_of
+from demos.extract.objects.scene import StaticScene, dot_colours
+from demos.extract.objects.tracks import trail_of
 from demos.interaction import FINGERTIPS
 from demos.video import FrameCache
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import project, unproject
-from demos.extract.hand_model import RADIUS_RATIOS
+from demos.extract.hand.model import RADIUS_RATIOS
 from demos.interaction import HAND_BONES
 from demos.parts import DepthFrames
 from dexvid_envs.errors import InputFileError

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import FloatArray, unproject
-from demos.extract.lift import LiftedObject, LiftFigures
-from demos.extract.masks import hand_mask
-from demos.extract.object_masks import ObjectMasks
+from demos.extract.objects.lift import LiftedObject, LiftFigures
+from demos.extract.objects.masks import hand_mask
+from demos.extract.objects.object_masks import ObjectMasks
 from demos.interaction import FINGERTIPS, HandTrack, ObjectTrack
 from demos.parts import DepthFrames, image_points, resize_nearest
 

@@ -12,8 +12,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.masks import hand_mask
-from demos.extract.scene import StaticScene, colour_distance, dot_colours
+from demos.extract.objects.masks import hand_mask
+from demos.extract.objects.scene import StaticScene, colour_distance, dot_colours
 
 FloatArray = NDArray[np.float64]
 Float32 = NDArray[np.float32]

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from demos.camera import project, solve_translation
-from demos.extract.hand_model import (
+from demos.extract.hand.model import (
     ANGLE_RANGES_RAD,
     MARK_RATIOS,
     NUM_ANGLES,

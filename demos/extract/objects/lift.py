@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from demos.camera import FloatArray
-from demos.extract.contact import runs
-from demos.extract.object_masks import ObjectMasks
-from demos.extract.rigid_motion import RigidMotion, find_rigid_motion, refine_path
-from demos.extract.views import Outlines, Views, left_behind, make_views, measure_masks, to_rays
+from demos.extract.objects.contact import runs
+from demos.extract.objects.object_masks import ObjectMasks
+from demos.extract.objects.rigid_motion import RigidMotion, find_rigid_motion, refine_path
+from demos.extract.objects.views import Outlines, Views, left_behind, make_views, measure_masks, to_rays
 from demos.interaction import FINGERTIPS, HandTrack, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks
 from dexvid_envs.errors import InputFileError, OptionError

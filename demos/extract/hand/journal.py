@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demos.extract.hand_detection import Detection, HandDetector, Region, RgbImage
+from demos.extract.hand.detection import Detection, HandDetector, Region, RgbImage
 
 _HEAD = struct.Struct("<II")
 _QUESTION = struct.Struct("<I")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from demos.extract.hands import hand_size_px
+from demos.extract.hand.follow import hand_size_px
 from demos.interaction import FINGERTIPS
 
 FloatArray = NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.flow import track_points
-from demos.extract.masks import good_points, inside_mask
+from demos.extract.objects.masks import good_points, inside_mask
 from demos.parts import PixelTracks
 
 FloatArray = NDArray[np.float64]

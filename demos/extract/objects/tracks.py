@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.hands import hand_size_px
-from demos.extract.long_tracks import LongTracks
-from demos.extract.masks import ObjectSeed, mask_in_outline, similar_motion
-from demos.extract.object_masks import CARRIED, LOST, SEEN, ObjectMasks
-from demos.extract.scene import StaticScene, observe_scene
-from demos.extract.segment import Evidence, Segmenter, Shape, decide
+from demos.extract.hand.follow import hand_size_px
+from demos.extract.objects.long_tracks import LongTracks
+from demos.extract.objects.masks import ObjectSeed, mask_in_outline, similar_motion
+from demos.extract.objects.object_masks import CARRIED, LOST, SEEN, ObjectMasks
+from demos.extract.objects.scene import StaticScene, observe_scene
+from demos.extract.objects.segment import Evidence, Segmenter, Shape, decide
 from demos.parts import MaskFrames, PixelTracks
 from demos.video import FrameCache
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from demos.extract.hand_detection import DETECTED, REGION, Detection, Region, RgbImage, without_duplicates
+from demos.extract.hand.detection import DETECTED, REGION, Detection, Region, RgbImage, without_duplicates
 from dexvid_envs.errors import MissingExtraError
 
 _OTHER_SIDE = {"left": "right", "right": "left"}

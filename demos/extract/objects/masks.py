@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.flow import track_points
-from demos.extract.hands import hand_size_px
+from demos.extract.hand.follow import hand_size_px
 from demos.interaction import FINGERTIPS, HAND_BONES
 from demos.video import FrameCache
 from dexvid_envs.errors import OptionError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from demos.camera import FloatArray
-from demos.extract.rigid_structure import (
+from demos.extract.objects.rigid_structure import (
     Links,
     PathPrior,
     PointPrior,
@@ -23,7 +23,7 @@ from demos.extract.rigid_structure import (
     fit_pose,
     place_points,
 )
-from demos.extract.views import Views
+from demos.extract.objects.views import Views
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

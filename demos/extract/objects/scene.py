@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.masks import hand_mask
+from demos.extract.objects.masks import hand_mask
 from demos.video import FrameCache
 
 FloatArray = NDArray[np.float64]

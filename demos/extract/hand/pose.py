@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import project
-from demos.extract.hand_detection import FLOW, LOST, RawHand, hand_size_px
-from demos.extract.hand_fit import (
+from demos.extract.hand.detection import FLOW, LOST, RawHand, hand_size_px
+from demos.extract.hand.fit import (
     FitOptions,
     Seen,
     best_start,
@@ -25,9 +25,9 @@ from demos.extract.hand_fit import (
     size_by_surface,
     view_turns,
 )
-from demos.extract.hand_flags import find_jumps, find_stalls
-from demos.extract.hand_model import HandShape, Posture, hand_points
-from demos.extract.hand_surface import collect_surface
+from demos.extract.hand.flags import find_jumps, find_stalls
+from demos.extract.hand.model import HandShape, Posture, hand_points
+from demos.extract.hand.surface import collect_surface
 from demos.interaction import HAND_BONES, HandTrack
 from demos.parts import DepthFrames
 

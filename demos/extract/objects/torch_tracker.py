@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.contact import runs
-from demos.extract.masks import ObjectSeed, inside_mask
-from demos.extract.object_masks import ObjectMasks
+from demos.extract.objects.contact import runs
+from demos.extract.objects.masks import ObjectSeed, inside_mask
+from demos.extract.objects.object_masks import ObjectMasks
 from demos.importers.torch_files import fetch, read_torch
 from demos.parts import PixelTracks
 from demos.video import FrameCache

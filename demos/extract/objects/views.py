@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import FloatArray
-from demos.extract.object_masks import ObjectMasks
+from demos.extract.objects.object_masks import ObjectMasks
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.config import ExtractConfig, NamedPlace
-from demos.extract.mask_seeds import find_object, seed_at_click
-from demos.extract.masks import ObjectSeed, seed_from_box
-from demos.extract.scene import StaticScene, observe_scene
+from demos.extract.objects.masks import ObjectSeed, seed_from_box
+from demos.extract.objects.scene import StaticScene, observe_scene
+from demos.extract.objects.seeds import find_object, seed_at_click
+from demos.extract.objects.tracks import ObjectInPicture, follow_object
 from demos.extract.sight import Sight
 from demos.extract.stage_store import StageStore
-from demos.extract.tracks import ObjectInPicture, follow_object
 from demos.importers.masks import read_masks
 from demos.interaction import FloatArray
 from demos.parts import MaskFrames, PixelTracks
@@ -194,7 +194,7 @@ class _Finder:
             self._pictures, seed, self._hand, self._recording.fps, config.max_object_points, step, given, self._scene
         )
         if config.tracks in ("cotracker", "tapir") and config.weights is not None:
-            from demos.extract.torch_tracker import open_tracker
+            from demos.extract.objects.torch_tracker import open_tracker
 
             tracker = open_tracker(config.tracks, config.weights)
             tracks = tracker.follow(self._pictures, seed, seen.masks, config.max_object_points)
