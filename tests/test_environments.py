@@ -147,7 +147,7 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"control_mode": "telepathy"}, "unknown control_mode 'telepathy'.*joint_delta, joint_target, wrist_delta"),
     ({"control_mode": 3}, "unknown control_mode 3"),
     ({"reward_mode": "x"}, "unknown reward_mode 'x'.*dense, sparse"),
-    ({"observation_mode": "smell"}, "unknown observation_mode 'smell'.*state, pointcloud, rgbd"),
+    ({"observation_mode": "smell"}, "unknown observation_mode 'smell'.*state, pointcloud, keypoints, rgbd"),
     ({"observation_mode": ["state"]}, "unknown observation_mode"),
     ({"points": "some"}, "unknown points 'some'.*full, partial"),
     ({"point_camera": "roof"}, "unknown camera 'roof': expected one of .*front"),
