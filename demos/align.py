@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.interaction import FINGERTIPS, Interaction, SceneObject
+from demos.interaction import Interaction, SceneObject
 from dexvid_envs.errors import DexVidError
 
 FloatArray = NDArray[np.float64]
@@ -88,15 +88,6 @@ def displacement_yaw(interaction: Interaction, start_xy: FloatArray, target_xy: 
     recorded = np.median(centre[-5:], axis=0) - np.median(centre[:5], axis=0)
     wanted = np.asarray(target_xy) - np.asarray(start_xy)
     return float(np.arctan2(wanted[1], wanted[0]) - np.arctan2(recorded[1], recorded[0]))
-
-
-def approach_direction(interaction: Interaction) -> FloatArray:
-    """(2,) horizontal unit vector from the wrist to the object while it is carried."""
-    phases = find_carry(interaction.object_pose_world[:, :3, 3])
-    carried = slice(phases.lift, phases.place)
-    tips = interaction.hand_keypoints_world[carried][:, list(FINGERTIPS[:4])].mean(axis=1)
-    way = np.nanmedian(tips - interaction.hand_keypoints_world[carried, 0], axis=0)[:2]
-    return way / max(float(np.linalg.norm(way)), 1e-9)
 
 
 def _transformed(interaction: Interaction, transforms: FloatArray) -> Interaction:

@@ -17,12 +17,12 @@ from demos.importers.arrays import numbered_files
 from demos.importers.pictures import read_picture
 from demos.importers.rgbd import read_camera_matrix, read_depth_mm, read_rgbd
 from demos.interaction import FloatArray
+from demos.number_file import read_matrix
 from demos.parts import DepthFrames, resize_nearest
 from demos.video import Frame, VideoInfo, frame_stride, probe_video, read_frames
 from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.files import sha256_of_files
 
-_MAX_TEXT_BYTES = 10_000
 _MAX_PRINCIPAL_POINT_OFFSET = 0.35  # of the picture's size; a matrix of another resolution is further off
 _DEPTH_LOOKS = 10  # pictures that are looked at before depth is relied on
 _MIN_DEPTH_PART = 0.01  # of the pixels
@@ -166,16 +166,7 @@ def read_camera_pose(path: Path) -> FloatArray:
     Raises:
         InputFileError: it is missing or holds something else than a pose.
     """
-    if not path.is_file() or path.stat().st_size > _MAX_TEXT_BYTES:
-        raise InputFileError(f"no camera pose at {path}: expected a text file with the 4x4 numbers of T_world_camera, metres")
-    words = path.read_text(encoding="utf-8", errors="replace").replace(",", " ").replace("[", " ").replace("]", " ").split()
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise InputFileError(f"{path} holds something else than numbers ({error}); expected a 4x4 camera pose") from error
-    if len(values) != 16:
-        raise InputFileError(f"{path} holds {len(values)} numbers, expected the sixteen of a 4x4 camera pose")
-    pose = values.reshape(4, 4)
+    pose = read_matrix(path, (4, 4), "the camera pose T_world_camera in metres")
     turned = pose[:3, :3]
     right = np.isfinite(pose).all() and np.allclose(pose[3], [0, 0, 0, 1], atol=1e-6)
     if not right or np.abs(turned @ turned.T - np.eye(3)).max() > 1e-3 or np.linalg.det(turned) < 0:

@@ -9,7 +9,7 @@ import gymnasium
 import pytest
 
 from dexvid_envs.control import CONTROL_MODES
-from dexvid_envs.document.docstrings import description, entries, inherited_entries, listed, method_description, sentence
+from dexvid_envs.document.docstrings import description, entries, inherited_entries, listed, sentence
 from dexvid_envs.document.markdown import plain, range_text, space_text, table
 from dexvid_envs.document.names import OBJECTS_PICTURE, page_name, picture_name
 from dexvid_envs.document.pages import pages
@@ -120,9 +120,6 @@ class _Base:
         ValueError: never.
     """
 
-    def reset(self) -> None:
-        """Starts."""
-
 
 class _Derived(_Base):
     """Another.
@@ -131,9 +128,6 @@ class _Derived(_Base):
         a: the first, redefined.
     """
 
-    def reset(self) -> None:
-        """See `_Base`."""
-
 
 def test_docstrings_are_read() -> None:
     assert description(_Base) == "What it is.\n\nIt goes on for two lines."
@@ -141,7 +135,6 @@ def test_docstrings_are_read() -> None:
     assert entries(_Base, "Attributes") == {"a": "the first on two lines.", "b": others, "c": others}
     assert entries(_Base, "Args") == {}
     assert inherited_entries(_Derived, "Attributes") == {"a": "the first, redefined.", "b": others, "c": others}
-    assert method_description(_Derived, "reset") == "Starts."
 
 
 def test_lines_with_names_are_read() -> None:

@@ -101,7 +101,7 @@ def test_rgbd(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1 0 0 0 1 0 0 0", "holds 8 numbers, expected the nine"),
+        ("1 0 0 0 1 0 0 0", "holds 8 numbers: expected the camera matrix in px, a text file with 3x3 numbers"),
         ("1 0 0 0 1 0 0 0 x", "something else than numbers"),
         ("1 0 0 0 1 0 0 0 2", "last row 0 0 1"),
         ("0 0 0 0 1 0 0 0 1", "focal length that is not positive"),

@@ -15,11 +15,11 @@ import numpy as np
 from demos.importers.arrays import intrinsics, numbered_files
 from demos.importers.pictures import read_picture
 from demos.interaction import FloatArray
+from demos.number_file import read_matrix
 from demos.parts import DepthFrames
 from dexvid_envs.errors import InputFileError
 
 _COLOUR_FOLDERS = ("rgb", "color", "colour", "images")
-_MAX_TEXT_BYTES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,18 +76,7 @@ def read_camera_matrix(path: Path) -> FloatArray:
     Raises:
         InputFileError: it is missing, or holds something else.
     """
-    if not path.is_file():
-        raise InputFileError(f"no file {path}: expected the camera matrix, 3x3 numbers in px")
-    if path.stat().st_size > _MAX_TEXT_BYTES:
-        raise InputFileError(f"{path} has {path.stat().st_size} bytes, expected nine numbers")
-    words = path.read_text(encoding="utf-8", errors="replace").replace(",", " ").replace("[", " ").replace("]", " ").split()
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise InputFileError(f"{path} holds something else than numbers ({error}); expected a 3x3 camera matrix") from error
-    if len(values) != 9:
-        raise InputFileError(f"{path} holds {len(values)} numbers, expected the nine of a 3x3 camera matrix")
-    K = values.reshape(3, 3)
+    K = read_matrix(path, (3, 3), "the camera matrix in px")
     if not np.isfinite(K).all() or np.abs(K[2] - [0.0, 0.0, 1.0]).max() > 1e-6:
         raise InputFileError(f"{path} holds {K.tolist()}, expected a camera matrix with the last row 0 0 1")
     return intrinsics(K, "the camera matrix", path)

@@ -25,7 +25,6 @@ from demos.synthetic.gesture import (
 )
 from demos.synthetic.holds import HeldThing
 from demos.synthetic.motion import minimum_jerk, smooth_noise
-from demos.synthetic.shapes import DrawerFront
 from demos.synthetic.things import Thing
 
 KINDS: tuple[str, ...] = ("lift", "place", "drawer", "throw")
@@ -225,8 +224,3 @@ def _follow_through(time_s: FloatArray, velocity: FloatArray) -> FloatArray:
     speed = braked[:, None] * velocity + falling[:, None] * _GRAVITY
     way = np.concatenate([np.zeros((1, 3)), np.cumsum(0.5 * (speed[1:] + speed[:-1]) * (fine[1] - fine[0]), axis=0)])
     return np.column_stack([np.interp(time_s, fine, way[:, axis]) for axis in range(3)])
-
-
-def is_drawer(thing: Thing) -> bool:
-    """Whether the thing is a drawer's front, which is pulled instead of lifted."""
-    return isinstance(thing.shape, DrawerFront)

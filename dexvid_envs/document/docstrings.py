@@ -20,15 +20,6 @@ def description(thing: Any) -> str:
     return _unwrapped("\n".join(lines)).strip()
 
 
-def method_description(owner: type, name: str) -> str:
-    """`description` of a method; where it only refers to its base ("See `Task`."), that of the base."""
-    for base in owner.__mro__:
-        text = description(vars(base)[name]) if name in vars(base) else ""
-        if text and not text.startswith("See `"):
-            return text
-    return ""
-
-
 def sentence(thing: Any) -> str:
     """The first paragraph of a docstring, on one line."""
     return description(thing).split("\n\n")[0]
