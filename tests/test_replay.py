@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from demos.dataset import read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from demos.provenance import model_hash, to_json, versions
 from demos.replay import Player, demonstrations_from_batch, record, replay
-from demos.rescore import rescore
 from dexvid_envs.cli import main
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, OptionError
@@ -181,87 +179,6 @@ def test_batched_rollouts_become_demonstrations_that_replay_exactly() -> None:
         assert outcome.object_deviation_max_m == 0.0
     with pytest.raises(DexVidError, match="row 2 does not end in the task's success after 20 steps"):
         make("successful")
-
-
-# ---- scoring anew -----------------------------------------------------------------------------------------------------------
-
-
-def test_rescoring_agrees_on_a_placed_bottle(player: Player, placed: Demonstration) -> None:
-    rescored = rescore(placed, player.env.model)
-    assert rescored is not None
-    np.testing.assert_array_equal(rescored, placed.successes)
-    assert placed.successes.tolist() == [False] * 9 + [True] * 5
-    outcome = player.replay(placed)
-    assert outcome.rescored_success
-    assert outcome.keeps_contract
-    assert outcome.object_distance_m == pytest.approx(0.01, abs=1e-3)
-
-
-def _with_bottle(
-    demonstration: Demonstration, model: Any, *, offset: Sequence[float] = (0, 0, 0), **parts: Any
-) -> Demonstration:
-    """The demonstration with the bottle moved, turned or set moving in every stored state (time, qpos, qvel come first)."""
-    states = demonstration.states.copy()
-    joint = model.joint("bottle_joint")
-    position = 1 + int(joint.qposadr[0])
-    velocity = 1 + model.nq + int(joint.dofadr[0])
-    states[:, position : position + 3] += offset
-    if "tilt_rad" in parts:
-        half = parts["tilt_rad"] / 2
-        states[:, position + 3 : position + 7] = (np.cos(half), np.sin(half), 0.0, 0.0)
-    if "speed" in parts:
-        states[:, velocity : velocity + 3] = parts["speed"]
-    return dataclasses.replace(demonstration, states=states)
-
-
-@pytest.mark.parametrize(
-    ("parts", "expected"),
-    [
-        ({"offset": (0.0, 0.02, 0.0)}, True),
-        ({"offset": (0.0, 0.04, 0.0)}, False),
-        ({"offset": (0.0, 0.0, 0.008)}, True),
-        ({"offset": (0.0, 0.0, 0.012)}, False),
-        ({"tilt_rad": 0.14}, True),
-        ({"tilt_rad": 0.16}, False),
-        ({"speed": (0.0, 0.04, 0.0)}, True),
-        ({"speed": (0.04, 0.04, 0.0)}, False),
-    ],
-    ids=str,
-)
-def test_rescoring_knows_every_bound(player: Player, placed: Demonstration, parts: dict[str, Any], expected: bool) -> None:
-    rescored = rescore(_with_bottle(placed, player.env.model, **parts), player.env.model)
-    assert rescored is not None
-    assert rescored[-1] == expected
-
-
-def test_rescoring_sees_a_hand_that_touches(player: Player, placed: Demonstration) -> None:
-    """The bottle and its target are put where the palm is: all else would be right."""
-    env = player.env
-    env.reset(options=placed.reset_options(placed.num_steps))
-    palm = env.data.body("palm").xpos[:2]
-    bottle = placed.object_pos_world[0, :2]
-    under = _with_bottle(placed, env.model, offset=(*(palm - bottle), 0.0))
-    target = {"target": np.tile(palm, (placed.num_steps + 1, 1))}
-    free = dataclasses.replace(under, memory={**under.memory, **target})
-    assert (rescore(free, env.model) == placed.successes).all()  # the resting hand is above the bottle
-    tip = env.data.site("index_tip").xpos[:2]
-    under_tip = _with_bottle(placed, env.model, offset=(*(tip - bottle), 0.0))
-    target = {"target": np.tile(tip, (placed.num_steps + 1, 1))}
-    on_tip = dataclasses.replace(under_tip, memory={**under.memory, **target})
-    arm = int(env.model.joint(player.env.task.robot.joint_names[1]).qposadr[0])
-    states = on_tip.states.copy()
-    touched = 0
-    for lowered in np.linspace(0.0, 1.2, 25):  # bend the arm until the hand has passed through the bottle
-        states[:, 1 + arm] = on_tip.states[:, 1 + arm] + lowered
-        touched += not bool(rescore(dataclasses.replace(on_tip, states=states), env.model)[-1])  # type: ignore[index]
-    assert 0 < touched < 25
-
-
-def test_rescoring_fails_what_fails(player: Player) -> None:
-    away = player.record(still(), reset_options=STANDING | {"target_position": (0.46, 0.05)})
-    assert not rescore(away, player.env.model).any()  # type: ignore[union-attr]
-    short = player.record(still(9), reset_options=STANDING)
-    assert not rescore(short, player.env.model).any()  # type: ignore[union-attr]
 
 
 # ---- provenance -------------------------------------------------------------------------------------------------------------
