@@ -2,7 +2,8 @@
 
     DATASET/data/metadata.json    Minari's metadata
     DATASET/data/main_data.hdf5   a group per episode: observations, actions, rewards, terminations, truncations and
-                                  infos/{success, state, object_pos_world, source_frame, memory/<name>};
+                                  infos/{success, state, object_pos_world, source_frame, memory/<name>,
+                                  randomization/<name>};
                                   env_id, env_options, control_mode and tier as attributes, provenance as one JSON text
 
 Minari appends in place, which a kill can break beyond repair. Here each finished episode is a file of its own in a hidden
@@ -15,7 +16,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -318,12 +319,17 @@ def _write_episode(group: h5py.Group, demonstration: Demonstration) -> None:
     _write_array(infos, "source_frame", demonstration.source_frame, np.int64)
     states = np.ascontiguousarray(demonstration.states, dtype=np.float64)
     infos.create_dataset("state", data=states, chunks=states.shape, compression=_STATE_COMPRESSION)
-    memory = infos.create_group("memory")
-    for name, values in demonstration.memory.items():
+    for part in ("memory", "randomization"):
+        if part == "memory" or demonstration.randomization:
+            _write_named(infos.create_group(part), part, getattr(demonstration, part))
+
+
+def _write_named(group: h5py.Group, part: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name, values in arrays.items():
         array = np.asarray(values)
         if array.dtype.kind not in "biuf" or not name or "/" in name or name == ".":
-            raise DexVidError(f"memory {name!r} of type {array.dtype}: expected numbers under a plain name without '/'")
-        _write_array(memory, name, array, array.dtype)
+            raise DexVidError(f"{part} {name!r} of type {array.dtype}: expected numbers under a plain name without '/'")
+        _write_array(group, name, array, array.dtype)
 
 
 def _write_array(group: h5py.Group, name: str, array: NDArray[Any], dtype: Any) -> None:
@@ -334,6 +340,7 @@ def _read_episode(group: Any, label: str) -> Demonstration:
     """The demonstration that `_write_episode` wrote; `label` names the episode in errors."""
     infos = _child(group, "infos", label)
     memory = _child(infos, "memory", label)
+    drawn = infos["randomization"] if "randomization" in infos else {}  # only where something is randomised
     attributes = {name: _attribute(group, name, label) for name in _TEXT_ATTRIBUTES}
     tier: Tier | None = next((known for known in TIERS if known == attributes["tier"]), None)
     if tier is None:
@@ -353,6 +360,7 @@ def _read_episode(group: Any, label: str) -> Demonstration:
             source_frame=_array(infos, "source_frame", np.int64, label),
             tier=tier,
             provenance=json.loads(_child(group, "provenance", label)[()]),
+            randomization={name: _array(drawn, name, None, label) for name in drawn},
         )
     except InputFileError:
         raise

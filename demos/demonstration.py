@@ -29,6 +29,7 @@ class Demonstration:
         successes: (T,) bool, `info["success"]` after each step.
         states: (T + 1, S) float64 full integration states of the simulation.
         memory: the task's memory by name, (T + 1, ...) each; with `states` it makes `reset(options={"state": ...})`.
+        randomization: what the episode drew (mass, friction, noise) by name, (T + 1, ...) each; empty where nothing is randomised.
         object_pos_world: (T + 1, 3) m centre of the moved object.
         source_frame: (T + 1,) int frame of the source video behind each step; -1 where there is none (approach, retreat).
         tier: kinematic, replayable or successful; never mixed up.
@@ -48,6 +49,7 @@ class Demonstration:
     source_frame: NDArray[np.int64]
     tier: Tier
     provenance: Mapping[str, Any]
+    randomization: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
@@ -63,10 +65,27 @@ class Demonstration:
             "object_pos_world": (self.object_pos_world, steps + 1),
             "source_frame": (self.source_frame, steps + 1),
             **{f"memory[{name!r}]": (values, steps + 1) for name, values in self.memory.items()},
+            **{f"randomization[{name!r}]": (values, steps + 1) for name, values in self.randomization.items()},
         }
         for name, (array, expected) in lengths.items():
             if len(array) != expected:
                 raise DexVidError(f"{name} has {len(array)} rows for {steps} actions; expected {expected}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Refuses what no simulation can have passed through."""
+        for name in ("observations", "actions", "states", "object_pos_world", "rewards"):
+            finite = np.isfinite(getattr(self, name))
+            if not finite.all():
+                step = int(np.argwhere(~finite)[0][0])
+                raise DexVidError(f"{name} is not finite at step {step}: expected numbers throughout; make it again")
+        if self.object_pos_world.shape[1:] != (3,):
+            raise DexVidError(f"object_pos_world has shape {self.object_pos_world.shape}, expected (steps + 1, 3)")
+        if np.abs(self.actions).max() > 1.0:
+            step = int(np.argwhere(np.abs(self.actions) > 1.0)[0][0])
+            raise DexVidError(
+                f"the action of step {step} leaves [-1, 1], expected normalised actions; clip them before playing"
+            )
 
     @property
     def num_steps(self) -> int:
@@ -77,5 +96,8 @@ class Demonstration:
         """Options for `env.reset` that put the environment into the state before action `step` (T: after the last)."""
         if not 0 <= step <= self.num_steps:
             raise DexVidError(f"step {step} is outside 0..{self.num_steps} of this demonstration")
-        memory = {name: np.array(values[step]) for name, values in self.memory.items()}
-        return {"state": {"simulation": self.states[step].copy(), "memory": memory}}
+        state: dict[str, Any] = {"simulation": self.states[step].copy()}
+        state["memory"] = {name: np.array(values[step]) for name, values in self.memory.items()}
+        if self.randomization:
+            state["randomization"] = {name: np.array(values[step]) for name, values in self.randomization.items()}
+        return {"state": state}

@@ -1,21 +1,37 @@
-"""What goes into `Demonstration.provenance`: hash of the model, versions of the software, configs as JSON values."""
+"""What goes into `Demonstration.provenance`: the source's hash, each stage's config and quality, model hash and versions.
+
+    source_sha256                  of the video (or other source) behind it
+    extract, retarget, refine      {"config": ..., "quality": ...} of each stage; its figures may also stand among its settings
+    multiply, copy, parent         of copies: the settings, which draw it is, and the provenance of what was copied
+    model_sha256, versions         of the simulation that played it
+
+The tier, the frame behind each step and the full states are fields of the demonstration itself. `missing_provenance` says what
+is not there.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import platform
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from demos.demonstration import Demonstration
+from demos.interaction import Interaction
 from dexvid_envs.errors import DexVidError
 
 _PACKAGES = ("mujoco", "numpy", "gymnasium", "dexvid-envs")
+_SHA256 = re.compile("[0-9a-f]{64}")
+#: Figures by which a stage that keeps them among its settings says how well it went.
+_FLAT_FIGURES: Mapping[str, str] = {"retarget": "mean_fingertip_error_m", "refine": "acceptance"}
 
 
 def model_hash(model: mujoco.MjModel) -> str:
@@ -32,6 +48,100 @@ def versions() -> dict[str, str]:
     """Versions on which a simulation's last bits depend: packages, Python and the machine's kind."""
     found = {name: version(name) for name in _PACKAGES}
     return found | {"python": platform.python_version(), "machine": f"{platform.system()}-{platform.machine()}"}
+
+
+def build_differences(provenance: Mapping[str, Any], model_sha256: str) -> list[str] | None:
+    """What of a recording's build differs from this one, in words; None where the provenance does not name its build.
+
+    Args:
+        provenance: of the recording.
+        model_sha256: of the same scene compiled here.
+    """
+    stored, here = provenance.get("versions"), versions()
+    if not isinstance(stored, Mapping) or "model_sha256" not in provenance:
+        return None
+    differences = [
+        f"{name} {stored.get(name, 'unknown')} (here {here.get(name, 'none')})"
+        for name in sorted({*stored, *here})
+        if stored.get(name) != here.get(name)
+    ]
+    if provenance["model_sha256"] != model_sha256:
+        differences.append(f"model {str(provenance['model_sha256'])[:8]} (here {model_sha256[:8]})")
+    return differences
+
+
+def extraction_facts(source: Path, interaction: Interaction) -> dict[str, Any]:
+    """Source hash and the extraction's entry, for the provenance of what is made from it.
+
+    Args:
+        source: the extraction's folder or file; its `quality.json` is taken over where there is one.
+        interaction: what was read from it.
+    """
+    config: Any = {"read_from": source.name}
+    quality: dict[str, Any] = {
+        "frames": interaction.num_frames,
+        "hand_known_share": float(np.isfinite(interaction.hand_keypoints_world).all(axis=(1, 2)).mean()),
+        "hand_confidence_mean": float(interaction.hand_confidence.mean()),
+        "object_pose_known_share": float(np.isfinite(interaction.object_pose_world).all(axis=(1, 2)).mean()),
+        "contact_share": float(interaction.contact.mean()),
+        "flagged_share": float(interaction.flagged.mean()),
+    }
+    folder = source if source.is_dir() else source.parent
+    for name in ("quality.json", "config.json"):  # the latter describes a synthetic recording
+        try:
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict):
+            config = found.pop("config", config) if name == "quality.json" else found
+            quality |= {key: value for key, value in found.items() if name == "quality.json" and key != "timings_s"}
+            break
+    return {"source_sha256": interaction.source_sha256, "extract": {"config": config, "quality": quality}}
+
+
+def missing_provenance(demonstration: Demonstration) -> list[str]:
+    """What the provenance of a demonstration from a video lacks, a line each; empty where it is complete."""
+    generations = list(_generations(demonstration.provenance))
+    newest, oldest = generations[0], generations[-1]
+    missing = []
+    if not _SHA256.fullmatch(str(oldest.get("source_sha256", ""))):
+        missing.append("source_sha256: the hash of the source video")
+    if not (demonstration.source_frame >= 0).any():
+        missing.append("source_frame: the video frame behind the steps, no step has one")
+    if not _SHA256.fullmatch(str(newest.get("model_sha256", ""))):
+        missing.append("model_sha256: the hash of the compiled model")
+    stored = newest.get("versions")
+    lacking = [name for name in versions() if not (isinstance(stored, Mapping) and stored.get(name))]
+    if lacking:
+        missing.append(f"versions: of {', '.join(lacking)}")
+    stages = ("extract", "retarget", "refine") if demonstration.tier == "successful" else ("extract", "retarget")
+    for stage in stages:
+        missing += _missing_of_stage(stage, oldest.get(stage))
+    for generation in generations[:-1]:
+        if not generation.get("multiply"):
+            missing.append("multiply: config of the multiplication")
+        if not generation.get("copy"):
+            missing.append("copy: which draw of the multiplication it is")
+    return missing
+
+
+def _generations(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The provenance itself, then that of what it was copied from, and so on."""
+    yield provenance
+    while isinstance(parent := provenance.get("parent"), Mapping):
+        provenance = parent
+        yield provenance
+
+
+def _missing_of_stage(stage: str, entry: Any) -> list[str]:
+    if not (isinstance(entry, Mapping) and entry):
+        return [f"{stage}: config and quality of that stage"]
+    missing = []
+    if "quality" in entry and not entry.get("config"):
+        missing.append(f"{stage}: config of that stage")
+    if not entry.get("quality") and _FLAT_FIGURES.get(stage) not in entry:
+        missing.append(f"{stage}: quality of that stage")
+    return missing
 
 
 def to_json(value: Any) -> Any:

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import load_env_creator
 from numpy.typing import ArrayLike, NDArray
 
 from demos.demonstration import Demonstration, Tier
-from demos.provenance import model_hash, to_json, versions
+from demos.provenance import build_differences, model_hash, to_json, versions
 from demos.rescore import rescore
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, OptionError
@@ -22,6 +22,10 @@ from dexvid_envs.simulation import STATE_SPEC
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+
+#: A replayable demonstration keeps its outcome where its object stays this near to the stored path on average, m.
+OUTCOME_DEVIATION_M = 0.03
 
 
 class ClosedLoopPolicy(Protocol):
@@ -50,7 +54,7 @@ class ReplayOutcome:
         object_distance_m: of the moved object to its target at the end; None where the task gives no distance.
         state_deviation: largest absolute difference of any number of any state; None in closed loop.
         object_deviation_mean_m, object_deviation_max_m: distance of the moved object to its stored path.
-        same_build: model and versions are those of the recording; None where the provenance does not say.
+        build_differences: what of the recording's build is not the same here, in words; None where its provenance does not say.
     """
 
     tier: Tier
@@ -63,20 +67,44 @@ class ReplayOutcome:
     state_deviation: float | None
     object_deviation_mean_m: float
     object_deviation_max_m: float
-    same_build: bool | None
+    build_differences: tuple[str, ...] | None
+
+    @property
+    def same_build(self) -> bool | None:
+        """Whether model and versions are those of the recording; None where its provenance does not say."""
+        return None if self.build_differences is None else not self.build_differences
 
     @property
     def keeps_contract(self) -> bool:
-        """The stored outcome again and, in open loop on the same build, exactly the stored states.
+        """See `broken_promise`."""
+        return not self.broken_promise
 
-        A successful demonstration has to succeed, by the task's code and by the independent one; nothing is asked of kinematic
-        ones.
+    @property
+    def broken_promise(self) -> str:
+        """What of its tier's contract the demonstration breaks, in words; empty where it holds.
+
+        In open loop on the same build the stored states come again exactly; on any build the stored outcome does: the task's
+        success, for successful ones by the independent code too, and of replayable ones the object's path. Nothing is asked of
+        kinematic ones.
         """
         if self.tier == "kinematic":
-            return True
-        exact = self.state_deviation is None or self.state_deviation == 0.0 or self.same_build is False
-        scored = self.tier != "successful" or (self.success and self.rescored_success is not False)
-        return exact and scored and self.success == self.stored_success
+            return ""
+        if self.state_deviation and self.same_build is not False:
+            return f"the states differ by up to {self.state_deviation:.1g} on the build of the recording"
+        if self.success != self.stored_success:
+            return f"it ends {_in_words(self.success)}, the recording {_in_words(self.stored_success)}"
+        if self.tier == "successful" and not self.success:
+            return "its tier is successful, and it ends without success"
+        if self.tier == "successful" and self.rescored_success is False:
+            return "the independent scoring of its states finds no success"
+        open_loop = self.state_deviation is not None
+        if self.tier == "replayable" and open_loop and self.object_deviation_mean_m > OUTCOME_DEVIATION_M:
+            return f"the object is {1000 * self.object_deviation_mean_m:.0f} mm from its stored path on average"
+        return ""
+
+
+def _in_words(success: bool) -> str:
+    return "in success" if success else "without success"
 
 
 class Player:
@@ -155,7 +183,8 @@ class Player:
             rewards=np.array(trace.rewards, dtype=np.float64),
             successes=np.array(trace.successes, dtype=bool),
             states=np.stack(trace.states),
-            memory={name: np.stack([frame[name] for frame in trace.memory]) for name in trace.memory[0]},
+            memory=trace.stacked("memory"),
+            randomization=trace.stacked("randomization"),
             object_pos_world=np.stack(trace.object_pos_world),
             source_frame=np.array(frames, dtype=np.int64),
             tier=tier,
@@ -196,6 +225,7 @@ class Player:
             on_frame(env)
         off_path = np.linalg.norm(np.stack(trace.object_pos_world) - demonstration.object_pos_world, axis=-1)  # (T + 1,) m
         rescored = rescore(demonstration, env.model)
+        differences = build_differences(demonstration.provenance, self.model_sha256)
         return ReplayOutcome(
             tier=demonstration.tier,
             num_steps=demonstration.num_steps,
@@ -207,7 +237,7 @@ class Player:
             state_deviation=float(np.abs(np.stack(trace.states) - demonstration.states).max()) if policy is None else None,
             object_deviation_mean_m=float(off_path.mean()),
             object_deviation_max_m=float(off_path.max()),
-            same_build=self._same_build(demonstration),
+            build_differences=None if differences is None else tuple(differences),
         )
 
     def _expect_fitting(self, demonstration: Demonstration) -> None:
@@ -224,10 +254,6 @@ class Player:
                 f"the demonstration's states have shape {stored}, those of {self.env_id} {expected}: it was made with another "
                 f"build ({made_with}); install that one or make the demonstration again"
             )
-
-    def _same_build(self, demonstration: Demonstration) -> bool | None:
-        stored = demonstration.provenance.get("model_sha256"), demonstration.provenance.get("versions")
-        return None if None in stored else stored == (self.model_sha256, versions())
 
 
 def record(
@@ -266,7 +292,7 @@ def demonstrations_from_batch(
 
     Args:
         batch: `observations`, `states`, `object_pos_world` (T + 1, N, ...), `actions`, `rewards`, `successes` (T, N, ...) and
-            `memory`, a mapping of (T + 1, N, ...) arrays.
+            `memory`, a mapping of (T + 1, N, ...) arrays, and where something is randomised `randomization`, another one.
         rows: R indices below N.
         lengths: R numbers of steps, 1 to T.
         env_id, env_options, control_mode, tier: of all of them.
@@ -293,7 +319,8 @@ def demonstrations_from_batch(
                 rewards=batch["rewards"][:length, row].astype(np.float64),
                 successes=batch["successes"][:length, row].astype(bool),
                 states=batch["states"][: length + 1, row].astype(np.float64),
-                memory={name: values[: length + 1, row].copy() for name, values in batch["memory"].items()},
+                memory=_of_row(batch["memory"], row, length),
+                randomization=_of_row(batch.get("randomization") or {}, row, length),
                 object_pos_world=batch["object_pos_world"][: length + 1, row].astype(np.float64),
                 source_frame=(frames if frames.ndim == 1 else frames[:, row])[: length + 1].copy(),
                 tier=tier,
@@ -301,6 +328,11 @@ def demonstrations_from_batch(
             )
         )
     return result
+
+
+def _of_row(arrays: Mapping[str, NDArray[Any]], row: int, length: int) -> dict[str, NDArray[Any]]:
+    """One row's first frames (length + 1, ...) of arrays (T + 1, N, ...)."""
+    return {name: values[: length + 1, row].copy() for name, values in arrays.items()}
 
 
 # ---- parts of the player ----------------------------------------------------------------------------------------------------
@@ -313,7 +345,7 @@ class _Trace:
         self._env, self._object_body_id = env, object_body_id
         self.observations: list[NDArray[np.float32]] = []
         self.states: list[FloatArray] = []
-        self.memory: list[dict[str, NDArray[Any]]] = []
+        self._drawn: list[Mapping[str, Mapping[str, NDArray[Any]]]] = []
         self.object_pos_world: list[FloatArray] = []
         self.rewards: list[float] = []
         self.successes: list[bool] = []
@@ -322,8 +354,13 @@ class _Trace:
         state = self._env.state()
         self.observations.append(observation)
         self.states.append(state["simulation"])
-        self.memory.append(state["memory"])
+        self._drawn.append(state)
         self.object_pos_world.append(self._env.data.xpos[self._object_body_id].copy())
+
+    def stacked(self, part: str) -> dict[str, NDArray[Any]]:
+        """(T + 1, ...) arrays of a part of the states, "memory" or "randomization"; empty where they have none."""
+        frames = [state.get(part, {}) for state in self._drawn]
+        return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
 
 
 def _make_env(env_id: str, env_options: dict[str, Any], control_mode: str) -> DexVidEnv:

@@ -51,7 +51,7 @@ def make_demonstration(steps: int = 5, seed: int = 0, **changes: Any) -> Demonst
 def assert_same(one: Demonstration, other: Demonstration) -> None:
     for field in dataclasses.fields(Demonstration):
         first, second = getattr(one, field.name), getattr(other, field.name)
-        if field.name == "memory":
+        if field.name in ("memory", "randomization"):
             assert set(first) == set(second)
             pairs = [(first[name], second[name]) for name in first]
         else:
@@ -69,6 +69,7 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+_FINITE: dict[str, Any] = {"allow_nan": False, "allow_infinity": False}
 _MEMORY_NAMES = st.text(st.characters(categories=["L", "N"], include_characters="_- "), min_size=1, max_size=8)
 
 
@@ -83,13 +84,14 @@ def demonstrations(draw: st.DrawFn, observation_size: int, action_size: int) -> 
         env_id="Some-Env-v0",
         env_options=draw(st.dictionaries(st.text(max_size=5), _JSON, max_size=3)),
         control_mode="joint_delta",
-        observations=draw(hnp.arrays(np.float32, (rows, observation_size))),
+        observations=draw(hnp.arrays(np.float32, (rows, observation_size), elements=st.floats(width=32, **_FINITE))),
         actions=draw(hnp.arrays(np.float32, (steps, action_size), elements=st.floats(-1, 1, width=32))),
-        rewards=draw(hnp.arrays(np.float64, steps)),
+        rewards=draw(hnp.arrays(np.float64, steps, elements=st.floats(**_FINITE))),
         successes=draw(hnp.arrays(np.bool_, steps)),
-        states=draw(hnp.arrays(np.float64, (rows, draw(st.integers(1, 5))))),
+        states=draw(hnp.arrays(np.float64, (rows, draw(st.integers(1, 5))), elements=st.floats(**_FINITE))),
         memory=draw(st.dictionaries(_MEMORY_NAMES, memory_array, max_size=3)),
-        object_pos_world=draw(hnp.arrays(np.float64, (rows, 3))),
+        randomization=draw(st.dictionaries(_MEMORY_NAMES, memory_array, max_size=2)),
+        object_pos_world=draw(hnp.arrays(np.float64, (rows, 3), elements=st.floats(**_FINITE))),
         source_frame=draw(hnp.arrays(np.int64, rows)),
         tier=draw(st.sampled_from(TIERS)),
         provenance=draw(st.dictionaries(st.text(max_size=5), _JSON, max_size=3)),
