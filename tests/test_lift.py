@@ -16,8 +16,10 @@ from scipy.spatial.transform import Rotation
 
 from demos.camera import project, transform, unproject
 from demos.extract.objects.contact import find_contact
-from demos.extract.objects.lift import LiftConfig, LiftedObject, lift_object, lift_with_figures, read_depths
+from demos.extract.objects.lift import LiftConfig, lift_object
+from demos.extract.objects.lift_figures import LiftedObject
 from demos.extract.objects.object_masks import SEEN, ObjectMasks
+from demos.extract.objects.point_depths import read_depths
 from demos.interaction import FINGERTIPS, HandTrack, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks
 from demos.synthetic.truth import ClipTruth
@@ -50,7 +52,7 @@ class Scene:
     def lift(
         self, *, depth: bool = False, table: bool = False, hand: HandTrack | None = None, config: LiftConfig | None = None
     ) -> LiftedObject:
-        return lift_with_figures(
+        return lift_object(
             self.tracks,
             self.masks,
             hand or self.hand,
@@ -247,7 +249,7 @@ def test_masks_and_depth_of_half_the_size_fit_when_the_size_is_told() -> None:
     for frame in range(FRAMES):
         masks.put(frame, scene.masks[frame][::2, ::2], SEEN)
     size = (SHAPE[1], SHAPE[0])
-    track = lift_object(scene.tracks, masks, scene.hand, scene.contact, K, FPS, LiftConfig(), image_size=size)
+    track = lift_object(scene.tracks, masks, scene.hand, scene.contact, K, FPS, LiftConfig(), image_size=size).track
     assert point_error_m(track, scene.points) < 0.025
     half = DepthFrames(FRAMES, lambda frame: box_depth(scene.pose[frame])[::2, ::2])
     read = read_depths(scene.tracks.pixels, half, size)
@@ -266,7 +268,7 @@ def test_a_long_clip_is_found_on_few_key_views() -> None:
         hand=hand_of(scene.hand.keypoints_camera[order]),
         contact=np.ones(len(order), bool),
     )
-    lifted = lift_with_figures(long.tracks, None, long.hand, long.contact, K, FPS, LiftConfig(max_key_views=20))
+    lifted = lift_object(long.tracks, None, long.hand, long.contact, K, FPS, LiftConfig(max_key_views=20))
     assert lifted.figures.key_views <= 20
     assert np.isfinite(lifted.track.pose_camera).all()
     assert pose_errors(lifted.track, scene.pose[order])[0] < 0.02
@@ -288,13 +290,13 @@ def test_a_synthetic_clip_with_true_tracks_reaches_the_target(name: str) -> None
     hand = HandTrack(
         truth.hand_keypoints_camera, truth.hand_keypoints_image, np.ones(frames), truth.hand_side, np.zeros(frames, bool)
     )
-    lifted = lift_with_figures(tracks, masks, hand, truth.contact, truth.K, truth.fps, LiftConfig())
+    lifted = lift_object(tracks, masks, hand, truth.contact, truth.K, truth.fps, LiftConfig())
     assert point_error_m(lifted.track, points) < 0.03
     shift, turn = pose_errors(lifted.track, pose)
     assert shift < 0.02
     assert turn < np.radians(10.0)
     depth = DepthFrames(frames, lambda frame: truth.depth_m(frame).astype(float))
-    exact = lift_with_figures(tracks, masks, hand, truth.contact, truth.K, truth.fps, LiftConfig(), depth)
+    exact = lift_object(tracks, masks, hand, truth.contact, truth.K, truth.fps, LiftConfig(), depth)
     assert point_error_m(exact.track, points) < 0.01
     found = find_contact(truth.hand_keypoints_image, tracks.pixels, [np.zeros((0, 2))] * frames, truth.fps)
     assert (found & truth.held).sum() > 0.9 * truth.held.sum()
@@ -354,7 +356,7 @@ def test_wild_input_never_breaks_it(data: st.DataObject) -> None:
         LiftConfig(known_length_m=data.draw(st.sampled_from([None, 0.1]))),
         DepthFrames(frames, lambda frame: np.full(SHAPE, values)) if data.draw(st.booleans()) else None,
         T_world_camera=carried_box().T_world_camera if data.draw(st.booleans()) else None,
-    )
+    ).track
     assert track.points_camera.shape == (frames, count, 3)
     assert np.isfinite(track.points_camera[track.visible]).all()
     assert not (track.visible & ~visible).any()

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import demos
 from demos.camera import project, transform
-from demos.extract.objects.lift import LiftedObject
+from demos.extract.objects.lift_figures import LiftedObject
 from demos.extract.objects.object_masks import SEEN, ObjectMasks
 from demos.extract.objects.silhouette_shape import silhouette_shape
 from demos.interaction import FINGERTIPS, FloatArray, HandTrack

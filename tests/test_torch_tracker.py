@@ -14,15 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from demos.extract.config import ExtractConfig
 from demos.extract.objects.masks import ObjectSeed
 from demos.extract.objects.object_masks import SEEN, ObjectMasks
-from demos.extract.objects.torch_tracker import Answer, TorchTracker, open_tracker
+from demos.extract.objects.torch_networks import Answer
+from demos.extract.objects.torch_tracker import TorchTracker, open_tracker
+from demos.extract.pipeline import extract
 from demos.interaction import FloatArray
 from demos.parts import PixelTracks
 from demos.video import FrameCache
@@ -263,6 +267,20 @@ def test_a_package_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
     weights = cotracker_weights(tmp_path / "w.pth") if kind == "cotracker" else tapir_weights(tmp_path / "w.pt")
     with pytest.raises(MissingExtraError, match=r"needs the package (cotracker|tapnet) of .*install it"):
         open_tracker(kind, weights)
+
+
+def test_a_missing_package_is_reported_before_the_video_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cotracker", None)
+    video = tmp_path / "video.mp4"
+    imageio.imwrite(video, np.zeros((4, HEIGHT, WIDTH, 3), np.uint8), fps=10)
+    weights = cotracker_weights(tmp_path / "w.pth")
+    stages: list[str] = []
+    with pytest.raises(MissingExtraError, match="needs the package cotracker"):
+        extract(
+            ExtractConfig(video=video, out=tmp_path / "out", tracks="cotracker", weights=weights),
+            lambda stage, done, total: stages.append(stage),
+        )
+    assert not stages
 
 
 @pytest.mark.parametrize(

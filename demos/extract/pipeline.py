@@ -22,8 +22,16 @@ from demos.extract.gates import check_gates, failed_gates
 from demos.extract.hand.follow import LOST
 from demos.extract.hand.pose import HandQuality, lift_hand
 from demos.extract.objects.contact import find_contact
-from demos.extract.objects.lift import LiftConfig, LiftedObject, lift_with_figures
-from demos.extract.objects.stage import FollowedObject, check_masks, find_objects, to_video_pixels
+from demos.extract.objects.lift import LiftConfig, lift_object
+from demos.extract.objects.lift_figures import LiftedObject
+from demos.extract.objects.stage import (
+    FollowedObject,
+    PointTracker,
+    check_masks,
+    find_objects,
+    open_point_tracker,
+    to_video_pixels,
+)
 from demos.extract.objects.standing import lift_standing
 from demos.extract.overlay import OverlayData, write_overlay
 from demos.extract.quality import (
@@ -109,8 +117,9 @@ def extract(config: ExtractConfig, progress: Progress = lambda stage, done, tota
     )
     _check_places(config, recording)
     check_masks(config, recording.info)
+    tracker = open_point_tracker(config)
     with work_folder(config.out, config.keep_work) as folder:
-        return _Run(config, recording, StageStore(folder), StageClock(progress)).run()
+        return _Run(config, recording, StageStore(folder), StageClock(progress), tracker).run()
 
 
 class StageClock:
@@ -144,8 +153,10 @@ class StageClock:
 class _Run:
     """One extraction."""
 
-    def __init__(self, config: ExtractConfig, recording: Recording, store: StageStore, clock: StageClock) -> None:
-        self.config, self.recording, self.store, self.clock = config, recording, store, clock
+    def __init__(
+        self, config: ExtractConfig, recording: Recording, store: StageStore, clock: StageClock, tracker: PointTracker | None
+    ) -> None:
+        self.config, self.recording, self.store, self.clock, self.tracker = config, recording, store, clock, tracker
         self.source = {"sha256": recording.info.sha256, "stride": recording.stride, "K": recording.K.tolist()}
 
     def _depends(self, *options: str, after: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -231,9 +242,9 @@ class _Run:
         depends = self._depends(*options, "tracks", "weights", "max_object_points", after=("sight",))
         self.clock.begin("following objects", 0)
         known = sight.raw.origin != LOST
-        find = find_objects(self.config, self.recording, pictures, sight, known, self.store, depends, self.clock)
+        found = find_objects(self.config, self.recording, pictures, sight, known, self.store, depends, self.clock, self.tracker)
         self.store.key("objects", depends)
-        return find
+        return found
 
     def _contact(self, hand: MetricHand, moved: FollowedObject | None) -> Contact:
         frames = len(hand.track.confidence)
@@ -271,7 +282,7 @@ class _Run:
                 depends = self._depends("object_length_m", "rigid", "camera_pose", after=("hand", "contact"))
                 tracks, _ = to_video_pixels(one, self.recording)
                 lift = LiftConfig(known_length_m=length, rigid=self.config.rigid)
-                make = lambda one=one, tracks=tracks, lift=lift: lift_with_figures(  # noqa: E731
+                make = lambda one=one, tracks=tracks, lift=lift: lift_object(  # noqa: E731
                     tracks,
                     one.seen.masks,
                     hand.track,

@@ -17,7 +17,7 @@ from demos.extract.camera_motion import CameraMotion
 from demos.extract.config import ExtractConfig
 from demos.extract.hand.follow import FLOW, LOST, REGION, RawHand, hand_size_px
 from demos.extract.hand.pose import HandQuality
-from demos.extract.objects.lift import LiftedObject
+from demos.extract.objects.lift_figures import LiftedObject
 from demos.extract.objects.object_masks import LOST as MASK_LOST
 from demos.extract.objects.object_masks import SEEN
 from demos.extract.objects.stage import FollowedObject

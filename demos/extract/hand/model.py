@@ -16,8 +16,8 @@ from robots.human_hand import JOINT_NAMES, joint_range_rad
 
 FloatArray = NDArray[np.float64]
 
-#: Lengths as parts of the distance from the wrist to the base of the middle finger: the mean of two published tables that lie
-#: about 10 % to either side of it (Buchholz et al. 1992, living hands; Buryanov and Kotiuk 2010, X-rays).
+#: Lengths as parts of the distance from the wrist to the base of the middle finger: rounded, of a usual adult hand. Published
+#: tables differ by about 10 % (where a joint's middle is said to be), and so do people; `PHALANX_SIGMA` leaves room for both.
 PHALANX_RATIOS: FloatArray = np.array(
     [
         (0.53, 0.39, 0.32),  # thumb: metacarpal, proximal, distal

@@ -14,17 +14,8 @@ from numpy.typing import NDArray
 
 from demos.camera import project
 from demos.extract.hand.detection import FLOW, LOST, RawHand, hand_size_px
-from demos.extract.hand.fit import (
-    FitOptions,
-    Seen,
-    best_start,
-    fit_clip,
-    follow,
-    misfit,
-    posture_of_shape,
-    size_by_surface,
-    view_turns,
-)
+from demos.extract.hand.evidence import FitOptions, Seen, misfit
+from demos.extract.hand.fit import best_start, fit_clip, follow, posture_of_shape, size_by_surface, view_turns
 from demos.extract.hand.flags import find_jumps, find_stalls
 from demos.extract.hand.model import HandShape, Posture, hand_points
 from demos.extract.hand.surface import collect_surface

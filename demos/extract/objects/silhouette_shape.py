@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import FloatArray, unproject
-from demos.extract.objects.lift import LiftedObject, LiftFigures
+from demos.extract.objects.lift_figures import LiftedObject, LiftFigures
 from demos.extract.objects.masks import hand_mask
 from demos.extract.objects.object_masks import ObjectMasks
 from demos.interaction import FINGERTIPS, HandTrack, ObjectTrack

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from demos.extract.config import ExtractConfig, NamedPlace
 from demos.extract.objects.masks import ObjectSeed, seed_from_box
+from demos.extract.objects.object_masks import ObjectMasks
 from demos.extract.objects.scene import StaticScene, observe_scene
 from demos.extract.objects.seeds import find_object, seed_at_click
 from demos.extract.objects.tracks import ObjectInPicture, follow_object
@@ -39,6 +40,28 @@ class Clock(Protocol):
     def step(self) -> None:
         """A step is done."""
         ...
+
+
+class PointTracker(Protocol):
+    """Follows points on one object through all pictures."""
+
+    def follow(self, pictures: FrameCache, seed: ObjectSeed, masks: ObjectMasks, max_points: int) -> PixelTracks:
+        """At most so many tracks, in px of the kept pictures."""
+        ...
+
+
+def open_point_tracker(config: ExtractConfig) -> PointTracker | None:
+    """The torch tracker that is asked for; None where another backend is.
+
+    Raises:
+        InputFileError: its weights cannot be used.
+        MissingExtraError: its package is not installed.
+    """
+    if config.tracks not in ("cotracker", "tapir") or config.weights is None:
+        return None
+    from demos.extract.objects.torch_tracker import open_tracker
+
+    return open_tracker(config.tracks, config.weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +143,7 @@ def find_objects(
     store: StageStore,
     depends_on: Mapping[str, Any],
     clock: Clock,
+    tracker: PointTracker | None = None,
 ) -> dict[str, FollowedObject]:
     """Follows the moved object and those that `--also` names, by name, the moved one first; what is not found is left out.
 
@@ -132,12 +156,13 @@ def find_objects(
         store: for the result of each object.
         depends_on: what the results depend on.
         clock: for the progress.
+        tracker: follows the objects' points; by default optical flow does.
 
     Raises:
         InputFileError: masks are missing or too few.
         OptionError: a place lies outside the picture.
     """
-    finder = _Finder(config, recording, pictures, sight, hand_known)
+    finder = _Finder(config, recording, pictures, sight, hand_known, tracker)
     places = (NamedPlace(config.object_name, config.object_point, config.object_box, config.mask_id), *config.further_objects())
     if recording.mirrored:
         places = tuple(place.mirrored(recording.info.width) for place in places)
@@ -173,9 +198,15 @@ class _Finder:
     """What the objects of a clip share."""
 
     def __init__(
-        self, config: ExtractConfig, recording: Recording, pictures: FrameCache, sight: Sight, hand_known: NDArray[np.bool_]
+        self,
+        config: ExtractConfig,
+        recording: Recording,
+        pictures: FrameCache,
+        sight: Sight,
+        hand_known: NDArray[np.bool_],
+        tracker: PointTracker | None,
     ) -> None:
-        self._config, self._recording, self._pictures = config, recording, pictures
+        self._config, self._recording, self._pictures, self._tracker = config, recording, pictures, tracker
         self._sight, self._hand_known = sight, hand_known
         self._scale = recording.info.width / float(sight.picture_size[0])
         self._hand = (sight.raw.image + 0.5) / self._scale - 0.5
@@ -193,11 +224,8 @@ class _Finder:
         seen = follow_object(
             self._pictures, seed, self._hand, self._recording.fps, config.max_object_points, step, given, self._scene
         )
-        if config.tracks in ("cotracker", "tapir") and config.weights is not None:
-            from demos.extract.objects.torch_tracker import open_tracker
-
-            tracker = open_tracker(config.tracks, config.weights)
-            tracks = tracker.follow(self._pictures, seed, seen.masks, config.max_object_points)
+        if self._tracker is not None:
+            tracks = self._tracker.follow(self._pictures, seed, seen.masks, config.max_object_points)
             seen = dataclasses.replace(seen, tracks=tracks, pixels=tracks.pixels)
         return FollowedObject(seed, seen, self._sight.picture_size)
 

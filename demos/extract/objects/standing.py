@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from demos.camera import unproject
-from demos.extract.objects.lift import LiftedObject, LiftFigures, read_depths
+from demos.extract.objects.lift_figures import LiftedObject, LiftFigures
 from demos.extract.objects.object_masks import ObjectMasks
+from demos.extract.objects.point_depths import read_depths
 from demos.extract.task_points.lift import on_table
 from demos.interaction import FloatArray, ObjectTrack
 from demos.parts import DepthFrames, PixelTracks

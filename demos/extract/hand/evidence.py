@@ -1,0 +1,185 @@
+"""What is known of a hand before its postures are found, and how well postures agree with it: errors and their equations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from demos.camera import project
+from demos.extract.hand.flesh import add_surface, below_table
+from demos.extract.hand.model import (
+    ANGLE_RANGES_RAD,
+    MARK_RATIOS,
+    NUM_ANGLES,
+    NUM_PARAMETERS,
+    RELAXED_RAD,
+    SPREAD_RAD,
+    HandShape,
+    Posture,
+    cross_matrix,
+    hand_points,
+    hand_points_and_jacobians,
+)
+
+FloatArray = NDArray[np.float64]
+
+_LIMIT_SIGMA_RAD = 0.05  # beyond the end of a hinge's range
+_TABLE_SIGMA_M = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """How much each kind of evidence is trusted.
+
+    Attributes:
+        pixel_sigma: of a detected key point, in apparent hand sizes.
+        shape_sigma_m: of a key point of the detector's own 3D shape.
+        turn_sigma_rad: of the direction in which the detector's shape is turned.
+        angle_sigma_rad: of the angles of the hinges that the detector's shape has.
+        speed_m_s: usual speed of the wrist across and along the view.
+        turn_rad_s: usual rate of turning.
+        bend_rad_s: usual rate of the hinges.
+        reach_sigma: how far a hand goes from its usual distance in a clip, in parts of it.
+    """
+
+    pixel_sigma: float = 0.07
+    shape_sigma_m: float = 0.01
+    turn_sigma_rad: float = 0.5
+    angle_sigma_rad: float = 0.6
+    speed_m_s: tuple[float, float] = (1.0, 0.2)
+    turn_rad_s: float = 3.0
+    bend_rad_s: float = 4.0
+    reach_sigma: float = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What is known of a right hand in T frames (a left hand is mirrored before).
+
+    Attributes:
+        pixels: (T, 21, 2) px; NaN where unknown.
+        size_px: (T,) apparent size of the hand.
+        weight: (T,) in [0, 1], trust in the pixels of a frame; 0 where there are none.
+        prior: the posture by the detector's 3D shape alone.
+        K: (3, 3) px.
+        fps: frames a second.
+        distance_m: usual distance of the hand in the clip; None where that is not known.
+        surface: (T, M, 3) m, points that a depth camera saw on or about the hand; NaN where there are fewer.
+        table: (4,) upward direction in the camera frame and height of the camera above the table in m; no hand is below it.
+    """
+
+    pixels: FloatArray
+    size_px: FloatArray
+    weight: FloatArray
+    prior: Posture
+    K: FloatArray
+    fps: float
+    distance_m: float | None = None
+    surface: FloatArray | None = None
+    table: FloatArray | None = None
+
+    def __getitem__(self, frames: slice | NDArray) -> Seen:
+        return dataclasses.replace(
+            self,
+            pixels=self.pixels[frames],
+            size_px=self.size_px[frames],
+            weight=self.weight[frames],
+            prior=self.prior[frames],
+            surface=None if self.surface is None else self.surface[frames],
+        )
+
+
+@dataclasses.dataclass
+class Equations:
+    """Normal equations of one Gauss-Newton step: frame by frame, with the shape's part beside it."""
+
+    normal: FloatArray  # (T, 27, 27)
+    gradient: FloatArray  # (T, 27)
+    mixed: FloatArray  # (T, 27, 30)
+    shape_normal: FloatArray  # (30, 30)
+    shape_gradient: FloatArray  # (30,)
+
+
+def misfit(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) -> FloatArray:
+    """How badly (T,) postures explain pixels and table, and how unusual they are."""
+    sigma = np.maximum(options.pixel_sigma * seen.size_px, 0.7)[:, None, None]
+    points = hand_points(posture, shape)
+    marks = points + mark_arms(posture, shape)
+    squared = np.nan_to_num(((project(marks, seen.K) - seen.pixels) / sigma) ** 2).sum(axis=-1)
+    beyond = posture.angles - np.clip(posture.angles, *ANGLE_RANGES_RAD.T)
+    bent = ((posture.angles - RELAXED_RAD) / SPREAD_RAD) ** 2 + (beyond / _LIMIT_SIGMA_RAD) ** 2
+    cost = 4.5 * np.log1p(squared / 9.0).sum(axis=1) + 0.5 * bent.sum(axis=1)
+    if seen.table is not None:
+        cost += 0.5 * ((below_table(points, seen.table, shape) / _TABLE_SIGMA_M) ** 2).sum(axis=1)
+    return cost
+
+
+def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) -> Equations:
+    """The normal equations of pixels, detector's shape, anatomy, surface points and table about given postures."""
+    frames = len(posture)
+    points, by_step, by_shape = hand_points_and_jacobians(posture, shape)
+    arms = mark_arms(posture, shape)
+    x, y, z = np.moveaxis(points + arms, -1, 0)
+    z = np.maximum(z, 0.05)
+    fx, fy = seen.K[0, 0], seen.K[1, 1]
+    by_point = np.zeros((frames, 21, 2, 3))
+    by_point[..., 0, 0], by_point[..., 0, 2] = fx / z, -fx * x / z**2
+    by_point[..., 1, 1], by_point[..., 1, 2] = fy / z, -fy * y / z**2
+    sigma = np.maximum(options.pixel_sigma * seen.size_px, 0.7)[:, None, None]
+    projected = np.stack([fx * x / z + seen.K[0, 2], fy * y / z + seen.K[1, 2]], axis=-1)
+    error = np.nan_to_num((projected - seen.pixels) / sigma)
+    squared = (error**2).sum(axis=-1)
+    weight = seen.weight[:, None] / (1.0 + squared / 9.0)  # Cauchy's: an outlier pulls ever less
+    by_point /= sigma[..., None]
+    mark_by_step = by_step.copy()
+    mark_by_step[..., :3] -= cross_matrix(arms)
+    jacobian = (by_point @ mark_by_step).reshape(frames, 42, NUM_PARAMETERS)
+    jacobian_shape = (by_point @ by_shape).reshape(frames, 42, 30)
+    flat_weight = np.repeat(weight, 2, axis=1)
+    weighted = jacobian * flat_weight[..., None]
+    flat_error = error.reshape(frames, 42)
+    normal = weighted.swapaxes(-1, -2) @ jacobian
+    gradient = np.einsum("tkp,tk->tp", weighted, flat_error)
+    mixed = weighted.swapaxes(-1, -2) @ jacobian_shape
+    weighted_shape = jacobian_shape * flat_weight[..., None]
+    shape_normal = np.einsum("tkp,tkq->pq", weighted_shape, jacobian_shape)
+    shape_gradient = np.einsum("tkp,tk->p", weighted_shape, flat_error)
+    add_anatomy(normal, gradient, posture.angles)
+    diagonal = np.arange(NUM_PARAMETERS)
+    turn = Rotation.from_matrix(posture.rotation @ seen.prior.rotation.swapaxes(-1, -2)).as_rotvec()
+    sure = (seen.weight > 0.0)[:, None]
+    normal[:, diagonal[:3], diagonal[:3]] += sure * options.turn_sigma_rad**-2
+    gradient[:, :3] += sure * turn * options.turn_sigma_rad**-2
+    normal[:, diagonal[6:], diagonal[6:]] += sure * options.angle_sigma_rad**-2
+    gradient[:, 6:] += sure * (posture.angles - seen.prior.angles) * options.angle_sigma_rad**-2
+    normal[:, diagonal, diagonal] += 1e-6
+    if seen.distance_m is not None:
+        normal[:, 5, 5] += (options.reach_sigma * seen.distance_m) ** -2
+        gradient[:, 5] += (posture.translation[:, 2] - seen.distance_m) * (options.reach_sigma * seen.distance_m) ** -2
+    if seen.surface is not None:
+        add_surface(normal, gradient, points, by_step, seen.surface, shape)
+    if seen.table is not None:
+        below = below_table(points, seen.table, shape) / _TABLE_SIGMA_M
+        rising = np.einsum("i,tkip->tkp", seen.table[:3], by_step) * (below > 0.0)[..., None] / _TABLE_SIGMA_M
+        normal += rising.swapaxes(-1, -2) @ rising
+        gradient -= np.einsum("tkp,tk->tp", rising, below)
+    return Equations(normal, gradient, mixed, shape_normal, shape_gradient)
+
+
+def mark_arms(posture: Posture, shape: HandShape) -> FloatArray:
+    """(T, 21, 3) m from the key points to the places that the detector marks."""
+    return (MARK_RATIOS * float(np.linalg.norm(shape.palm_m[2]))) @ posture.rotation.swapaxes(-1, -2)
+
+
+def add_anatomy(normal: FloatArray, gradient: FloatArray, angles: FloatArray) -> None:
+    """Hinges are near the relaxed hand and within their range; the outer two of a finger bend together."""
+    hinge = 6 + np.arange(NUM_ANGLES)
+    normal[:, hinge, hinge] += SPREAD_RAD**-2
+    gradient[:, 6:] += (angles - RELAXED_RAD) * SPREAD_RAD**-2
+    low, high = ANGLE_RANGES_RAD.T
+    beyond = np.where(angles < low, angles - low, np.where(angles > high, angles - high, 0.0))
+    normal[:, hinge, hinge] += (beyond != 0.0) * _LIMIT_SIGMA_RAD**-2
+    gradient[:, 6:] += beyond * _LIMIT_SIGMA_RAD**-2

@@ -1,0 +1,179 @@
+"""Metres for the path of a rigid object: from the table on which it rests, the hand that holds it, and a known length."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.camera import FloatArray
+from demos.extract.objects.grip import FINGER_M, Grip
+from demos.extract.objects.lift_figures import LiftFigures
+from demos.extract.objects.rigid_motion import RigidMotion, refine_path
+from demos.extract.objects.views import Views
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+_HAND_SIGMA = 0.035  # of the hand's distance, one for the whole clip
+_LENGTH_SIGMA = 0.12  # of the length as the pictures show it
+_LENGTH_SIGMA_POSED = 0.05  # the same where the camera's pose is known
+_LENGTH_QUANTILE = 0.7
+_LOOKS_DOWN_RAD = 0.5  # a camera of unknown pose that looks at a table
+_TABLE_SIGMA = 0.02  # of the distance at which the table is met
+_TABLE_TOLERANCE = 0.1  # by which a later rest may correct the distance
+_LIFTED_RISE = 0.4  # of its way, that an object rises which is lifted off something
+_LIFTED_TOLERANCE = 0.35  # by which the table and other hints may then disagree
+_FOOT_RADII = (0.85, 0.35)  # how far behind the mask's nearest edge the object's axis is, of a box or can, and of a ball
+_GRIP_SIGMA = 0.05  # of the hand's distance, frame by frame
+_GRIP_FRAMES = 24  # in which the object's surface is brought to the fingertips
+_MIDDLE_SIGMA = 0.05  # of the distance, between the object's middle and the fingertips'
+_SURFACE_SIGMA_M = 0.012  # between the fingertips and the ellipsoid
+
+
+def to_metres(
+    motion: RigidMotion,
+    views: Views,
+    carried: FloatArray,
+    grip: Grip,
+    contact: BoolArray,
+    fps: float,
+    known_length_m: float | None,
+    T_world_camera: FloatArray | None,
+) -> tuple[RigidMotion, LiftFigures]:
+    """The motion in metres, by what is known of its scale, then held at the grip's depth frame by frame."""
+    still = 1.0 - len(views.frame) / len(views.of_frame)
+    figures = LiftFigures(True, "depth", 0.01, key_views=len(motion.key_views), still_fraction=still)
+    if np.isfinite(views.depth).any():
+        return motion, dataclasses.replace(figures, length_m=_length(motion, views, T_world_camera))
+    held = np.flatnonzero(contact)
+    by_hand = np.nan
+    if grip.known:
+        at = held if len(held) else np.arange(len(contact))
+        by_hand = _scale_by_hand(motion, views, grip, at)
+    resting = _resting_depth(views, T_world_camera)
+    first = int(np.argmax(np.isfinite(resting)))
+    sources = {
+        "hand" if len(held) else "hand without contact": (by_hand, _HAND_SIGMA if len(held) else 0.25),
+        "table": (float(np.log(resting[first] / motion.place[first, 2])), _TABLE_SIGMA),
+        "length": (np.nan, 1.0),
+    }
+    length_m = _length(motion, views, T_world_camera)
+    if known_length_m is not None:
+        sigma = _LENGTH_SIGMA if T_world_camera is None else _LENGTH_SIGMA_POSED
+        sources["length"] = float(np.log(known_length_m / length_m)), sigma
+    known = {name: one for name, one in sources.items() if np.isfinite(one[0])}
+    if not known:
+        return motion, dataclasses.replace(figures, scale_source="none", scale_sigma=0.5, length_m=length_m)
+    if "table" in known and len(known) > 1:  # a thing that stands elsewhere is as much off as the table is high
+        others = [one for name, one in known.items() if name != "table"]
+        away = known["table"][0] - sum(v / q**2 for v, q in others) / sum(1.0 / q**2 for _, q in others)
+        allowed = 2.0 * np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2)
+        # nothing is below the table, and what was lifted did stand on something, while hands may be measured badly
+        if away < 0.0 or (T_world_camera is not None and _is_lifted(motion, first, T_world_camera)):
+            allowed = max(allowed, _LIFTED_TOLERANCE)
+        if abs(away) > allowed:
+            del known["table"]
+    if "table" in known and "hand" in known:
+        known["hand"] = known["hand"][0], max(_HAND_SIGMA, 0.5 * abs(known["hand"][0] - known["table"][0]))
+    weight = sum(1.0 / sigma**2 for _, sigma in known.values())
+    factor = float(np.exp(sum(value / sigma**2 for value, sigma in known.values()) / weight))
+    motion = motion.scaled(factor)
+    expected, sigma = np.full(len(views.frame), np.nan), np.full(len(views.frame), np.nan)
+    if len(held) and grip.known:
+        # the hand's distance errs for the whole clip alike; what it adds frame by frame is how the distance changes
+        level, view = grip.middle[held, 2], views.of_frame[held]
+        expected[view] = level * float(np.median(motion.place[view, 2] / level))
+        sigma[view] = _GRIP_SIGMA * expected[view]
+    if "table" in known:
+        on_table = np.abs(np.log(resting / motion.place[:, 2])) < _TABLE_TOLERANCE  # not in a bucket, not cut off
+        expected[on_table], sigma[on_table] = resting[on_table], _TABLE_SIGMA * resting[on_table]
+    if np.isfinite(expected).any():
+        motion = refine_path(motion, fps, carried, expected, sigma)
+    return motion, dataclasses.replace(
+        figures,
+        scale_source=" and ".join(known),
+        scale_sigma=float(weight**-0.5),
+        length_m=_length(motion, views, T_world_camera),
+        hand_to_length=float(np.exp(by_hand - sources["length"][0])),
+    )
+
+
+def _scale_by_hand(motion: RigidMotion, views: Views, grip: Grip, frames: IntArray) -> float:
+    """Logarithm of the factor that brings the object between the fingertips of the given frames, and its surface to them."""
+    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, _GRIP_FRAMES).astype(int))]
+    by_middle = float(np.median(np.log(grip.middle[frames, 2] / motion.place[views.of_frame[frames], 2])))
+    tips = grip.tips[chosen]
+    known = np.isfinite(tips).all(axis=(1, 2))
+    if not known.any():
+        return by_middle
+    view = views.of_frame[chosen[known]]
+    factor = np.exp(by_middle + np.arange(-0.25, 0.2501, 0.005))[:, None, None, None]  # (S, 1, 1, 1)
+    off = tips[known] - factor * motion.place[view][:, None]  # (S, k, 5, 3)
+    off = np.einsum("skni,kij,jl->sknl", off, motion.turn[view], motion.body.axes)
+    half = factor * motion.body.half + 0.5 * FINGER_M
+    inside = ((off / half) ** 2).sum(axis=-1)
+    distance = (inside - 1.0) / (2.0 * np.sqrt(((off / half**2) ** 2).sum(axis=-1)) + 1e-9)  # to first order
+    cost = np.log1p((distance / _SURFACE_SIGMA_M) ** 2).mean(axis=(1, 2)) * tips.shape[1]
+    cost += 0.5 * ((np.log(factor[:, 0, 0, 0]) - by_middle) / _MIDDLE_SIGMA) ** 2
+    return float(np.log(factor[np.argmin(cost), 0, 0, 0]))
+
+
+def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArray:
+    """Depth (n,) m of the object's middle in the views in which it rests, if it does so on the table; NaN in the others.
+
+    The mask's nearest edge meets the table in front of the object's axis: by its radius for a box or can, by less for a ball.
+    """
+    depth = np.full(len(views.frame), np.nan)
+    outlines = views.outlines
+    for view in np.flatnonzero(~views.contact & (views.length > 1) & np.isfinite(outlines.foot[:, 0])):
+        if T_world_camera is None:
+            break
+        up, foot, ray = T_world_camera[2, :3], outlines.foot[view], np.append(outlines.middle[view], 1.0)
+        long, short = outlines.half_axes[view]
+        radius = float(short * foot[2])
+        # a ball's mask fills its ellipse and is as long as wide, that of a box has corners
+        round_mask = np.clip((outlines.area[view] / (np.pi * long * short) - 0.955) / 0.035, 0.0, 1.0)
+        round_mask *= np.clip((short / long - 0.8) / 0.15, 0.0, 1.0)
+        behind = radius * (_FOOT_RADII[0] + (_FOOT_RADII[1] - _FOOT_RADII[0]) * float(round_mask))
+        ahead = foot - (foot @ up) * up
+        axis = foot + behind * ahead / max(float(np.linalg.norm(ahead)), 1e-9)
+        # the middle is on its ray above that place, hardly higher than the object is wide if the camera looks straight down
+        rows = np.concatenate([np.stack([ray, -up], axis=1), [[0.0, 0.1]]])
+        found = float(np.linalg.lstsq(rows, np.append(axis, 0.1 * radius), rcond=None)[0][0])
+        depth[view] = found if found > 0.0 else np.nan
+    return depth
+
+
+def _is_lifted(motion: RigidMotion, view: int, T_world_camera: FloatArray) -> bool:
+    """Whether the object rises from its place in a view, other than a drawer or what is pushed along."""
+    way = motion.place - motion.place[view]
+    far = np.linalg.norm(way, axis=1)
+    on_its_way = far > 0.25 * far.max()
+    return bool((way @ T_world_camera[2, :3] > _LIFTED_RISE * far)[on_its_way & (far > 0.0)].any())
+
+
+def _length(motion: RigidMotion, views: Views, T_world_camera: FloatArray | None) -> float:
+    """The object's largest extent in m, as the masks show it.
+
+    A camera that looks down by e sees a height h and a depth d as h cos(e) + d sin(e); the depth is taken as the width.
+    """
+    extent = views.outlines.extent * motion.place[:, 2:]
+    free = np.isfinite(extent[:, 0]) & ~views.contact
+    if not free.any():
+        free = np.isfinite(extent[:, 0])
+    if not free.any():
+        return 2.0 * float(motion.body.half[0])
+    up = np.array([0.0, -np.cos(_LOOKS_DOWN_RAD), -np.sin(_LOOKS_DOWN_RAD)])
+    if T_world_camera is not None:
+        up = T_world_camera[2, :3]
+    down = np.arcsin(np.clip(-up[2], 0.0, 0.95))
+    upright = np.abs(np.cos(views.outlines.angle) * up[0] + np.sin(views.outlines.angle) * up[1])
+    down = down * (upright / max(float(np.hypot(up[0], up[1])), 1e-9)) ** 2
+    height = (extent[:, 0] - extent[:, 1] * np.sin(down)) / np.cos(down)
+    found = np.maximum(height, extent[:, 1])[free]
+    # what hides a part makes it shorter, so rather long than short; a view counts as its frames
+    order = np.argsort(found)
+    share = np.cumsum(views.length[free][order]) / views.length[free].sum()
+    return float(found[order[np.searchsorted(share, _LENGTH_QUANTILE)]])
