@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from robots.collision import TABLE_CONTACT
+from robots.collision import BALL_CONTACT_DIMENSIONS, TABLE_CONTACT, TORSIONAL_FRICTION_M
 from robots.visuals_bucket import add_bucket_visual
 
 Vector3 = tuple[float, float, float]
 FloatArray = NDArray[np.float64]
+
+#: Smooth plastic: with more friction a thrown ball climbs the far wall, and one in twenty leaves the bucket again.
+_FRICTION = (0.4, TORSIONAL_FRICTION_M, 0.002)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,7 @@ def add_bucket(spec: mujoco.MjSpec, bucket: Bucket, position_m: Vector3 = (1.24,
             quat=(w, x, y, z),
             size=(bucket.wall_m / 2, half_width, bucket.height_m / 2 / math.cos(tilt)),
         )
-        TABLE_CONTACT.apply(wall)
+        _apply_contact(wall)
     add_bucket_visual(spec, body, bucket)
     return body
 
@@ -86,7 +89,13 @@ def _add_floor(spec: mujoco.MjSpec, body: mujoco.MjsBody, bucket: Bucket) -> Non
     outline = radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     rings = [np.column_stack([outline, np.full(bucket.walls, height)]) for height in (-0.10, bucket.floor_m)]
     spec.add_mesh(name="bucket_floor", uservert=np.concatenate(rings).ravel())
-    TABLE_CONTACT.apply(body.add_geom(name="bucket_floor", type=mujoco.mjtGeom.mjGEOM_MESH, meshname="bucket_floor"))
+    _apply_contact(body.add_geom(name="bucket_floor", type=mujoco.mjtGeom.mjGEOM_MESH, meshname="bucket_floor"))
+
+
+def _apply_contact(geom: mujoco.MjsGeom) -> None:
+    """Makes a geom one of the bucket's: its friction counts, whatever touches it."""
+    TABLE_CONTACT.apply(geom)
+    geom.priority, geom.friction, geom.condim = 1, _FRICTION, BALL_CONTACT_DIMENSIONS
 
 
 def inside_bucket(bucket: Bucket, position_m: FloatArray, points_world: FloatArray) -> NDArray[np.bool_]:

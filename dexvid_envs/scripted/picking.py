@@ -21,6 +21,7 @@ OPEN_RAD_PER_S = 1.5
 CLOSE_STEPS = 24
 _ARRIVED_M = 0.002
 _PATIENCE_STEPS = 40  # a phase that cannot arrive exactly goes on after this
+_OTHER_YAWS_RAD, _STRAINED = (0.3, -0.3, 0.6, -0.6), 0.1  # tried for round objects where the arm would be so strained
 
 
 ObjectTaskT = TypeVar("ObjectTaskT", bound=ObjectTask)
@@ -37,6 +38,7 @@ class PickingPolicy(ScriptedPolicy[ObjectTaskT]):
         self.point_object, self.point_palm = np.zeros((count, 3)), np.zeros((count, 3))  # (N, 3) m
         self.standoff, self.grip = np.zeros(count), np.zeros((count, 1))  # (N,) m, (N, 1) rad
         self.open_rad, self.closed_rad = np.zeros((count, 16)), np.zeros((count, 16))
+        self.any_yaw = np.zeros(count, dtype=bool)  # (N,) the grasp suits the object from all sides
         self.reach_arm = np.zeros((count, core.task.robot.arm_joints))
         super().__init__(core)
 
@@ -58,12 +60,29 @@ class PickingPolicy(ScriptedPolicy[ObjectTaskT]):
             self.open_rad[row], self.closed_rad[row] = grasp.open_rad, grasp.closed_rad
             rotation = self.simulation.xmat[row, self.object_body_id].reshape(3, 3)
             self.yaw[row] = nearest_yaw(float(np.arctan2(rotation[1, 0], rotation[0, 0])), grasp.yaws_rad)
+            self.any_yaw[row] = not grasp.yaws_rad
+        self.reach_arm[rows], strain = self.plan_arm(rows)
+        for yaw in _OTHER_YAWS_RAD:  # a round object can be taken from where the arm has more room
+            again = np.flatnonzero((strain > _STRAINED) & self.any_yaw[rows])
+            if not len(again):
+                break
+            trying = rows[again]
+            before = self.yaw[trying]
+            self.yaw[trying] = yaw
+            arm, other = self.plan_arm(trying)
+            better = other < strain[again]
+            self.yaw[trying] = np.where(better, yaw, before)
+            self.reach_arm[trying] = np.where(better[:, None], arm, self.reach_arm[trying])
+            strain[again] = np.minimum(strain[again], other)
+
+    def plan_arm(self, rows: Rows) -> tuple[FloatArray, FloatArray]:
+        """Arm angles (R, 7) rad in front of the object, and how strained (R,) the arm gets on the way from there."""
         pose = self.body_pose(rows, self.object_body_id)
         grasp_pose = self.grasp_pose(rows)
         way = np.zeros((len(rows), 4, 4))
         way[:, :3, 3] = self.destination(rows) - pose[:, :3, 3]
-        followed = [grasp_pose + share * way for share in (0.0, 0.33, 0.67, 1.0)]
-        self.reach_arm[rows] = self.solve_arm(self.backed(rows, grasp_pose), followed)[0]
+        followed = [grasp_pose + share * way for share in (0.0, 0.5, 1.0)]
+        return self.solve_arm(self.backed(rows, grasp_pose), followed)
 
     def grasp_pose(self, rows: Rows) -> FloatArray:
         """(R, 4, 4) palm pose of the grasp at the object's present place."""

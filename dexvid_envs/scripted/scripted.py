@@ -30,7 +30,8 @@ _ACCELERATION_M_PER_S2 = 0.8  # of the palm's reference: gentle enough for an ob
 _ACCELERATION_RAD_PER_S2 = 5.0
 _TRACKING_ITERATIONS = 4  # the reference moves a centimetre a step, so the last solution is always near
 _SEEDS = 24
-_RANGE_MARGIN_RAD = 0.25
+_STRIDES, _FOLD_RAD = 4, 0.3  # a way is followed in so many strides; a joint that turns further in one is folding over
+_RANGE_MARGIN_RAD, _MARGIN_RAD = 0.25, 0.15  # from the ends of a joint's range: where it is drawn back, and what is strain
 _CLEARANCE_M = 0.025  # of the arm's links above the table
 
 
@@ -133,12 +134,7 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
         reference[:, :3, 3] += stride
         reference[:, :3, :3] = Rotation.from_rotvec(turned).as_matrix() @ reference[:, :3, :3]
         self.T_world_palm_ref[rows] = reference
-        arm = self.arm_ref[rows]
-        # The elbow is free: beginning a little away from a near end of a joint's range, the solution stays within it.
-        inward = np.maximum(self.arm_lower + _RANGE_MARGIN_RAD - arm, 0.0) - np.maximum(
-            arm - self.arm_upper + _RANGE_MARGIN_RAD, 0.0
-        )
-        self.arm_ref[rows] = solve_palm_pose(reference, arm + 0.3 * inward, _TRACKING_ITERATIONS)[0]
+        self.arm_ref[rows] = self.follow(reference, self.arm_ref[rows])[0]
         return np.linalg.norm(way - stride, axis=-1) + 0.1 * np.linalg.norm(turn - turned, axis=-1)
 
     def move_arm(self, rows: Rows, arm_rad: FloatArray, speed_rad_per_s: float) -> FloatArray:
@@ -163,35 +159,57 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
         lower, upper = self.robot.lower_rad[self.arm_joints :], self.robot.upper_rad[self.arm_joints :]
         self.hand_ref[rows] = np.clip(q + np.clip(hand_rad - q, -grip_rad, grip_rad), lower, upper)
 
+    def follow(self, T_world_palm: FloatArray, arm_rad: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Arm angles (R, 7) rad near `arm_rad` for palm poses (R, 4, 4) that are near its own, and remaining errors (R,) m."""
+        # The elbow is free: beginning a little away from a near end of a joint's range, the solution stays within it.
+        inward = np.maximum(self.arm_lower + _RANGE_MARGIN_RAD - arm_rad, 0.0) - np.maximum(
+            arm_rad - self.arm_upper + _RANGE_MARGIN_RAD, 0.0
+        )
+        return solve_palm_pose(T_world_palm, arm_rad + 0.3 * inward, _TRACKING_ITERATIONS)
+
     def solve_arm(
         self, T_world_palm: FloatArray, ways: Sequence[FloatArray] = (), near_rad: FloatArray | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """Arm angles (R, 7) for palm poses (R, 4, 4), near `near_rad` (R, 7) or home, from which `ways` can be followed.
 
-        The arm has many postures for one palm pose and cannot pass between all of them; so several are tried, and those that
-        press a joint's limit or come near the table are avoided.
+        The arm has many postures for one palm pose and cannot pass between all of them; so several are tried, each is led along
+        the ways as `move_palm` will lead it, and those that press a joint's limit, have to fold over on the way, or come near
+        the table are avoided.
+
+        Args:
+            T_world_palm: where the ways begin.
+            ways: palm poses (R, 4, 4) to which it goes on, one after the other, without turning.
+            near_rad: the arm's posture before; home by default.
 
         Returns:
-            (R, 7) rad angles and (R,) m the largest remaining error over all poses.
+            (R, 7) rad angles, and (R,) how strained the arm gets: 0 where it has room everywhere.
         """
         count = len(T_world_palm)
         if near_rad is None:
             near_rad = np.tile(self.robot.home_rad[: self.arm_joints], (count, 1))
         starts = (near_rad[:, None] + self._spread).reshape(-1, self.arm_joints)
-        angles, error = solve_palm_pose(np.repeat(T_world_palm, _SEEDS, axis=0), starts, iterations=40)
+        pose = np.repeat(T_world_palm, _SEEDS, axis=0)
+        angles, error = solve_palm_pose(pose, starts, iterations=40)
         following, lower, upper = angles, self.arm_lower, self.arm_upper
         margin = np.minimum(angles - lower, upper - angles).min(axis=-1)
         clearance = arm_clearance().lowest(angles)
-        for pose in ways:
-            following, further = solve_palm_pose(np.repeat(pose, _SEEDS, axis=0), following, iterations=15)
-            error = np.maximum(error, further)
-            clearance = np.minimum(clearance, arm_clearance().lowest(following))
-            margin = np.minimum(margin, np.minimum(following - lower, upper - following).min(axis=-1))
+        fold = np.zeros(len(angles))
+        for way in ways:
+            begin, end = pose[:, :3, 3], np.repeat(way, _SEEDS, axis=0)
+            for share in np.linspace(0.0, 1.0, _STRIDES + 1)[1:, None]:
+                pose = end.copy()
+                pose[:, :3, 3] = begin + share * (end[:, :3, 3] - begin)
+                before = following
+                following, further = self.follow(pose, before)
+                error, fold = np.maximum(error, further), np.maximum(fold, np.abs(following - before).max(axis=-1))
+                clearance = np.minimum(clearance, arm_clearance().lowest(following))
+                margin = np.minimum(margin, np.minimum(following - lower, upper - following).min(axis=-1))
         near = np.repeat(near_rad, _SEEDS, axis=0)
-        low = np.maximum(_CLEARANCE_M - clearance, 0.0)
-        cost = np.abs(angles - near).max(axis=-1) + 1000.0 * error + 10.0 * np.maximum(0.15 - margin, 0.0) + 100.0 * low
+        low, folds = np.maximum(_CLEARANCE_M - clearance, 0.0), np.maximum(fold - _FOLD_RAD, 0.0)
+        strain = 1000.0 * error + 10.0 * (np.maximum(_MARGIN_RAD - margin, 0.0) + folds) + 100.0 * low
+        cost = np.abs(angles - near).max(axis=-1) + strain
         best = cost.reshape(count, _SEEDS).argmin(axis=-1) + np.arange(count) * _SEEDS
-        return angles[best], error[best]
+        return angles[best], strain[best]
 
 
 def _speed(distance: FloatArray, limit: float, acceleration: float, elapsed_s: FloatArray) -> FloatArray:
