@@ -10,14 +10,16 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from demos.synthetic.clips import Act, ClipConfig, make_act, make_clip
+from demos.synthetic.clips import Act, ClipConfig, NoSoundMotionError, make_act, make_clip
 from demos.synthetic.corpus import EVALUATION_CLIPS, Pictures, clip_config, clip_folders, is_made, make_corpus
 from demos.synthetic.gesture import PHASES
 from demos.synthetic.people import make_person
 from demos.synthetic.scripts import KINDS
 from demos.synthetic.things import make_drawer, make_thing
 from demos.synthetic.truth import ClipTruth
+from demos.synthetic.wild_scripts import WILD_KINDS
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
 
 SHIPPED = Path(__file__).parent.parent / "demos" / "data" / "synthetic_clips"
@@ -187,12 +189,16 @@ def test_another_seed_is_another_motion() -> None:
     assert not np.allclose(one.scene.performance.T_world_hand[0], other.scene.performance.T_world_hand[0], atol=1e-3)
 
 
-def test_evaluation_and_training_have_nothing_in_common() -> None:
+def test_the_corpora_have_nothing_in_common() -> None:
     evaluation = [clip_config("evaluation", number) for number in range(EVALUATION_CLIPS)]
     training = [clip_config("training", number, seed) for seed in (0, 1, 1999) for number in range(100)]
+    wild = [clip_config("wild", number, seed) for seed in (0, 1, 1999) for number in range(100)]
     assert EVALUATION_CLIPS >= 20
     assert {config.kind for config in evaluation} == set(KINDS)
-    assert {config.side for config in evaluation} == {"right", "left"}
+    assert {config.kind for config in wild} == set(WILD_KINDS)
+    assert not set(WILD_KINDS) & set(KINDS)
+    for configs in (evaluation, wild):
+        assert {config.side for config in configs} == {"right", "left"}
 
     def members(configs: list[ClipConfig], make: Callable[[ClipConfig], object]) -> set[object]:
         return {make(config) for config in configs}
@@ -210,11 +216,47 @@ def test_evaluation_and_training_have_nothing_in_common() -> None:
         lambda config: config.seed,
         lambda config: config.camera,
     ):
-        ours, theirs = members(evaluation, make), members(training, make)
+        ours, theirs, others = members(evaluation, make), members(training, make), members(wild, make)
         assert len(ours) > 5
         assert not ours & theirs
+        assert not others & (ours | theirs)
     assert len(members(evaluation, lambda config: config.seed)) == EVALUATION_CLIPS
     assert len(members(training, lambda config: config.seed)) == len(training)
+
+
+@pytest.mark.parametrize("number", range(len(WILD_KINDS)))
+def test_wild_clips_handle_the_thing_as_they_say(number: int) -> None:
+    config = clip_config("wild", number, pictures=Pictures(160, 120, 8.0))
+    act = make_act(config)
+    poses, held = act.scene.performance.bodies[act.thing.name], act.scene.performance.held
+    height = poses[:, 2, 3] - poses[0, 2, 3]
+    turned = Rotation.from_matrix(poses[0, :3, :3].T @ poses[:, :3, :3])
+    tilt_rad = np.arccos(np.clip(poses[:, 2, 2], -1.0, 1.0))
+    moved = np.linalg.norm(poses[:, :2, 3] - poses[0, :2, 3], axis=1)
+    assert (act.tip_distance_m[held[act.frames], :3] < 0.002).mean() > 0.95  # in the hand all the time
+    assert np.ptp(poses[~held & (np.arange(len(held)) < len(held) // 3)], axis=0).max() < 1e-9
+    if config.kind in ("slide", "turn"):
+        assert np.abs(height).max() < 1e-6
+        assert (moved.max() > 0.04) == (config.kind == "slide")
+        assert config.kind == "slide" or turned.magnitude().max() > 0.4
+    else:
+        assert height.max() > 0.05
+        assert config.kind != "pour" or tilt_rad.max() > 0.7
+        assert (height[-1] > 0.1) == (config.kind == "show")
+
+
+def test_a_wild_clip_without_a_sound_motion_is_left_out(tmp_path: Path) -> None:
+    def fails_once(config: ClipConfig, folder: Path, report: Callable[[float, str], None] | None) -> None:
+        if config.number == 1:
+            raise NoSoundMotionError(config.clip_id)
+        _stub(config, folder, report)
+
+    made = make_corpus("wild", 3, tmp_path, make=fails_once)
+    assert made.made == 2
+    assert made.left_out == ("wild-00001-shake",)
+    assert [folder.name for folder in clip_folders(tmp_path)] == ["wild-00000-pour", "wild-00002-show"]
+    with pytest.raises(NoSoundMotionError):
+        make_corpus("evaluation", 2, tmp_path / "fixed", make=fails_once)
 
 
 def _stub(config: ClipConfig, folder: Path, report: Callable[[float, str], None] | None) -> None:

@@ -18,10 +18,12 @@ from demos.synthetic.holds import TOUCHING_M, HeldThing, Touch, solve_hold
 from demos.synthetic.measure import DepthLookup, NamedObject, named_objects, task_keypoints
 from demos.synthetic.people import Person, make_person
 from demos.synthetic.rooms import CABINET_NAME, TARGET_NAME, Surroundings, furnished_spec
-from demos.synthetic.scripts import KINDS, Scene, perform
+from demos.synthetic.scene import Scene
+from demos.synthetic.scripts import KINDS, perform
 from demos.synthetic.things import Thing, make_drawer, make_thing
 from demos.synthetic.truth import ClipTruth, DepthStore
 from demos.synthetic.viewpoint import Viewpoint, choose_viewpoint
+from demos.synthetic.wild_scripts import WILD_KINDS
 from dexvid_envs.errors import DexVidError
 from robots.human_hand import HumanHand
 from robots.threads import single_threaded_blas
@@ -41,7 +43,7 @@ class ClipConfig:
         corpus: pool of people, things and cameras.
         number: of the clip in the corpus.
         seed: of motion, room and noise.
-        kind: what happens, one of `demos.synthetic.scripts.KINDS`.
+        kind: what happens, one of `scripts.KINDS` or `wild_scripts.WILD_KINDS`.
         side: the hand that does it.
         person: number of the person in the pool.
         thing: number of the thing in the pool.
@@ -74,13 +76,18 @@ class ClipConfig:
     depth_unit_mm: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise DexVidError(f"unknown kind of clip {self.kind!r}; expected one of {', '.join(KINDS)}")
+        known = (*KINDS, *WILD_KINDS)
+        if self.kind not in known:
+            raise DexVidError(f"unknown kind of clip {self.kind!r}; expected one of {', '.join(known)}")
 
     @property
     def clip_id(self) -> str:
         """Name of the clip's folder."""
         return f"{self.corpus}-{self.number:05d}-{self.kind}"
+
+
+class NoSoundMotionError(DexVidError):
+    """No hold or motion was found in which nothing goes through anything."""
 
 
 class Act(NamedTuple):
@@ -113,7 +120,7 @@ def make_act(config: ClipConfig) -> Act:
     """Solves the hold and draws motions until one is sound; the same config gives the same act.
 
     Raises:
-        DexVidError: no sound motion was found.
+        NoSoundMotionError: see there.
     """
     person = make_person(config.corpus, config.person)
     if config.kind == "drawer":
@@ -133,7 +140,7 @@ def make_act(config: ClipConfig) -> Act:
                 scene = perform(config.kind, thing, held, config.fps * _SAMPLES, rng)
                 if _is_sound(right, thing, scene):
                     return _watched(config, person, thing, held, scene)
-    raise DexVidError(
+    raise NoSoundMotionError(
         f"clip {config.clip_id}: no sound motion in {_HOLDS} x {_MOTIONS} attempts; take another seed than {config.seed}"
     )
 
@@ -193,7 +200,7 @@ def make_clip(config: ClipConfig, folder: Path, report: Callable[[float, str], N
     """Makes a clip: `video.mp4` and `truth.npz` in an existing folder.
 
     Raises:
-        DexVidError: no sound motion was found.
+        NoSoundMotionError: see there.
         RenderingUnavailableError: no off-screen OpenGL library works here.
     """
     act = make_act(config)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from demos.commands import SYNTHESIZE
-from demos.synthetic.corpus import Pictures, make_corpus
+from demos.synthetic.corpus import Corpus, Pictures, make_corpus
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import OptionError
 
@@ -21,15 +21,16 @@ class SynthesizeArguments:
 
     Attributes:
         out: folder of the corpus; clips that are complete there stay as they are.
-        corpus: the fixed one for evaluation, or one for training; they share no person, thing, camera or seed.
-        count: how many clips; all 24 of the evaluation corpus by default, and 24 for training.
-        seed: of a training corpus, 0 to 1999.
+        corpus: the fixed one for evaluation, one of the same kinds for training, or wild: everyday handling that is none of the
+            tasks; they share no person, thing, camera or seed.
+        count: how many clips; all 24 of the evaluation corpus by default, and 24 of the others.
+        seed: of a training or wild corpus, 0 to 1999.
         first: number of the first clip, to share the work between machines.
         pictures: their size and rate.
     """
 
     out: Path
-    corpus: Literal["evaluation", "training"] = "evaluation"
+    corpus: Corpus = "evaluation"
     count: int = 24
     seed: int = 0
     first: int = 0
@@ -55,4 +56,6 @@ def main(arguments: Sequence[str]) -> int:
         )
     there = len(made.folders) - made.made
     print(f"{made.made} clips made, {there} were there: {config.out}")
+    if made.left_out:
+        print(f"left out, no sound motion found: {', '.join(made.left_out)}")
     return 0

@@ -1,6 +1,7 @@
 """The corpora of synthetic clips: which clips they hold, made one after the other, each in a folder that appears when done.
 
-Evaluation and training have no person, thing, camera or seed in common. The evaluation corpus is fixed: clip i never changes.
+Evaluation, training and wild clips have no person, thing, camera or seed in common. The evaluation corpus is fixed: clip i
+never changes. The wild corpus shows everyday handling that is none of the tasks.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from typing import Literal
 
 import numpy as np
 
-from demos.synthetic.clips import ClipConfig, make_clip
+from demos.synthetic.clips import ClipConfig, NoSoundMotionError, make_clip
 from demos.synthetic.people import pool_rng
 from demos.synthetic.scripts import KINDS
+from demos.synthetic.wild_scripts import WILD_KINDS
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import atomic_folder, atomic_path
 
-Corpus = Literal["evaluation", "training"]
+Corpus = Literal["evaluation", "training", "wild"]
 
 EVALUATION_CLIPS = 24
 #: Raised by every change that alters what a clip shows, so that older clips are made again.
 MAKER_VERSION = 1
-_PEOPLE = {"evaluation": 12, "training": 60}
-#: Seeds of clip i: the two ranges never meet.
-_FIRST_SEED = {"evaluation": 1_000_000, "training": 1_000_000_000}
+_PEOPLE = {"evaluation": 12, "training": 60, "wild": 60}
+_KINDS = {"evaluation": KINDS, "training": KINDS, "wild": WILD_KINDS}
+#: Seeds of clip i: the ranges never meet.
+_FIRST_SEED = {"evaluation": 1_000_000, "training": 1_000_000_000, "wild": 4_000_000_000}
 _SEEDS_PER_CORPUS_SEED = 1_000_000
 _DONE = "clip.json"
 
@@ -63,7 +66,7 @@ def clip_config(corpus: Corpus, number: int, seed: int = 0, pictures: Pictures |
     Args:
         corpus: which.
         number: from 0.
-        seed: of a training corpus; the evaluation corpus is fixed.
+        seed: of a training or wild corpus; the evaluation corpus is fixed.
         pictures: their size and rate.
 
     Raises:
@@ -74,20 +77,19 @@ def clip_config(corpus: Corpus, number: int, seed: int = 0, pictures: Pictures |
             f"the evaluation corpus is fixed and takes no seed, got {seed}; leave --seed out or make a training corpus"
         )
     if not (0 <= seed < 2_000 and 0 <= number < _SEEDS_PER_CORPUS_SEED):
-        raise OptionError(
-            f"a training corpus has a seed of 0 to 1999 and at most {_SEEDS_PER_CORPUS_SEED} clips, got {seed}, {number}"
-        )
+        raise OptionError(f"a corpus has a seed of 0 to 1999 and at most {_SEEDS_PER_CORPUS_SEED} clips, got {seed}, {number}")
     clip_seed = _FIRST_SEED[corpus] + seed * _SEEDS_PER_CORPUS_SEED + number
     rng, pictures = pool_rng(corpus, clip_seed, "clip"), pictures or Pictures()
+    kinds = _KINDS[corpus]
     fps = float(rng.choice([24.0, 25.0, 30.0]))
     return ClipConfig(
         corpus=corpus,
         number=number,
         seed=clip_seed,
-        kind=KINDS[number % len(KINDS)],
+        kind=kinds[number % len(kinds)],
         side="left" if number % 3 == 2 else "right",
         person=int(number % _PEOPLE[corpus] if corpus == "evaluation" else rng.integers(_PEOPLE[corpus])),
-        thing=number // len(KINDS) + number % len(KINDS) if corpus == "evaluation" else int(rng.integers(1000)),
+        thing=number // len(kinds) + number % len(kinds) if corpus == "evaluation" else int(rng.integers(1000)),
         camera=clip_seed,
         width=pictures.width,
         height=pictures.height,
@@ -107,10 +109,12 @@ class Made:
     Attributes:
         folders: of the corpus's clips, in order.
         made: how many were made now; the others were there.
+        left_out: clips of which no sound motion was found, by name.
     """
 
     folders: tuple[Path, ...]
     made: int
+    left_out: tuple[str, ...] = ()
 
 
 def make_corpus(
@@ -127,22 +131,26 @@ def make_corpus(
     """Makes the clips that are not there yet, each as the folder `out/CLIP_ID` with video.mp4, truth.npz and clip.json.
 
     A clip's folder appears when it is complete; a run that is stopped goes on where it was. A clip made with other settings is
-    made again.
+    made again. A clip without a sound motion is left out, except of the evaluation corpus.
 
     Args:
         corpus: which.
         count: how many clips.
         out: folder of the corpus.
-        seed: of a training corpus.
+        seed: of a training or wild corpus.
         pictures: their size and rate.
         first: number of the first clip.
         report: told the share of the work that is done.
         make: makes one clip.
+
+    Raises:
+        NoSoundMotionError: of a clip of the evaluation corpus.
     """
     configs = [clip_config(corpus, number, seed, pictures) for number in range(first, first + count)]
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(f".{corpus}-*"):  # of a run that was killed
         shutil.rmtree(leftover, ignore_errors=True)
+    left_out: list[str] = []
     waiting = [config for config in configs if not is_made(config, out / config.clip_id)]
     for done, config in enumerate(waiting):
 
@@ -150,14 +158,19 @@ def make_corpus(
             if report is not None:
                 report((done + share) / len(waiting), state)
 
-        with atomic_folder(out / config.clip_id) as folder:
-            make(config, folder, within)
-            (folder / _DONE).write_text(config_json(config))
-    folders = tuple(out / config.clip_id for config in configs)
+        try:
+            with atomic_folder(out / config.clip_id) as folder:
+                make(config, folder, within)
+                (folder / _DONE).write_text(config_json(config))
+        except NoSoundMotionError:
+            if corpus == "evaluation":  # it is fixed: nothing of it may be missing
+                raise
+            left_out.append(config.clip_id)
+    folders = tuple(out / config.clip_id for config in configs if config.clip_id not in left_out)
     with atomic_path(out / "corpus.json") as temporary:
         names = [folder.name for folder in folders]
         temporary.write_text(json.dumps({"corpus": corpus, "seed": seed, "clips": names}, indent=2) + "\n")
-    return Made(folders, len(waiting))
+    return Made(folders, len(waiting) - len(left_out), tuple(left_out))
 
 
 def is_made(config: ClipConfig, folder: Path) -> bool:

@@ -11,7 +11,7 @@ from demos.synthetic.film import FIRST_OBJECT_LABEL, HAND_LABEL, Shot
 from demos.synthetic.flight import BUCKET_NAME, Bucket
 from demos.synthetic.gesture import FloatArray, pose
 from demos.synthetic.rooms import CABINET_NAME, TARGET_NAME, cabinet_parts
-from demos.synthetic.scripts import Scene
+from demos.synthetic.scene import Scene
 from demos.synthetic.shapes import Box, DrawerFront, Part, surface_samples
 from demos.synthetic.things import Thing
 from demos.synthetic.viewpoint import Viewpoint

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from demos.synthetic.drawing import FloatArray, add_image, add_part, add_visual
 from demos.synthetic.flight import BUCKET_NAME
 from demos.synthetic.people import Person
-from demos.synthetic.scripts import Scene
+from demos.synthetic.scene import Scene
 from demos.synthetic.shapes import Box, DrawerFront, Part, box_part
 from demos.synthetic.textures import label, table_top, wall
 from demos.synthetic.things import Rgb, Thing

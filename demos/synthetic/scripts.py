@@ -24,54 +24,32 @@ from demos.synthetic.gesture import (
     wrist_path,
 )
 from demos.synthetic.holds import HeldThing
-from demos.synthetic.motion import minimum_jerk, smooth_noise
+from demos.synthetic.motion import minimum_jerk
+from demos.synthetic.scene import Scene, assemble, carried_path, comfortable_yaw, durations, during
 from demos.synthetic.things import Thing
+from demos.synthetic.wild_scripts import WILD_SCRIPTS
 
 KINDS: tuple[str, ...] = ("lift", "place", "drawer", "throw")
 _UP = np.array([0.0, 0.0, 1.0])
 _GRAVITY = np.array([0.0, 0.0, -9.81])  # m/s^2
 
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """A performance with what stands around it.
-
-    Attributes:
-        performance: what moves.
-        kind: one of `KINDS`.
-        target_xy_m: centre of the mark on the table ("place").
-        cabinet: pose of the closed drawer, in which the cabinet stands ("drawer").
-        bucket: the bucket and its pose ("throw").
-    """
-
-    performance: Performance
-    kind: str
-    target_xy_m: FloatArray | None = None
-    cabinet: FloatArray | None = None
-    bucket: Bucket | None = None
-
-
 def perform(kind: str, thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generator) -> Scene:
-    """Makes one of `KINDS` happen with a thing that is held as solved."""
-    script = {"lift": _lift, "place": _place, "drawer": _drawer, "throw": _throw}[kind]
+    """Makes one of `KINDS` or `WILD_KINDS` happen with a thing that is held as solved."""
+    script = WILD_SCRIPTS.get(kind) or {"lift": _lift, "place": _place, "drawer": _drawer, "throw": _throw}[kind]
     return script(thing, held, rate_hz, rng)
-
-
-def _durations(rng: np.random.Generator, **seconds: float) -> dict[str, float]:
-    """Durations of the phases, each a little slower or faster."""
-    return {name: value * float(rng.uniform(0.88, 1.15)) for name, value in seconds.items()}
 
 
 def _lift(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generator) -> Scene:
     """Reach, grasp, lift and hold in the air, looking at it from another side."""
-    timeline = Timeline(_durations(rng, reach=0.9, approach=0.5, close=0.5, act=2.2), rate_hz)
+    timeline = Timeline(durations(rng, reach=0.9, approach=0.5, close=0.5, act=2.2), rate_hz)
     share = timeline.share("act")
     start = np.array([rng.uniform(0.32, 0.44), rng.uniform(-0.24, 0.06), thing.shape.half_height_m])
     up = minimum_jerk(share / 0.5)
     goal = np.array([rng.uniform(-0.06, 0.04), rng.uniform(-0.05, 0.08), rng.uniform(0.12, 0.22)])
     turn = minimum_jerk((share - 0.2) / 0.6)[:, None] * rng.uniform(-0.35, 0.35, 3)
-    path = _carried(start + up[:, None] * goal, turn, up, _yaw(start, rng), rate_hz, rng)
-    return Scene(_assemble(thing, held, timeline, path, rng), "lift")
+    path = carried_path(start + up[:, None] * goal, turn, up, comfortable_yaw(start, rng), rate_hz, rng)
+    return Scene(assemble(thing, held, timeline, path, rng), "lift")
 
 
 def _place(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generator) -> Scene:
@@ -86,7 +64,7 @@ def _place(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generat
         "retreat": 0.6,
         "rest": 0.2,
     }
-    timeline = Timeline(_durations(rng, **seconds), rate_hz)
+    timeline = Timeline(durations(rng, **seconds), rate_hz)
     share = timeline.share("act")
     start, target = np.array([0.38, -0.16]), np.array([0.38, 0.06])
     start, target = start + rng.uniform(-0.07, 0.07, 2), target + rng.uniform(-0.07, 0.07, 2)
@@ -97,11 +75,11 @@ def _place(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generat
     height = rng.uniform(0.09, 0.16) * (up - down)
     position = np.column_stack([start + over[:, None] * (target - start), thing.shape.half_height_m + height])
     position[:, 0] += rng.uniform(-0.02, 0.05) * np.sin(np.pi * over)
-    first = _yaw(np.array([*start, 0.0]), rng)
-    yaw = over * (_yaw(np.array([*target, 0.0]), rng) - first)
+    first = comfortable_yaw(np.array([*start, 0.0]), rng)
+    yaw = over * (comfortable_yaw(np.array([*target, 0.0]), rng) - first)
     tilt = rng.uniform(-0.10, 0.10, 2) * np.sin(np.pi * over)[:, None]
-    path = _carried(position, np.column_stack([tilt, yaw]), minimum_jerk(height / 0.04), first, rate_hz, rng)
-    return Scene(_assemble(thing, held, timeline, path, rng), "place", target_xy_m=target)
+    path = carried_path(position, np.column_stack([tilt, yaw]), minimum_jerk(height / 0.04), first, rate_hz, rng)
+    return Scene(assemble(thing, held, timeline, path, rng), "place", target_xy_m=target)
 
 
 def _drawer(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generator) -> Scene:
@@ -116,7 +94,7 @@ def _drawer(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Genera
         "retreat": 0.6,
         "rest": 0.1,
     }
-    timeline = Timeline(_durations(rng, **seconds), rate_hz)
+    timeline = Timeline(durations(rng, **seconds), rate_hz)
     closed = np.array([rng.uniform(0.36, 0.42), rng.uniform(-0.20, 0.00), rng.uniform(0.10, 0.19)])
     yaw = Rotation.from_euler("z", rng.uniform(-0.25, 0.35))
     travel = rng.uniform(0.10, 0.18) * minimum_jerk(timeline.share("act"))
@@ -124,7 +102,7 @@ def _drawer(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Genera
     way = way_over_a_bar(rng)
     hand = hand_path(timeline, drawer @ held.T_thing_hand, way, rng)
     joints = finger_path(timeline, held, rng)
-    is_held = _during(timeline, "act", "settle")
+    is_held = during(timeline, "act", "settle")
     performance = Performance(rate_hz, hand, joints, wrist_path(hand), {thing.name: drawer}, is_held, timeline.phase())
     return Scene(performance, "drawer", cabinet=drawer[0])
 
@@ -132,12 +110,12 @@ def _drawer(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Genera
 def _throw(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generator) -> Scene:
     """Grasp, lift, swing and let go so that the thing flies into a bucket."""
     lift_s, swing_s = 0.8 * rng.uniform(0.9, 1.1), 0.36 * rng.uniform(0.9, 1.1)
-    seconds = _durations(rng, reach=0.8, approach=0.45, close=0.45, rest=1.3)
+    seconds = durations(rng, reach=0.8, approach=0.45, close=0.45, rest=1.3)
     timeline = Timeline({**seconds, "act": lift_s + swing_s}, rate_hz)
     time_s, begin_s = timeline.time_s, timeline.begins_s["act"]
     release = int(np.searchsorted(time_s, begin_s + lift_s + swing_s))
     start = np.array([rng.uniform(0.28, 0.34), rng.uniform(-0.26, -0.16), thing.shape.half_height_m])
-    yaw = Rotation.from_euler("z", _yaw(start, rng))
+    yaw = Rotation.from_euler("z", comfortable_yaw(start, rng))
     # a thing leaves the open hand the way it came in: out of the palm and along the fingers
     out = yaw.apply(held.T_thing_hand[:3, :3] @ np.array([0.75, -0.10, 0.66]))
     ahead = np.array([max(out[0], 0.35), out[1], 0.0])
@@ -170,37 +148,9 @@ def _throw(thing: Thing, held: HeldThing, rate_hz: float, rng: np.random.Generat
     bucket = dataclasses.replace(bucket, position_m=tuple((point + ahead * distance) * np.array([1.0, 1.0, 0.0])))
     body = carried.copy()
     body[release:] = fall(thing, bucket, carried[release], velocity, len(time_s) - release, rate_hz)
-    is_held = _during(timeline, "act", "act") & (np.arange(len(time_s)) <= release)
+    is_held = during(timeline, "act", "act") & (np.arange(len(time_s)) <= release)
     performance = Performance(rate_hz, hand, joints, wrist_path(hand), {thing.name: body}, is_held, timeline.phase())
     return Scene(performance, "throw", bucket=bucket)
-
-
-def _assemble(thing: Thing, held: HeldThing, timeline: Timeline, path: FloatArray, rng: np.random.Generator) -> Performance:
-    """The performance of a thing that is carried along a path and left where it is put."""
-    hand = hand_path(timeline, path @ held.T_thing_hand, usual_way(rng), rng)
-    joints = finger_path(timeline, held, rng)
-    is_held = _during(timeline, "act", "settle")
-    return Performance(timeline.rate_hz, hand, joints, wrist_path(hand), {thing.name: path}, is_held, timeline.phase())
-
-
-def _during(timeline: Timeline, first: str, last: str) -> np.ndarray:
-    """(N,) bool, from the beginning of one phase to the end of another."""
-    end = timeline.begins_s[last] + timeline.durations_s.get(last, 0.0)
-    return (timeline.time_s >= timeline.begins_s[first]) & (timeline.time_s <= end)
-
-
-def _yaw(start_m: FloatArray, rng: np.random.Generator) -> float:
-    """A comfortable direction of the fingers for something at a place, about z from +x."""
-    return float(0.15 + 0.6 * np.arctan2(start_m[1] + 0.26, start_m[0] + 0.13) + rng.uniform(-0.25, 0.25))
-
-
-def _carried(
-    position: FloatArray, turn: FloatArray, aloft: FloatArray, yaw_rad: float, rate_hz: float, rng: np.random.Generator
-) -> FloatArray:
-    """(N, 4, 4) a carried thing: its path with the hand's tremor, which the table steadies while it stands."""
-    tremor = aloft[:, None] * smooth_noise(rng, (len(position), 6), 0.12 * rate_hz)
-    rotation = Rotation.from_rotvec(turn + 0.006 * tremor[:, 3:]) * Rotation.from_euler("z", yaw_rad)
-    return pose(position + 0.0008 * tremor[:, :3], rotation)
 
 
 def _quintic(time_s: FloatArray, end_s: float, shift: FloatArray, velocity: FloatArray, acceleration: FloatArray) -> FloatArray:

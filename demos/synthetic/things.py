@@ -118,7 +118,8 @@ _CAN = (Hold(SIDE, 0.52), Hold(0.25, 0.55))
 _SMALL = (Hold(ABOVE, 0.55), Hold(SLANTED, 0.60), Hold(0.25, 0.62))
 _ROUND = (Hold(SLANTED, 0.55), Hold(ABOVE, 0.55), Hold(0.25, 0.62))
 
-_EVALUATION: tuple[tuple[str, Shape, float, tuple[Hold, ...], dict[str, Rgb | str], bool], ...] = (
+_Row = tuple[str, Shape, float, tuple[Hold, ...], dict[str, Rgb | str], bool]
+_EVALUATION: tuple[_Row, ...] = (
     ("bottle", _bottle(0.065, 0.210, 0.028, 0.150), 0.30, _TALL, {"body": (0.50, 0.76, 0.80), "label": "picture"}, False),
     ("soup_can", _can(0.066, 0.101), 0.349, _CAN, {"body": (0.72, 0.72, 0.74), "label": "picture"}, True),
     ("pudding_box", Box((0.035, 0.110, 0.089)), 0.187, (Hold(ABOVE, 0.62), Hold(SLANTED, 0.62)), {"body": "picture"}, False),
@@ -126,7 +127,7 @@ _EVALUATION: tuple[tuple[str, Shape, float, tuple[Hold, ...], dict[str, Rgb | st
     ("tennis_ball", Ball(0.03235), 0.058, _ROUND, {"body": (0.78, 0.86, 0.24)}, True),
     ("foam_brick", Box((0.050, 0.050, 0.075), 0.003), 0.028, _SMALL, {"body": (0.70, 0.22, 0.16)}, True),
 )
-_TRAINING: tuple[tuple[str, Shape, float, tuple[Hold, ...], dict[str, Rgb | str], bool], ...] = (
+_TRAINING: tuple[_Row, ...] = (
     ("bottle", _bottle(0.060, 0.190, 0.026, 0.130), 0.40, _TALL, {"body": (0.95, 0.78, 0.10), "label": "picture"}, False),
     ("flask", _bottle(0.072, 0.240, 0.036, 0.180), 0.50, _TALL, {"body": (0.22, 0.42, 0.36)}, False),
     ("can", _can(0.074, 0.120), 0.40, _CAN, {"body": (0.75, 0.74, 0.70), "label": "picture"}, True),
@@ -146,17 +147,36 @@ _TRAINING: tuple[tuple[str, Shape, float, tuple[Hold, ...], dict[str, Rgb | str]
 )
 
 
+#: Beside the training things, for clips of everyday handling.
+_WILD: tuple[_Row, ...] = (
+    ("juice_carton", Box((0.062, 0.062, 0.165)), 0.33, (Hold(SIDE, 0.50),), {"body": "picture"}, False),
+    ("cereal_box", Box((0.050, 0.130, 0.200)), 0.38, (Hold(SIDE, 0.55),), {"body": "picture"}, False),
+    ("book", Box((0.026, 0.130, 0.195), 0.001), 0.35, (Hold(SIDE, 0.60),), {"body": "picture"}, False),
+    ("soap", Box((0.036, 0.062, 0.056), 0.008), 0.10, (Hold(ABOVE, 0.58),), {"body": (0.86, 0.84, 0.62)}, False),
+    ("block", Box((0.054, 0.054, 0.054), 0.003), 0.09, _SMALL, {"body": (0.82, 0.62, 0.36)}, False),
+    ("spray_can", _bottle(0.053, 0.190, 0.034, 0.160), 0.25, _TALL, {"body": (0.30, 0.55, 0.75), "label": "picture"}, False),
+    ("shampoo", _bottle(0.058, 0.170, 0.030, 0.125), 0.28, _TALL, {"body": (0.62, 0.25, 0.48), "label": "picture"}, False),
+    ("tumbler", _can(0.068, 0.128), 0.22, _CAN, {"body": (0.62, 0.72, 0.70)}, False),
+    ("candle", _can(0.055, 0.080), 0.18, _CAN, {"body": (0.88, 0.80, 0.66)}, False),
+    ("jar", _can(0.078, 0.098), 0.35, _CAN, {"body": (0.55, 0.30, 0.16), "label": "picture"}, False),
+    ("apple", Ball(0.0370), 0.16, _ROUND, {"body": (0.76, 0.20, 0.16)}, True),
+    ("lemon", Ball(0.0300), 0.10, _ROUND, {"body": (0.93, 0.84, 0.24)}, True),
+)
+_POOLS: dict[str, tuple[_Row, ...]] = {"evaluation": _EVALUATION, "training": _TRAINING, "wild": _TRAINING + _WILD}
+_STRETCH = {"evaluation": 0.0, "training": 0.05, "wild": 0.12}  # relative size of a thing that comes again
+
+
 def make_thing(pool: str, number: int, *, tossed: bool = False) -> Thing:
     """Thing `number` of a pool; with `tossed` only such as may be thrown.
 
     Numbers beyond the list come again with another label: in the evaluation pool as they are, in others a little larger or
     smaller and in another colour.
     """
-    rows = [row for row in (_EVALUATION if pool == "evaluation" else _TRAINING) if row[5] or not tossed]
+    rows = [row for row in _POOLS[pool] if row[5] or not tossed]
     name, shape, mass, holds, colours, tosses = rows[number % len(rows)]
     rng = pool_rng(pool, number, "thing")
-    if pool != "evaluation":
-        shape = resized(shape, float(rng.uniform(0.95, 1.05)))
+    if _STRETCH[pool]:
+        shape = resized(shape, float(rng.uniform(1.0 - _STRETCH[pool], 1.0 + _STRETCH[pool])))
         colours = {part: c if isinstance(c, str) else _another(c, rng) for part, c in colours.items()}
     colours = {"cap": _vivid(rng), **colours}
     seed = int(rng.integers(2**31))

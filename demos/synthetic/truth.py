@@ -29,8 +29,8 @@ class ClipTruth:
 
     Attributes:
         clip_id: name of the clip; with `corpus`, `kind`, `person_id`, `object_id`, `camera_id` and `seed` its origin.
-        corpus: "evaluation" or "training".
-        kind: "lift", "place", "drawer" or "throw".
+        corpus: "evaluation", "training" or "wild".
+        kind: one of `scripts.KINDS` or `wild_scripts.WILD_KINDS`.
         person_id: who.
         object_id: what is handled.
         camera_id: from where.

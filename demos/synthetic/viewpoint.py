@@ -23,9 +23,8 @@ _DIRECTIONS_DEG = {
     "left of the person": ((85.0, 130.0), (18.0, 45.0)),
     "own eyes": ((165.0, 200.0), (46.0, 62.0)),
 }
+_ON_A_TABLE = ("front", "front", "right", "left", "own eyes")
 _BY_KIND = {
-    "lift": ("front", "front", "right", "left", "own eyes"),
-    "place": ("front", "front", "right", "left", "own eyes"),
     "throw": ("front", "right", "left", "own eyes"),
     "drawer": ("right of the person", "left of the person", "own eyes"),  # else the cabinet hides the hand
 }
@@ -92,7 +91,7 @@ def choose_viewpoint(
     rng = pool_rng(pool, number, "camera")
     best: tuple[float, Viewpoint] | None = None
     for _ in range(_CANDIDATES):
-        azimuths, elevations = _DIRECTIONS_DEG[str(rng.choice(_BY_KIND[kind]))]
+        azimuths, elevations = _DIRECTIONS_DEG[str(rng.choice(_BY_KIND.get(kind, _ON_A_TABLE)))]
         azimuth, elevation = np.radians(rng.uniform(*azimuths)), np.radians(rng.uniform(*elevations))
         fovy, roll = float(rng.uniform(30.0, 52.0)), float(np.radians(rng.normal(0.0, 1.5)))
         azimuth = -azimuth if left else azimuth
