@@ -34,7 +34,10 @@ REPLAY = Command(
     "replay",
     "play demonstrations in the simulator and report their outcome",
     "demos.replay_command:main",
-    ("dexvid replay demonstrations --episode 0 --video replay.mp4",),
+    (
+        "dexvid replay demonstrations --episode 0 --video replay.mp4 --plot forces.png",
+        "dexvid replay refined --closed-loop --json outcome.json",
+    ),
 )
 SYNTHESIZE = Command(
     "synthesize",

@@ -12,6 +12,12 @@ from scipy.spatial import ConvexHull, QhullError
 from demos.interaction import HAND_BONES, Interaction
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.rendering import make_renderer
+from dexvid_envs.tasks.bottle_pick_place import BottlePickPlace
+from dexvid_envs.tasks.grasp_lift import GraspLift
+from dexvid_envs.tasks.lift_throw import LiftThrow
+from dexvid_envs.tasks.open_cabinet import OpenCabinet
+from robots.bucket import add_bucket
+from robots.cabinet import add_cabinet
 from robots.collision import make_visual
 from robots.objects import BOTTLES, add_bottle, bottle_distance
 from robots.scene import CAMERAS, add_scenery
@@ -56,16 +62,22 @@ class HumanScene:
         self.model = _scene(interaction, env).compile()
         draw_quickly(self.model)
         self.data = mujoco.MjData(self.model)
+        bodies = [self.model.body(body) for body in range(self.model.nbody)]
+        self._placed = [body.name for body in bodies if body.mocapid[0] >= 0]
+        free = [joint for joint in range(self.model.njnt) if self.model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE]
+        self._object_qposadr = int(self.model.jnt_qposadr[free[0]]) if free else None
         self.renderer = make_renderer(self.model, height, width)
 
     def picture(self, frame: int) -> NDArray[np.uint8]:
         """(height, width, 3) RGB of one frame; the target stands where it does in the environment now."""
         data, pose = self.data, self.interaction.object_pose_world[frame]
-        if data.qpos.size and np.isfinite(pose).all():
-            data.qpos[:3] = pose[:3, 3]
-            mujoco.mju_mat2Quat(data.qpos[3:7], np.ascontiguousarray(pose[:3, :3]).ravel())
-        if data.mocap_pos.size:
-            data.mocap_pos[:] = self.env.data.mocap_pos[: len(data.mocap_pos)]
+        if self._object_qposadr is not None and np.isfinite(pose).all():
+            place = self._object_qposadr
+            data.qpos[place : place + 3] = pose[:3, 3]
+            mujoco.mju_mat2Quat(data.qpos[place + 3 : place + 7], np.ascontiguousarray(pose[:3, :3]).ravel())
+        for name in self._placed:
+            here, there = self.model.body(name).mocapid[0], self.env.model.body(name).mocapid[0]
+            data.mocap_pos[here], data.mocap_quat[here] = self.env.data.mocap_pos[there], self.env.data.mocap_quat[there]
         mujoco.mj_forward(self.model, data)
         self.renderer.update_scene(data, camera=self.camera)
         scene = self.renderer.scene
@@ -120,11 +132,8 @@ def draw_quickly(model: mujoco.MjModel) -> None:
 def _scene(interaction: Interaction, env: DexVidEnv) -> mujoco.MjSpec:
     """Scenery, target ring and the recorded object as a free body."""
     spec = mujoco.MjSpec()
-    add_scenery(spec)
-    if env.data.mocap_pos.size:
-        target = spec.worldbody.add_body(name="target", mocap=True)
-        for radius, half_height, rgba in ((0.055, 0.0006, (0.2, 0.75, 0.35, 1)), (0.045, 0.0008, (0.93, 0.93, 0.90, 1))):
-            make_visual(target.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(radius, half_height, 0), rgba=rgba))
+    add_scenery(spec, env.task.cameras, env.task.table)
+    _add_furniture(spec, env)
     points = object_points(interaction)
     shape = getattr(env.task, "shape", None)
     name = next((name for name, known in BOTTLES.items() if known is shape), None)
@@ -133,6 +142,22 @@ def _scene(interaction: Interaction, env: DexVidEnv) -> mujoco.MjSpec:
     elif len(points):
         _add_hull(spec, points)
     return spec
+
+
+def _add_furniture(spec: mujoco.MjSpec, env: DexVidEnv) -> None:
+    """What of the environment's scene stands or hangs there beside the object: target ring, goal, bucket, cabinet."""
+    task = env.task
+    if isinstance(task, OpenCabinet):
+        add_cabinet(spec, task.cabinet)
+    elif isinstance(task, LiftThrow):
+        add_bucket(spec, task.bucket)
+    elif isinstance(task, GraspLift):
+        goal = spec.worldbody.add_body(name="goal", mocap=True)
+        make_visual(goal.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=(0.02, 0, 0), rgba=(0.2, 0.75, 0.35, 0.55)))
+    elif isinstance(task, BottlePickPlace):
+        target = spec.worldbody.add_body(name="target", mocap=True)
+        for radius, half_height, rgba in ((0.055, 0.0006, (0.2, 0.75, 0.35, 1)), (0.045, 0.0008, (0.93, 0.93, 0.90, 1))):
+            make_visual(target.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(radius, half_height, 0), rgba=rgba))
 
 
 def object_points(interaction: Interaction) -> FloatArray:

@@ -18,65 +18,85 @@ from rich.table import Table
 
 from demos.commands import REPLAY
 from demos.dataset import dataset_length, read_dataset
+from demos.demonstration import Demonstration
 from demos.provenance import to_json
 from demos.replay import Player, ReplayOutcome
 from dexvid_envs.cli import parse_config
 from dexvid_envs.env import DexVidEnv
-from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.errors import DexVidError, InputFileError, OptionError
 from dexvid_envs.files import atomic_path
 from dexvid_envs.rendering import make_renderer
 
 FPS = 20.0  # the control rate
 WIDTH, HEIGHT = 640, 480  # px
+PANEL_WIDTH, PANEL_HEIGHT = 480, 368  # px of each picture side by side
 CAMERA = "overview"
 _ROWS_SHOWN = 40
+_NOTES_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplayConfig:
-    """Options of `dexvid replay`.
-
-    Attributes:
-        dataset: a dataset folder.
-        episode: which episodes, counted from 0; all where none is given.
-        video: an .mp4 file of the episodes replayed, one after the other.
-        json: a file for the outcome of every episode.
-    """
+    """Options of `dexvid replay`."""
 
     dataset: Annotated[Path, tyro.conf.Positional]
+    """a dataset folder"""
     episode: tuple[int, ...] = ()
+    """which episodes, counted from 0; all where none is given"""
+    closed_loop: bool = False
+    """follow the demonstration by looking at robot and object in every step, instead of playing its actions"""
     video: Path | None = None
+    """an .mp4 file: of one episode whose source is known film, human and robot side by side; else the robot alone"""
+    plot: Path | None = None
+    """a .png file: contact forces, object error and phases of one episode over time"""
+    source: Path | None = None
+    """the extraction that the demonstrations were made from, for video and plot; that of the shipped ones is found by itself"""
+    source_video: Path | None = None
+    """the film behind it"""
     json: Path | None = None
+    """a file for the outcome of every episode"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; see `ReplayConfig`."""
+    """The command; 0 if every episode keeps its tier's promise, else 1; see `ReplayConfig`."""
     config = parse_config(ReplayConfig, REPLAY, arguments)
     if config.video is not None and config.video.suffix.lower() != ".mp4":
         raise OptionError(f"--video {config.video}: expected a file name that ends in .mp4")
+    if config.plot is not None and config.plot.suffix.lower() != ".png":
+        raise OptionError(f"--plot {config.plot}: expected a file name that ends in .png")
     count = dataset_length(config.dataset)
     episodes = config.episode or tuple(range(count))
     if not episodes:
         raise InputFileError(f"{config.dataset} holds no episode: expected at least one; make the dataset again")
-    outcomes = replay_episodes(config.dataset, episodes, config.video)
-    report = _report(config.dataset, outcomes)
+    if config.plot is not None and len(episodes) > 1:
+        raise OptionError(f"--plot draws one episode, and {config.dataset} has {count}: choose one with --episode I")
+    recording = _Recording(config, episodes)
+    film = None if recording.found else config.video
+    outcomes = replay_episodes(config.dataset, episodes, film, closed_loop=config.closed_loop)
+    recording.show()
+    report = _report(config.dataset, outcomes, closed_loop=config.closed_loop)
     if config.json is not None:
         with atomic_path(config.json) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    _print(report["episodes"], report["summary"], Console())
-    for written in (config.video, config.json):
+    _print(report, Console())
+    for written in (config.video, config.plot, config.json):
         if written is not None:
             print(f"wrote {written}")
-    return 0
+    return 0 if report["summary"]["keeps_contract"] == len(outcomes) else 1
 
 
-def replay_episodes(dataset: Path, episodes: Sequence[int], video: Path | None = None) -> dict[int, ReplayOutcome]:
-    """Replays episodes of a dataset open loop, with a progress bar; returns the outcome by episode.
+def replay_episodes(
+    dataset: Path, episodes: Sequence[int], video: Path | None = None, *, closed_loop: bool = False
+) -> dict[int, ReplayOutcome]:
+    """Replays episodes of a dataset, with a progress bar; returns the outcome by episode.
 
     Raises:
         InputFileError: the dataset or an episode is missing or damaged.
+        DexVidError: an episode cannot be played here; the message names it.
         RenderingUnavailableError: a video is asked for and there is no off-screen OpenGL.
     """
+    from demos.closed_loop import DemonstrationFollower
+
     outcomes: dict[int, ReplayOutcome] = {}
     player: Player | None = None
     with contextlib.ExitStack() as stack:
@@ -84,10 +104,58 @@ def replay_episodes(dataset: Path, episodes: Sequence[int], video: Path | None =
         progress = stack.enter_context(_progress())
         for episode in progress.track(episodes, description="replay"):
             (demonstration,) = read_dataset(dataset, [episode])
-            if player is None or not player.fits(demonstration):
-                player = Player(demonstration.env_id, demonstration.env_options, demonstration.control_mode)
-            outcomes[episode] = player.replay(demonstration, on_frame=on_frame)
+            try:
+                if player is None or not player.fits(demonstration):
+                    player = _player_of(demonstration)
+                policy = DemonstrationFollower(player.env, demonstration) if closed_loop else None
+                outcomes[episode] = player.replay(demonstration, policy, on_frame=on_frame)
+            except DexVidError as error:
+                raise type(error)(f"{dataset}, episode {episode}: {error}") from error
     return outcomes
+
+
+class _Recording:
+    """What `--video` and `--plot` show beside the robot: the recording behind a single episode, where it is known."""
+
+    def __init__(self, config: ReplayConfig, episodes: Sequence[int]) -> None:
+        """Raises: InputFileError: the source that is given is not readable, or is another's."""
+        from demos.recorded_path import find_source
+
+        self.config, self.demonstration, self.found = config, None, None
+        if len(episodes) == 1 and (config.video or config.plot):
+            self.demonstration = read_dataset(config.dataset, episodes)[0]
+            self.found = find_source(self.demonstration, config.source, config.source_video)
+        elif config.source is not None:
+            raise OptionError("--source shows one episode beside its recording, for --video or --plot; add --episode I")
+
+    def show(self) -> None:
+        """Writes the side-by-side video and the plot."""
+        from demos.recorded_path import path_error, place_on
+        from demos.replay_plot import plot_episode
+        from demos.side_by_side import render_side_by_side
+
+        if self.demonstration is None:
+            return
+        placed = None if self.found is None else place_on(self.found.interaction, self.demonstration)
+        if self.config.video is not None and placed is not None and self.found is not None:
+            film = self.found.film
+            render_side_by_side(
+                placed,
+                self.demonstration,
+                self.config.video,
+                source_video=film,
+                width=PANEL_WIDTH,
+                height=PANEL_HEIGHT,
+                film_panel=film is not None,
+            )
+        if self.config.plot is not None:
+            error = None if placed is None else path_error(placed, self.demonstration)
+            player = _player_of(self.demonstration)
+            plot_episode(player, self.demonstration, self.config.plot, error_m=error, error_name="the video's path")
+
+
+def _player_of(demonstration: Demonstration) -> Player:
+    return Player(demonstration.env_id, demonstration.env_options, demonstration.control_mode)
 
 
 @contextlib.contextmanager
@@ -119,11 +187,13 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-def _report(dataset: Path, outcomes: dict[int, ReplayOutcome]) -> dict[str, Any]:
+def _report(dataset: Path, outcomes: dict[int, ReplayOutcome], *, closed_loop: bool) -> dict[str, Any]:
     """What `--json` writes."""
     results = list(outcomes.values())
     rows = [
-        {"episode": episode} | to_json(outcome) | {"keeps_contract": outcome.keeps_contract}
+        {"episode": episode}
+        | to_json(outcome)
+        | {name: getattr(outcome, name) for name in ("same_build", "keeps_contract", "broken_promise")}
         for episode, outcome in outcomes.items()
     ]
     summary = {
@@ -132,11 +202,13 @@ def _report(dataset: Path, outcomes: dict[int, ReplayOutcome]) -> dict[str, Any]
         "exact": sum(outcome.state_deviation == 0.0 for outcome in results),
         "keeps_contract": sum(outcome.keeps_contract for outcome in results),
     }
-    return {"dataset": str(dataset), "summary": summary, "episodes": rows}
+    mode = "closed-loop" if closed_loop else "open-loop"
+    return {"dataset": str(dataset), "replay": mode, "summary": summary, "episodes": rows}
 
 
-def _print(rows: Sequence[dict[str, Any]], summary: dict[str, int], console: Console) -> None:
-    table = Table(title="open-loop replay", box=SIMPLE_HEAD, pad_edge=False)
+def _print(report: dict[str, Any], console: Console) -> None:
+    rows, summary = report["episodes"], report["summary"]
+    table = Table(title=f"{report['replay']} replay", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("tier", no_wrap=True)
     for name in ("success", "rescored", "to target", "off path", "states", "holds"):
@@ -150,18 +222,37 @@ def _print(rows: Sequence[dict[str, Any]], summary: dict[str, int], console: Con
             _yes_no(row["rescored_success"]),
             _millimetres(row["object_distance_m"]),
             _millimetres(row["object_deviation_max_m"]),
-            "exact" if deviation == 0.0 else f"{deviation:.1g}",
+            "-" if deviation is None else "exact" if deviation == 0.0 else f"{deviation:.1g}",
             _yes_no(row["keeps_contract"]),
         )
     console.print(table)
     if len(rows) > _ROWS_SHOWN:
         console.print(f"... and {len(rows) - _ROWS_SHOWN} more; --json FILE gives all")
     count = summary["episodes"]
-    console.print(
-        f"success {summary['success']} of {count}, states repeated exactly {summary['exact']} of {count}, "
-        f"tier holds {summary['keeps_contract']} of {count}",
-        soft_wrap=True,
-    )
+    repeated = "" if report["replay"] == "closed-loop" else f"states repeated exactly {summary['exact']} of {count}, "
+    holding = f"tier holds {summary['keeps_contract']} of {count}"
+    console.print(f"success {summary['success']} of {count}, {repeated}{holding}", soft_wrap=True)
+    for line in _notes(rows):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What a user should know beside the table: broken promises, and recordings of other builds."""
+    broken = [f"episode {row['episode']}: {row['broken_promise']}" for row in rows if row["broken_promise"]]
+    notes = broken[:_NOTES_SHOWN]
+    if len(broken) > _NOTES_SHOWN:
+        notes.append(f"... and {len(broken) - _NOTES_SHOWN} more episodes that do not hold")
+    by_build: dict[tuple[str, ...] | None, list[int]] = {}
+    for row in rows:
+        build = row["build_differences"]
+        by_build.setdefault(None if build is None else tuple(build), []).append(row["episode"])
+    for build, episodes in by_build.items():
+        which = f"episode {episodes[0]}" if len(episodes) == 1 else f"{len(episodes)} episodes"
+        if build is None:
+            notes.append(f"{which}: the provenance names no model and versions; the states are expected to repeat all the same")
+        elif build:
+            notes.append(f"{which}: recorded on another build: {', '.join(build)}; the outcome has to hold, not the last bit")
+    return notes
 
 
 def _yes_no(value: bool | None) -> str:

@@ -7,6 +7,7 @@ the episodes of a policy, which `policy_episodes` records first.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from demos.captions import BACKGROUND_RGB, Caption, draw_captions, draw_frame
 from demos.demonstration import Demonstration
 from demos.human_scene import HumanScene, clearest_camera, draw_quickly
 from demos.interaction import Interaction
+from demos.recorded_path import object_path
 from demos.replay import ClosedLoopPolicy, Player
 from demos.video import probe_video, read_frames
 from dexvid_envs.env import DexVidEnv
@@ -47,6 +49,7 @@ def render_side_by_side(
     height: int = 480,
     camera: str | None = None,
     stride: int = 1,
+    film_panel: bool = False,
 ) -> Path:
     """Writes an MP4 with the human's key points and the object on the left, the robot of a demonstration on the right.
 
@@ -58,9 +61,10 @@ def render_side_by_side(
         demonstration: what the robot did.
         path: of the .mp4 file.
         source_video: the film behind the interaction, shown small in the left picture.
-        width, height: of each of the two pictures in px, divisible by 16; a line of text is added below.
+        width, height: of each picture in px, divisible by 16; a line of text is added below.
         camera: name of one of the scene's cameras; by default one from which the object hides little of the hand.
         stride: every how many control steps a picture is drawn; the video keeps its duration.
+        film_panel: the film has a picture of its own, left of the others.
 
     Raises:
         OptionError: the sizes are not divisible by 16, or the path is no .mp4.
@@ -70,7 +74,8 @@ def render_side_by_side(
     _check(path, width, height, stride)
     frames, live = human_frames(interaction, demonstration)
     shown = _shown_steps(demonstration.num_steps, stride)
-    inset = {} if source_video is None else _thumbnails(source_video, interaction.frame_index[frames[shown]], width // 3)
+    film_px = (width, height) if film_panel else (width // 3, height)
+    film = {} if source_video is None else _thumbnails(source_video, interaction.frame_index[frames[shown]], *film_px)
     phases = _phase_names(interaction, demonstration)
     camera = camera or clearest_camera(interaction)
     with (
@@ -81,10 +86,13 @@ def render_side_by_side(
         for step in shown:
             right = draw_frame(robot.picture(demonstration, step), _outcome(demonstration, step))
             right = draw_captions(right, [Caption("robot (physics)", (12, 12))])
-            thumbnail = inset.get(int(interaction.frame_index[frames[step]]))
-            left = _annotated_human(human.picture(int(frames[step])), thumbnail, bool(live[step]))
+            filmed = film.get(int(interaction.frame_index[frames[step]]))
+            inset = None if film_panel else filmed
+            panels = [_annotated_human(human.picture(int(frames[step])), inset, bool(live[step])), right]
+            if film_panel:
+                panels.insert(0, _film_picture(filmed, width, height, bool(live[step])))
             text = phases[step], f"{step / FPS:.1f} s"
-            writer.append_data(_with_footer(left, right, *text, step / demonstration.num_steps))
+            writer.append_data(_with_footer(panels, *text, step / demonstration.num_steps))
     return path
 
 
@@ -241,18 +249,32 @@ def _annotated_human(picture: Picture, thumbnail: Picture | None, live: bool) ->
     return draw_captions(picture, captions)
 
 
-def _with_footer(left: Picture, right: Picture, phase: str, clock: str, done: float) -> Picture:
-    """Both pictures side by side above a line with phase, progress and time."""
-    height, width = left.shape[:2]
-    sheet = np.empty((height + FOOTER_PX, 2 * width, 3), dtype=np.uint8)
+def _film_picture(filmed: Picture | None, width: int, height: int, live: bool) -> Picture:
+    """The film's frame in the middle of a picture (height, width, 3), paler where the recording stands still."""
+    picture = np.empty((height, width, 3), dtype=np.uint8)
+    picture[:] = BACKGROUND_RGB
+    if filmed is not None:
+        high, wide = filmed.shape[:2]
+        top, left = (height - high) // 2, (width - wide) // 2
+        picture[top : top + high, left : left + wide] = filmed if live else (0.6 * filmed + 90).astype(np.uint8)
+    return draw_captions(picture, [Caption("video" if filmed is not None else "no video at hand", (12, 12))])
+
+
+def _with_footer(panels: Sequence[Picture], phase: str, clock: str, done: float) -> Picture:
+    """The pictures side by side above a line with phase, progress and time."""
+    height, width = panels[0].shape[:2]
+    total = len(panels) * width
+    sheet = np.empty((height + FOOTER_PX, total, 3), dtype=np.uint8)
     sheet[:] = BACKGROUND_RGB
-    sheet[:height, :width], sheet[:height, width:] = left, right
-    sheet[:height, width - 1 : width + 1] = BACKGROUND_RGB
-    first, last = 170, 2 * width - 90
+    for index, panel in enumerate(panels):
+        sheet[:height, index * width : (index + 1) * width] = panel
+        if index:
+            sheet[:height, index * width - 1 : index * width + 1] = BACKGROUND_RGB
+    first, last = 170, total - 90
     middle = height + FOOTER_PX // 2
     sheet[middle - 1 : middle + 1, first:last] = (84, 92, 104)
     sheet[middle - 2 : middle + 2, first : first + round(done * (last - first))] = (240, 180, 60)
-    captions = [Caption(phase, (12, height + 7), plain=True), Caption(clock, (2 * width - 74, height + 7), plain=True)]
+    captions = [Caption(phase, (12, height + 7), plain=True), Caption(clock, (total - 74, height + 7), plain=True)]
     return draw_captions(sheet, captions)
 
 
@@ -265,8 +287,13 @@ def _outcome(demonstration: Demonstration, step: int) -> tuple[int, int, int] | 
 
 def _phase_names(interaction: Interaction, demonstration: Demonstration) -> list[str]:
     """(T + 1) names of what the human does, and the robot should."""
-    carry = find_carry(interaction.object_pose_world[:, :3, 3])
     frames, live = human_frames(interaction, demonstration)
+    recorded = object_path(interaction)
+    if not np.isfinite(recorded).all():  # the robot's object tells as well when it is carried
+        robot = find_carry(demonstration.object_pos_world)
+        carry = dataclasses.replace(robot, lift=int(frames[robot.lift]), place=int(frames[robot.place]))
+    else:
+        carry = find_carry(recorded)
     first, last = np.flatnonzero(live)[[0, -1]]
     names = []
     for step, frame in enumerate(frames):
@@ -279,10 +306,11 @@ def _phase_names(interaction: Interaction, demonstration: Demonstration) -> list
     return names
 
 
-def _thumbnails(video: Path, frames: NDArray[np.int64], width: int) -> dict[int, Picture]:
-    """Small pictures of the frames wanted, by their number."""
+def _thumbnails(video: Path, frames: NDArray[np.int64], width: int, height: int) -> dict[int, Picture]:
+    """The frames wanted by their number, made to fit into (width, height) px."""
     info = probe_video(video)
-    size = (width, round(width * info.height / info.width))
+    scale = min(width / info.width, height / info.height)
+    size = (round(scale * info.width), round(scale * info.height))
     wanted = {int(frame) for frame in frames}
     return {
         frame.index: np.asarray(Image.fromarray(frame.rgb).resize(size, Image.Resampling.BILINEAR))

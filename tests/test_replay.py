@@ -12,13 +12,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from demos.closed_loop import DemonstrationFollower
 from demos.dataset import read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from demos.provenance import model_hash, to_json, versions
+from demos.recorded_path import find_source, path_error, place_on
 from demos.replay import Player, demonstrations_from_batch, record, replay
+from demos.replay_plot import measure_forces
+from demos.source import shipped_demonstration, shipped_sample
 from dexvid_envs.cli import main
 from dexvid_envs.env import DexVidEnv
-from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.errors import DexVidError, InputFileError, OptionError
 from dexvid_envs.rendering import choose_backend
 from dexvid_envs.vector_env import DexVidVectorEnv
 
@@ -245,7 +249,82 @@ def test_command_reports_every_episode(dataset: Path, tmp_path: Path, capsys: py
     assert report["summary"] == {"episodes": 2, "success": 1, "exact": 2, "keeps_contract": 2}
     assert [row["episode"] for row in report["episodes"]] == [0, 1]
     assert report["episodes"][1]["rescored_success"] is True
-    assert "success 1 of 2" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "success 1 of 2" in printed
+    assert "tier holds 2 of 2" in printed
+
+
+def test_command_says_what_does_not_hold_and_what_differs(
+    player: Player, placed: Demonstration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lie about success, a state that does not come again, and a recording of another version."""
+    shaken = dataclasses.replace(placed, states=placed.states + 1e-9)
+    lie = dataclasses.replace(player.record(still(), seed=1), tier="successful")
+    older = dict(placed.provenance) | {"versions": versions() | {"mujoco": "3.17.9"}}
+    elsewhere = dataclasses.replace(shaken, provenance=older)
+    write_dataset(tmp_path / "set", [placed, shaken, lie, elsewhere])
+    assert main(["replay", str(tmp_path / "set"), "--json", str(tmp_path / "out.json")]) == 1
+    rows = json.loads((tmp_path / "out.json").read_text())["episodes"]
+    assert [row["keeps_contract"] for row in rows] == [True, False, False, True]
+    assert rows[3]["same_build"] is False
+    printed = capsys.readouterr().out
+    assert "episode 1: the states differ by up to" in printed
+    assert "episode 2: its tier is successful, and it ends without success" in printed
+    assert (
+        f"episode 3: recorded on another build: mujoco 3.17.9 (here {versions()['mujoco']}); the outcome has to hold" in printed
+    )
+
+
+def test_command_in_closed_loop(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(dataset), "--closed-loop", "--json", str(tmp_path / "out.json")]) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["replay"] == "closed-loop"
+    assert report["episodes"][0]["state_deviation"] is None
+    assert "closed-loop replay" in capsys.readouterr().out
+
+
+def test_the_episode_that_cannot_be_played_is_named(
+    placed: Demonstration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = dataclasses.replace(placed, states=placed.states[:, :-1])
+    write_dataset(tmp_path / "set", [placed, cut])
+    assert main(["replay", str(tmp_path / "set")]) == 2
+    assert "episode 1: the demonstration's states have shape" in capsys.readouterr().err
+
+
+def test_command_plots_forces_error_and_phases(tmp_path: Path) -> None:
+    from PIL import Image
+
+    assert main(["replay", str(shipped_demonstration()), "--plot", str(tmp_path / "forces.png")]) == 0
+    picture = np.asarray(Image.open(tmp_path / "forces.png"))
+    assert picture.shape[1] > 800
+    assert (picture[..., :3].std(axis=(0, 1)) > 10).all()
+
+
+def test_grip_and_phases_of_the_shipped_demonstration() -> None:
+    (demonstration,) = read_dataset(shipped_demonstration())
+    player = Player(demonstration.env_id, demonstration.env_options, demonstration.control_mode)
+    forces = measure_forces(player, demonstration)
+    names = [name for name, _, _ in forces.phases]
+    assert names == ["approach", "grasp", "carry", "release", "retreat"]
+    (_, lift, place) = forces.phases[2]
+    weight_n = 9.81 * float(player.env.model.body("bottle").mass[0])
+    assert (forces.total_n[lift:place] > weight_n).all()  # friction below 1: a grip presses with more than the weight
+    assert forces.total_n[0] == forces.total_n[-1] == 0.0
+    assert "arm" not in forces.by_part_n
+
+
+def test_the_recording_lies_on_the_path_that_was_made_from_it() -> None:
+    (demonstration,) = read_dataset(shipped_demonstration())
+    source = find_source(demonstration)
+    assert source is not None
+    assert source.film is not None
+    turned = place_on(source.interaction, demonstration)
+    error_m = path_error(turned, demonstration)
+    assert np.isfinite(error_m).sum() > 100
+    assert np.nanmean(error_m) < 0.015
+    with pytest.raises(InputFileError, match="expected the extraction that it was made from"):
+        find_source(dataclasses.replace(demonstration, provenance={"source_sha256": "ab" * 32}), shipped_sample())
 
 
 @needs_rendering
@@ -258,12 +337,53 @@ def test_command_makes_a_video(dataset: Path, tmp_path: Path) -> None:
     assert frames.std() > 10
 
 
+@needs_rendering
+def test_command_shows_film_human_and_robot_side_by_side(tmp_path: Path) -> None:
+    import imageio.v3 as imageio
+
+    (demonstration,) = read_dataset(shipped_demonstration())
+    first = int(np.flatnonzero(demonstration.source_frame >= 0)[0])
+    part = slice(first, first + 5)
+    cut = {name: getattr(demonstration, name)[part] for name in ("observations", "states", "object_pos_world", "source_frame")}
+    cut |= {name: getattr(demonstration, name)[first : first + 4] for name in ("actions", "rewards", "successes")}
+    memory = {name: values[part] for name, values in demonstration.memory.items()}
+    write_dataset(tmp_path / "set", [dataclasses.replace(demonstration, memory=memory, tier="kinematic", **cut)])
+    assert main(["replay", str(tmp_path / "set"), "--video", str(tmp_path / "out.mp4")]) == 0
+    picture = imageio.imread(tmp_path / "out.mp4", index=0)
+    assert picture.shape == (400, 1440, 3)
+    for panel in np.split(picture[60:300], 3, axis=1):
+        assert panel.std() > 10
+
+
+def test_following_a_demonstration_makes_up_for_an_object_that_lies_elsewhere() -> None:
+    """The bottle is 4 cm further off than the demonstration had it: played as it is, the grasp misses."""
+    (demonstration,) = read_dataset(shipped_demonstration())
+    player = Player(demonstration.env_id, demonstration.env_options, demonstration.control_mode)
+    env = player.env
+    place = int(env.model.joint("bottle_joint").qposadr[0])
+    outcomes = {}
+    for name in ("played", "followed"):
+        follower = DemonstrationFollower(env, demonstration)
+        env.reset(options=demonstration.reset_options(0))
+        env.data.qpos[place + 1] += 0.04
+        env.reset(options={"state": env.state()})
+        info: dict[str, Any] = {}
+        for action in demonstration.actions:
+            chosen = action if name == "played" else follower.act(np.zeros((1, 0), np.float32))[0]
+            info = env.step(chosen)[-1]
+        outcomes[name] = info["success"]
+    assert outcomes == {"played": False, "followed": True}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["missing"], "no dataset at"),
         (["set", "--episode", "7"], "has no episode 7: expected 0 to 1"),
         (["set", "--video", "out.gif"], "ends in .mp4"),
+        (["set", "--plot", "out.jpg"], "ends in .png"),
+        (["set", "--plot", "out.png"], "choose one with --episode"),
+        (["set", "--source", "film"], "add --episode"),
     ],
 )
 def test_command_mistakes(

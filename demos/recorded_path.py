@@ -1,0 +1,157 @@
+"""The recording behind a demonstration, put where the robot handled its object: for videos and plots that show both.
+
+The recording is moved as a whole (turned about the vertical and shifted), so that its object follows the demonstration's as
+nearly as a rigid motion allows; what still lies between them is the demonstration's error against the video.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from demos.demonstration import Demonstration
+from demos.interaction import BoolArray, FloatArray, Interaction, SceneObject
+from demos.source import load_interaction, shipped_sample
+from demos.video import probe_video
+from dexvid_envs.errors import DexVidError, InputFileError
+
+_FILM_NAMES = ("source.mp4", "video.mp4")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceRecording:
+    """What a demonstration was made from.
+
+    Attributes:
+        interaction: as recorded, at its own place.
+        film: the video, or None where it is not at hand.
+    """
+
+    interaction: Interaction
+    film: Path | None
+
+
+def find_source(demonstration: Demonstration, source: Path | None = None, film: Path | None = None) -> SourceRecording | None:
+    """The recording behind a demonstration: the one given, or the shipped sample where that is the one; else None.
+
+    Args:
+        demonstration: with the source's hash in its provenance.
+        source: an extraction's folder, its `interaction.npz`, or a folder in another extractor's layout.
+        film: the video; else one is looked for in the folder.
+
+    Raises:
+        InputFileError: the source is not readable, or source or film are another's than this demonstration's.
+    """
+    wanted = source_hash(demonstration)
+    if source is None:
+        sample = shipped_sample()
+        interaction = load_interaction(sample)
+        if not wanted or interaction.source_sha256 != wanted:
+            return None
+        source = sample
+    else:
+        interaction = load_interaction(source)
+        if wanted and interaction.source_sha256 and interaction.source_sha256 != wanted:
+            raise InputFileError(
+                f"{source} is of the source {interaction.source_sha256[:12]}, the demonstration of {wanted[:12]}: expected the "
+                "extraction that it was made from"
+            )
+    folder = source if source.is_dir() else source.parent
+    known = interaction.source_sha256 or wanted
+    if film is None:
+        films = (folder / name for name in _FILM_NAMES)
+        film = next((one for one in films if one.is_file() and known and probe_video(one).sha256 == known), None)
+    elif known and (given := probe_video(film).sha256) != known:
+        raise InputFileError(
+            f"{film} has the hash {given[:12]}, the demonstration's source {known[:12]}: give the film behind it"
+        )
+    return SourceRecording(interaction, film)
+
+
+def source_hash(demonstration: Demonstration) -> str:
+    """Hash of the source in the provenance, that of the parents included; empty where there is none."""
+    facts = demonstration.provenance
+    while isinstance(parent := facts.get("parent"), dict):
+        facts = parent
+    return str(facts.get("source_sha256", ""))
+
+
+def object_path(interaction: Interaction) -> FloatArray:
+    """(T, 3) m of the recorded object: by its pose, else the middle of its known points; NaN where neither is known."""
+    pose = interaction.object_pose_world[:, :3, 3]
+    if np.isfinite(pose).all(axis=1).any():
+        return pose
+    points = interaction.object_points_world
+    known = np.isfinite(points).all(axis=-1)
+    count = known.sum(axis=1)[:, None]
+    middle = np.where(known[..., None], points, 0.0).sum(axis=1) / np.maximum(count, 1)
+    return np.where(count > 0, middle, np.nan)
+
+
+def place_on(interaction: Interaction, demonstration: Demonstration) -> Interaction:
+    """The recording moved onto the demonstration's object path.
+
+    Raises:
+        DexVidError: fewer than two steps of the demonstration have a frame in which the recorded object is known.
+    """
+    path = object_path(interaction)
+    rows = {int(frame): row for row, frame in enumerate(interaction.frame_index) if np.isfinite(path[row]).all()}
+    pairs = np.array([(step, rows[frame]) for step, frame in enumerate(demonstration.source_frame.tolist()) if frame in rows])
+    if len(pairs) < 2:
+        raise DexVidError(
+            f"the demonstration refers to {len(pairs)} frames of this interaction in which the object is known, expected two "
+            "or more: give the interaction that it was made from"
+        )
+    recorded, made = path[pairs[:, 1]], demonstration.object_pos_world[pairs[:, 0]]
+    a, b = (points[:, :2] - points[:, :2].mean(axis=0) for points in (recorded, made))
+    yaw = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())
+    T_new_old = np.eye(4)
+    T_new_old[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    T_new_old[:3, 3] = made.mean(axis=0) - T_new_old[:3, :3] @ recorded.mean(axis=0)
+    return _moved(interaction, T_new_old)
+
+
+def path_error(interaction: Interaction, demonstration: Demonstration) -> FloatArray:
+    """(T + 1,) m from the demonstration's object to the placed recording's; NaN where the recording has none.
+
+    A step's frame is a whole number: what the recorded object did within half a frame of it is no error.
+    """
+    path = object_path(interaction)
+    rows = {int(frame): row for row, frame in enumerate(interaction.frame_index)}
+    error = np.full(demonstration.num_steps + 1, np.nan)
+    for step, frame in enumerate(demonstration.source_frame.tolist()):
+        if (row := rows.get(frame)) is not None and np.isfinite(path[row]).all():
+            neighbours = path[[max(row - 1, 0), min(row + 1, len(path) - 1)]]
+            ends = np.where(np.isfinite(neighbours), (neighbours + path[row]) / 2, path[row])
+            error[step] = min(_to_segment(demonstration.object_pos_world[step], path[row], one) for one in ends)
+    return error
+
+
+def _to_segment(point: FloatArray, start: FloatArray, end: FloatArray) -> float:
+    """Distance of a point from the line between two others, m."""
+    way = end - start
+    share = np.clip((point - start) @ way / max(float(way @ way), 1e-12), 0.0, 1.0)
+    return float(np.linalg.norm(point - start - share * way))
+
+
+def _moved(interaction: Interaction, T_new_old: FloatArray) -> Interaction:
+    """The interaction in another world."""
+
+    def points(old: FloatArray) -> FloatArray:
+        return old @ T_new_old[:3, :3].T + T_new_old[:3, 3]
+
+    def scene_object(old: SceneObject) -> SceneObject:
+        visible: BoolArray = old.visible
+        return SceneObject(points(old.points_world), visible, T_new_old @ old.pose_world)
+
+    return dataclasses.replace(
+        interaction,
+        hand_keypoints_world=points(interaction.hand_keypoints_world),
+        object_points_world=points(interaction.object_points_world),
+        object_pose_world=T_new_old @ interaction.object_pose_world,
+        keypoints_world=points(interaction.keypoints_world),
+        T_world_camera=T_new_old @ interaction.T_world_camera,
+        further_objects={name: scene_object(one) for name, one in interaction.further_objects.items()},
+    )
