@@ -1,28 +1,32 @@
-"""Behaviour cloning: an actor that imitates demonstrations step by step, by regression with an L1 loss.
+"""Behaviour cloning: an actor that imitates demonstrations, by regression with an L1 loss over windows of steps.
 
 L1 on actions as in HOP (Singh et al., "Hand-Object Interaction Pretraining from Videos"); input noise against the drift of
-closed-loop rollouts, averaged weights against the swing of single checkpoints.
+closed-loop rollouts, averaged weights against the swing of single checkpoints. The transformer learns from every step of its
+windows, those with little history among them; the MLP, which remembers nothing, from windows of one step.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.checkpoint import (
+from baselines.checkpoint import Checkpoint
+from baselines.episodes import EpisodeData, hash_episodes, make_episodes
+from baselines.mlp import MlpActor, MlpConfig, faster_thread_count, torch_threads
+from baselines.networks import Actor, module_of
+from baselines.progress import ProgressCallback, RunLog, TrainProgress
+from baselines.training_state import (
     STATE_NAME,
-    Checkpoint,
     check_identity,
     load_training_state,
     module_tensors,
@@ -31,13 +35,13 @@ from baselines.checkpoint import (
     restore_optimizer,
     save_training_state,
 )
-from baselines.mlp import MlpActor, MlpConfig, faster_thread_count, torch_threads
-from baselines.progress import ProgressCallback, RunLog, TrainProgress
+from baselines.transformer import SIZES, Size, TransformerActor, TransformerConfig
 from demos.demonstration import Demonstration
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
 
-_HELD_OUT_ROWS = 8192  # enough for a held-out loss to two digits
+_HELD_OUT_STEPS = 8192  # enough for a held-out loss to two digits
+_PIECE_STEPS = 512  # of a held-out loss, at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +49,18 @@ class CloneConfig:
     """Settings of behaviour cloning; change `max_seconds` or `max_steps` first, then `input_noise`.
 
     Attributes:
+        policy: "mlp" (reads the `state` observation) or "transformer" (reads any, see `baselines.tokens`).
+        size: of the transformer: "small" for two cores, "hop" as published.
+        window_steps: of the transformer's training windows; beyond its context, so that later steps have a full history.
         max_steps: gradient steps; with `max_seconds` unset the run is repeatable bit for bit on one machine.
         max_seconds: ends earlier after this wall time, the learning rate's schedule fitted to it; None for steps alone.
-        batch_size: transitions a step.
-        learning_rate: peak of a cosine schedule that falls to 1 % after a linear warm-up.
+        batch_size: transitions of a gradient step.
+        learning_rate: peak of a cosine schedule that falls to 1 % after a linear warm-up; None takes 1e-3, for `hop` 1e-4.
         warmup_fraction: part of the run that the warm-up takes.
         weight_decay: of AdamW.
         gradient_clip: largest norm of the gradient.
-        hidden: widths of the hidden layers.
-        input_noise: standard deviation of Gaussian noise on normalised observations.
+        hidden: widths of the MLP's hidden layers.
+        input_noise: standard deviation of Gaussian noise on observations, in their own standard deviations; pictures have none.
         std_floor: smallest standard deviation of the normalisation, in the observation's unit (m, rad, m/s, rad/s).
         ema_decay: decay a step of the averaged weights, which become the policy.
         hold_steps: every demonstration is extended by this many steps of holding still in its last state.
@@ -63,10 +70,13 @@ class CloneConfig:
         threads: torch threads; 0 takes one, or in runs by wall time whichever of one and all cores is faster at the start.
     """
 
+    policy: Literal["mlp", "transformer"] = "mlp"
+    size: Size = "small"
+    window_steps: int = 32
     max_steps: int = 6000
     max_seconds: float | None = None
     batch_size: int = 1024
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     warmup_fraction: float = 0.03
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
@@ -82,7 +92,8 @@ class CloneConfig:
 
     def __post_init__(self) -> None:
         positive = {"max_steps": self.max_steps, "batch_size": self.batch_size, "report_every_steps": self.report_every_steps}
-        positive |= {"learning_rate": self.learning_rate, "gradient_clip": self.gradient_clip, "std_floor": self.std_floor}
+        positive |= {"learning_rate": self.peak_rate, "gradient_clip": self.gradient_clip, "std_floor": self.std_floor}
+        positive |= {"window_steps": self.window_steps}
         positive |= {} if self.max_seconds is None else {"max_seconds": self.max_seconds}
         for name, value in positive.items():
             if not value > 0:
@@ -92,6 +103,19 @@ class CloneConfig:
                 raise OptionError(f"{name} has to be at least 0 and less than 1, got {value}")
         if min(self.input_noise, self.hold_steps, self.weight_decay, self.warmup_fraction) < 0:
             raise OptionError("input_noise, hold_steps, weight_decay and warmup_fraction must not be negative")
+        if self.policy not in ("mlp", "transformer") or self.size not in SIZES:
+            raise OptionError(
+                f"unknown policy {self.policy!r} or size {self.size!r}: expected mlp or transformer, and {' or '.join(SIZES)}"
+            )
+        if self.policy == "transformer" and self.batch_size % self.window_steps:
+            raise OptionError(f"batch_size={self.batch_size} has to be a multiple of window_steps={self.window_steps}")
+
+    @property
+    def peak_rate(self) -> float:
+        """Learning rate after the warm-up."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-4 if self.policy == "transformer" and self.size == "hop" else 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +141,10 @@ class CloneResult:
 
 @dataclasses.dataclass(frozen=True)
 class _Data:
-    """Observations (M, D) and actions (M, A) of the training and of the held-out episodes, and a hash of them all."""
+    """The training and the held-out episodes, and a hash of them all."""
 
-    train: tuple[Tensor, Tensor]
-    held_out: tuple[Tensor, Tensor] | None
+    train: EpisodeData
+    held_out: EpisodeData | None
     sha256: str
 
 
@@ -129,6 +153,7 @@ def train_clone(
     config: CloneConfig | None = None,
     *,
     seed: int = 0,
+    observation: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
     run_folder: Path | None = None,
     resume: bool = False,
@@ -139,6 +164,8 @@ def train_clone(
         demonstrations: what to imitate; all of it, so leave out failures beforehand.
         config: settings.
         seed: of the initial weights, the split, the batches and the noise.
+        observation: options of the environment that change what the actor sees, such as `observation_mode`; the recorded states
+            are then observed again. None takes the recorded `state` observations.
         progress: called at every report.
         run_folder: gets `config.json`, `progress.csv`, TensorBoard events, the training state and, at the end, `checkpoint/`.
         resume: goes on from the training state in `run_folder`; without a wall-time budget the result equals an unbroken run's.
@@ -147,9 +174,11 @@ def train_clone(
         DexVidError: the demonstrations do not fit together, or hold values that are not finite.
         InputFileError: there is no training state to resume from, or it is another run's.
     """
-    config = config or CloneConfig()
+    config, observation = config or CloneConfig(), dict(observation or {})
     check_same_kind(demonstrations)
-    data = _prepare(demonstrations, config, seed)
+    if "control_mode" in observation:
+        raise OptionError("control_mode is the demonstrations' own; the options given may only change what the actor sees")
+    data = _prepare(demonstrations, observation, config, seed)
     trainer = _Trainer(data, config, seed)
     state_path = None if run_folder is None else run_folder / STATE_NAME
     if resume:
@@ -158,7 +187,7 @@ def train_clone(
         trainer.load(state_path)
     if run_folder is not None:
         _write_config(run_folder, config, seed, demonstrations)
-    threads = config.threads or (1 if config.max_seconds is None else faster_thread_count(trainer.actor, config.batch_size))
+    threads = config.threads or (1 if config.max_seconds is None else faster_thread_count(trainer.probe()))
     with RunLog(run_folder, trainer.step if resume else None) as log, torch_threads(threads):
         _run(trainer, log, progress, state_path)
     held_out_loss = trainer.held_out_loss()
@@ -168,15 +197,16 @@ def train_clone(
         "config": dataclasses.asdict(config),
         "seed": seed,
         "demonstrations": len(demonstrations),
-        "transitions": len(data.train[0]),
+        "transitions": len(data.train),
         "data_sha256": data.sha256,
         "steps": trainer.step,
         "held_out_loss": held_out_loss,
     }
-    checkpoint = Checkpoint(trainer.average, first.env_id, common_options(demonstrations), first.control_mode, training)
+    options = common_options(demonstrations) | observation
+    checkpoint = Checkpoint(trainer.average, first.env_id, options, first.control_mode, training)
     if run_folder is not None:
         checkpoint.save(run_folder / "checkpoint")
-    return CloneResult(checkpoint, log.rows, trainer.elapsed_s, trainer.step, len(data.train[0]), held_out_loss)
+    return CloneResult(checkpoint, log.rows, trainer.elapsed_s, trainer.step, len(data.train), held_out_loss)
 
 
 class _Trainer:
@@ -185,15 +215,16 @@ class _Trainer:
     def __init__(self, data: _Data, config: CloneConfig, seed: int) -> None:
         self.data, self.config = data, config
         self.identity = {"config": dataclasses.asdict(config), "seed": seed, "data_sha256": data.sha256}
-        observations, actions = data.train
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = MlpActor(MlpConfig(observations.shape[1], actions.shape[1], config.hidden))
-        self.actor.normalizer.fit(observations, config.std_floor)
-        self.average = copy.deepcopy(self.actor).requires_grad_(False)
+            self.actor = _make_actor(config, data.train)
+        self.actor.fit(data.train.parts, config.std_floor)
+        self.module, self.average = module_of(self.actor), copy.deepcopy(self.actor)
+        module_of(self.average).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            self.actor.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.module.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay, fused=True
         )
+        self.window_steps = config.window_steps if config.policy == "transformer" else 1
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.elapsed_s = 0, 0.0
 
@@ -207,43 +238,63 @@ class _Trainer:
         """Linear warm-up, then a cosine to 1 % of the peak."""
         fraction, warmup = self.fraction, self.config.warmup_fraction
         if fraction < warmup:
-            return self.config.learning_rate * max(fraction / warmup, 0.01)
+            return self.config.peak_rate * max(fraction / warmup, 0.01)
         cosine = 0.5 * (1.0 + math.cos(math.pi * (fraction - warmup) / max(1.0 - warmup, 1e-9)))
-        return self.config.learning_rate * (0.01 + 0.99 * cosine)
+        return self.config.peak_rate * (0.01 + 0.99 * cosine)
 
     def train_batch(self) -> Tensor:
         """One gradient step; returns its L1 loss (a scalar)."""
-        config, (observations, actions) = self.config, self.data.train
+        config = self.config
         started = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
-        rows = torch.randint(len(observations), (config.batch_size,), generator=self.generator)
-        inputs = self.actor.normalizer(observations[rows])  # (B, D)
-        inputs += config.input_noise * torch.randn(inputs.shape, generator=self.generator)
-        loss = torch.nn.functional.l1_loss(self.actor.layers(inputs), actions[rows])
+        loss = self._loss(self.actor, self.generator)
         self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.actor.parameters(), config.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), config.gradient_clip)
         self.optimizer.step()
         self.step += 1
         decay = min(config.ema_decay, self.step / (self.step + 10))  # young averages forget faster
         with torch.no_grad():
-            for mean, latest in zip(self.average.parameters(), self.actor.parameters(), strict=True):
+            for mean, latest in zip(module_of(self.average).parameters(), self.module.parameters(), strict=True):
                 mean.lerp_(latest, 1.0 - decay)
         self.elapsed_s += time.perf_counter() - started
         return loss.detach()
 
+    def _loss(self, actor: Actor, generator: torch.Generator) -> Tensor:
+        """Mean L1 loss over the valid steps of freshly drawn windows, seen through noise."""
+        count = self.config.batch_size // self.window_steps
+        parts, actions, valid = self.data.train.draw(count, self.window_steps, generator)
+        for name, deviation in actor.deviations().items():
+            noise = torch.randn(parts[name].shape, generator=generator)
+            parts[name] = parts[name] + self.config.input_noise * deviation * noise
+        starts = torch.zeros(valid.shape, dtype=torch.bool)
+        starts[:, 0] = True  # nothing is known of what was before a window
+        predicted, _ = actor.act(parts, starts)
+        return (predicted - actions).abs().mean(dim=-1)[valid].mean()
+
+    def probe(self) -> Callable[[], object]:
+        """A gradient step on copies, which leaves the run as it is."""
+        actor, generator = copy.deepcopy(self.actor), torch.Generator().manual_seed(0)
+        return lambda: self._loss(actor, generator).backward()
+
     def held_out_loss(self) -> float | None:
-        """L1 loss of the averaged weights on the held-out episodes."""
+        """L1 loss of the averaged weights on the held-out episodes, each with the history that a rollout has."""
         if self.data.held_out is None:
             return None
-        observations, actions = self.data.held_out
+        total, count, memory = 0.0, 0, None
         with torch.inference_mode():
-            return float(torch.nn.functional.l1_loss(self.average(observations), actions))
+            for parts, actions, starts in self.data.held_out.in_order(_PIECE_STEPS):
+                predicted, memory = self.average.act(parts, starts, memory)
+                total += float((predicted - actions).abs().mean(dim=-1).sum())
+                count += actions.shape[1]
+                if count >= _HELD_OUT_STEPS:
+                    break
+        return total / count
 
     def save(self, path: Path) -> None:
         """Writes everything that the rest of the run depends on."""
-        tensors = module_tensors(self.actor, "actor.") | module_tensors(self.average, "average.")
+        tensors = module_tensors(self.module, "actor.") | module_tensors(module_of(self.average), "average.")
         tensors |= optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
         save_training_state(path, tensors, {"identity": self.identity, "step": self.step, "elapsed_s": self.elapsed_s})
 
@@ -255,8 +306,8 @@ class _Trainer:
         """
         tensors, meta = load_training_state(path)
         check_identity(path, meta, self.identity)
-        restore_module(self.actor, tensors, "actor.", path)
-        restore_module(self.average, tensors, "average.", path)
+        restore_module(self.module, tensors, "actor.", path)
+        restore_module(module_of(self.average), tensors, "average.", path)
         restore_optimizer(self.optimizer, tensors)
         self.generator.set_state(tensors["generator"])
         self.step, self.elapsed_s = int(meta["step"]), float(meta["elapsed_s"])
@@ -275,7 +326,7 @@ def _run(trainer: _Trainer, log: RunLog, progress: ProgressCallback | None, stat
             loss, held_out = float(torch.stack(losses).mean()), trainer.held_out_loss()
             losses.clear()
             if not math.isfinite(loss):
-                raise DexVidError(f"the loss is {loss} at step {trainer.step}; lower learning_rate ({config.learning_rate})")
+                raise DexVidError(f"the loss is {loss} at step {trainer.step}; lower learning_rate ({config.peak_rate})")
             figures = {"loss": loss, "learning_rate": learning_rate, "elapsed_s": trainer.elapsed_s}
             figures |= {} if held_out is None else {"held_out_loss": held_out}
             log.write(trainer.step, figures)
@@ -313,36 +364,27 @@ def common_options(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if all(one.env_options.get(name) == value for one in demonstrations)}
 
 
-def _prepare(demonstrations: Sequence[Demonstration], config: CloneConfig, seed: int) -> _Data:
-    """Splits by episode and stacks the transitions."""
+def _prepare(demonstrations: Sequence[Demonstration], observation: Mapping[str, Any], config: CloneConfig, seed: int) -> _Data:
+    """Splits by episode."""
     count = len(demonstrations)
     held_count = 0
     if config.held_out_fraction > 0 and count >= 2:
         held_count = min(count - 1, max(1, round(config.held_out_fraction * count)))
     order = np.random.default_rng(seed).permutation(count)
-    train = _stack([demonstrations[i] for i in sorted(order[held_count:])], config.hold_steps)
-    held_out = None
-    if held_count:
-        held_out = _stack([demonstrations[i] for i in sorted(order[:held_count])], hold_steps=0)
-        held_out = (held_out[0][:_HELD_OUT_ROWS], held_out[1][:_HELD_OUT_ROWS])
-    digest = hashlib.sha256()
-    for one in demonstrations:
-        digest.update(np.ascontiguousarray(one.observations).data)
-        digest.update(np.ascontiguousarray(one.actions).data)
-    return _Data(train, held_out, digest.hexdigest())
+    episodes = make_episodes(demonstrations, observation)
+    train = EpisodeData([episodes[i] for i in sorted(order[held_count:])], config.hold_steps)
+    held_out = EpisodeData([episodes[i] for i in sorted(order[:held_count])], hold_steps=0) if held_count else None
+    return _Data(train, held_out, hash_episodes(episodes))
 
 
-def _stack(demonstrations: Sequence[Demonstration], hold_steps: int) -> tuple[Tensor, Tensor]:
-    """Observations (M, D) and actions (M, A) of all steps, each episode followed by `hold_steps` of holding still."""
-    observations, actions = [], []
-    for one in demonstrations:
-        hold = np.zeros_like(one.actions[-1]) if one.control_mode.endswith("_delta") else one.actions[-1]
-        observations += [one.observations[:-1], np.repeat(one.observations[-1:], hold_steps, axis=0)]
-        actions += [one.actions, np.repeat(hold[None], hold_steps, axis=0)]
-    return (
-        torch.from_numpy(np.concatenate(observations).astype(np.float32)),
-        torch.from_numpy(np.concatenate(actions).astype(np.float32)),
-    )
+def _make_actor(config: CloneConfig, data: EpisodeData) -> Actor:
+    shapes = {name: tuple(part.shape[1:]) for name, part in sorted(data.parts.items())}
+    action_size = data.actions.shape[1]
+    if config.policy == "transformer":
+        return TransformerActor(TransformerConfig(shapes, action_size, **SIZES[config.size]))
+    if list(shapes) != ["state"]:
+        raise OptionError(f"an mlp reads the state observation alone, not {', '.join(shapes)}; use policy=transformer")
+    return MlpActor(MlpConfig(shapes["state"][0], action_size, config.hidden))
 
 
 def _write_config(run_folder: Path, config: CloneConfig, seed: int, demonstrations: Sequence[Demonstration]) -> None:

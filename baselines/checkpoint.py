@@ -11,19 +11,19 @@ from typing import Any
 
 import gymnasium
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from baselines.mlp import MlpActor, MlpConfig, MlpPolicy
-from baselines.policy import single_spaces
+from baselines.networks import Actor, describe_network, module_of, network_from
+from baselines.policy import Policy, single_spaces
+from baselines.tokens import part_shapes
 from dexvid_envs.errors import InputFileError, OptionError
-from dexvid_envs.files import atomic_folder, atomic_path
+from dexvid_envs.files import atomic_folder
 
 FORMAT = "dexvid-checkpoint"
 FORMAT_VERSION = 1
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "actor.safetensors"
-STATE_NAME = "training_state.safetensors"  # of a run that may be resumed, in the run's folder
 _PACKAGES = ("dexvid-envs", "gymnasium", "mujoco", "numpy", "torch")
 
 
@@ -39,15 +39,15 @@ class Checkpoint:
         training: how it came about (algorithm, config, seed, figures); JSON values only.
     """
 
-    actor: MlpActor
+    actor: Actor
     env_id: str
     env_options: Mapping[str, Any]
     control_mode: str
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def policy(self) -> MlpPolicy:
+    def policy(self) -> Policy:
         """The actor as a `Policy` (a copy; later training does not change it)."""
-        return MlpPolicy(self.actor)
+        return self.actor.policy()
 
     def make_options(self) -> dict[str, Any]:
         """Keyword arguments for `gymnasium.make` and `make_vec` that this actor was trained with."""
@@ -58,7 +58,7 @@ class Checkpoint:
         config = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "network": {"kind": "mlp", **dataclasses.asdict(self.actor.config)},
+            "network": describe_network(self.actor),
             "env_id": self.env_id,
             "env_options": dict(self.env_options),
             "control_mode": self.control_mode,
@@ -66,8 +66,14 @@ class Checkpoint:
             "versions": {package: version(package) for package in _PACKAGES},
         }
         with atomic_folder(folder) as temporary:
-            save_file(contiguous(self.actor.state_dict()), temporary / WEIGHTS_NAME)
-            (temporary / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
+            try:
+                save_file(contiguous(module_of(self.actor).state_dict()), temporary / WEIGHTS_NAME)
+                (temporary / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
+            except (SafetensorError, OSError) as error:
+                raise OptionError(
+                    f"the checkpoint {folder} cannot be written ({error}); an older one there is as it was; make room on the "
+                    "disk or choose another folder"
+                ) from error
 
     def check_env(self, env: Any) -> None:
         """Refuses an environment that this actor was not made for.
@@ -76,15 +82,15 @@ class Checkpoint:
             OptionError: task, control mode, or observation or action size differ.
         """
         observation_space, action_space = single_spaces(env)
-        sizes = (self.actor.config.observation_size, self.actor.config.action_size)
-        given = (observation_space.shape[0], action_space.shape[0])
         env_id = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         if env.spec is not None and not _same_task(self.env_id, env_id):
             raise OptionError(f"the checkpoint was trained for {self.env_id}, not for {env_id}; evaluate it there")
-        if sizes != given:
+        wanted, given = dict(self.actor.config.observation), part_shapes(observation_space)
+        sizes = self.actor.config.action_size, action_space.shape[0]
+        if {**given, **wanted} != given or sizes[0] != sizes[1]:
             raise OptionError(
-                f"the checkpoint takes {sizes[0]} observation values and gives {sizes[1]} action values, but {env_id} has "
-                f"{given[0]} and {given[1]}; use the version and options it was trained with: "
+                f"the checkpoint takes {_listed(wanted)} and gives {sizes[0]} action values, but {env_id} has "
+                f"{_listed(given)} and {sizes[1]} action values; use the version and options it was trained with: "
                 f"{self.env_id}, {self.make_options()}"
             )
         core = getattr(env.unwrapped, "core", None)
@@ -104,17 +110,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     folder = find_checkpoint(folder)
     config = _read_config(folder / CONFIG_NAME)
     try:
-        network = dict(config["network"])
-        if network.pop("kind") != "mlp":
-            raise InputFileError(
-                f"{folder}: network kind {config['network']['kind']!r} is not known to this version; expected 'mlp'"
-            )
-        network_config = MlpConfig(**{**network, "hidden": tuple(int(width) for width in network["hidden"])})
-        actor = _read_actor(folder / WEIGHTS_NAME, network_config)
+        actor = _read_actor(folder / WEIGHTS_NAME, config["network"])
         return Checkpoint(
             actor, str(config["env_id"]), dict(config["env_options"]), str(config["control_mode"]), config["training"]
         )
-    except (KeyError, TypeError, AttributeError, OptionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, InputFileError):
+            raise
         raise InputFileError(
             f"{folder / CONFIG_NAME} is no valid checkpoint config ({type(error).__name__}: {error}); "
             "train or download it again"
@@ -124,10 +126,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def find_checkpoint(folder: Path) -> Path:
     """The folder itself or its `checkpoint/`, whichever holds the config.
 
+    Where saving was killed between moving the older checkpoint aside and moving the new one in, it is the older one.
+
     Raises:
         InputFileError: there is none.
     """
-    for candidate in (folder, folder / "checkpoint"):
+    candidates = [folder, folder / "checkpoint"]
+    aside = [path for one in candidates if not one.exists() for path in sorted(one.parent.glob(f".{one.name}-*-previous"))]
+    for candidate in (*candidates, *aside):
         if (candidate / CONFIG_NAME).is_file() and (candidate / WEIGHTS_NAME).is_file():
             return candidate
     if not folder.is_dir():
@@ -156,17 +162,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_actor(path: Path, config: MlpConfig) -> MlpActor:
+def _read_actor(path: Path, network: Mapping[str, Any]) -> Actor:
+    with torch.device("meta"):  # nothing is allocated for sizes that a hostile config may name
+        actor = network_from(network)
+    module = module_of(actor)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputFileError(f"{path} is damaged ({error}); train or download the checkpoint again") from error
-    with torch.device("meta"):  # nothing is allocated for sizes that a hostile config may name
-        actor = MlpActor(config)
-    check_tensors(path, tensors, actor.state_dict())
-    actor.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
-    for parameter in actor.parameters():
-        parameter.requires_grad_(True)
+    check_tensors(path, tensors, module.state_dict())
+    module.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
+    module.requires_grad_(True)
     return actor
 
 
@@ -186,87 +192,19 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[s
             raise InputFileError(f"{path}: {name!r} holds NaN or infinity; the training has diverged or the file is damaged")
 
 
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The parts of an observation in words."""
+    if list(shapes) == ["state"]:
+        return f"{shapes['state'][0]} observation values"
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
 def _same_task(one: str, other: str) -> bool:
     specs = [gymnasium.registry.get(env_id) for env_id in (one, other)]
     tasks = [None if spec is None else spec.kwargs.get("task") for spec in specs]
     return one == other or (tasks[0] is not None and tasks[0] == tasks[1])
 
 
-# ---- the state of an unfinished training run: one safetensors file, replaced atomically ---------------------------------
-
-
 def contiguous(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
     """Detached copies under `prefix` + name, as safetensors wants them."""
     return {prefix + name: value.detach().clone().contiguous() for name, value in tensors.items()}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The moments and step counts of an Adam-like optimiser, by parameter index."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{index}.{name}": torch.as_tensor(value) for index, slots in state.items() for name, value in slots.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` returned; settings such as the learning rate stay the optimiser's own."""
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".")
-            state["state"].setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(state)
-
-
-def module_tensors(module: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """A module's state under a prefix."""
-    return contiguous(module.state_dict(), prefix)
-
-
-def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
-    """Puts back what `module_tensors` returned.
-
-    Raises:
-        InputFileError: the tensors are another network's.
-    """
-    own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    check_tensors(path, own, module.state_dict())
-    module.load_state_dict(own)
-
-
-def save_training_state(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Writes tensors and JSON values as one file; a kill leaves the previous one whole."""
-    with atomic_path(path) as temporary:
-        save_file(dict(tensors), temporary, metadata={"meta": json.dumps(meta)})
-
-
-def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads what `save_training_state` wrote.
-
-    Raises:
-        InputFileError: there is no such file or it is damaged.
-    """
-    if not path.is_file():
-        raise InputFileError(f"nothing to resume: {path} does not exist; start the run without --resume")
-    try:
-        with safe_open(path, framework="pt") as stream:
-            meta = json.loads(stream.metadata()["meta"])
-        return load_file(path), meta
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputFileError(f"{path} is damaged ({error}); start the run again without --resume") from error
-
-
-def check_identity(path: Path, meta: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Compares the saved `meta["identity"]` with that of the run that wants to go on from it.
-
-    Raises:
-        OptionError: config, seed, data or environment differ.
-    """
-    saved = meta.get("identity", {})
-    different = [name for name, value in json.loads(json.dumps(identity)).items() if saved.get(name) != value]
-    if different:
-        raise OptionError(
-            f"{path} is of a run with another {' and another '.join(different)}; resume with the settings in config.json "
-            "beside it, or start without --resume"
-        )

@@ -20,9 +20,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.vec_env import VecEnv
 
-from baselines.checkpoint import (
+from baselines.checkpoint import Checkpoint
+from baselines.evaluate import EVALUATION_SEED, TRAINING_SEEDS_START, EvaluationResult, evaluate, make_vector_env
+from baselines.ppo import FineTuneConfig, FineTunePPO
+from baselines.progress import ProgressCallback, RunLog, TrainProgress
+from baselines.sb3_vec_env import Sb3VecEnv
+from baselines.training_state import (
     STATE_NAME,
-    Checkpoint,
     check_identity,
     load_training_state,
     module_tensors,
@@ -31,10 +35,6 @@ from baselines.checkpoint import (
     restore_optimizer,
     save_training_state,
 )
-from baselines.evaluate import EVALUATION_SEED, TRAINING_SEEDS_START, EvaluationResult, evaluate, make_vector_env
-from baselines.ppo import FineTuneConfig, FineTunePPO
-from baselines.progress import ProgressCallback, RunLog, TrainProgress
-from baselines.sb3_vec_env import Sb3VecEnv
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
 

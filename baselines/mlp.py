@@ -8,7 +8,8 @@ import dataclasses
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,11 @@ class MlpConfig:
     def __post_init__(self) -> None:
         if min(self.observation_size, self.action_size, *self.hidden) < 1 or not self.input_clip > 0:
             raise OptionError(f"all sizes of the network and its input_clip have to be positive, got {self}")
+
+    @property
+    def observation(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what it reads, by key: the flat observation."""
+        return {"state": (self.observation_size,)}
 
 
 class Normalizer(nn.Module):
@@ -82,6 +88,40 @@ class MlpActor(nn.Module):
         """See the class."""
         return self.layers(self.normalizer(observation))
 
+    # As an `Actor` (see `baselines.networks`); it has no memory, so that sequences are but batches.
+
+    @property
+    def feature_size(self) -> int:
+        """Size of what `features` gives."""
+        return self.config.observation_size
+
+    def features(self, parts: Mapping[str, Tensor], starts: Tensor, memory: Any = None) -> tuple[Tensor, None]:
+        """The normalised observation."""
+        return self.normalizer(parts["state"]), None
+
+    def head(self, features: Tensor) -> Tensor:
+        """Mean actions from `features`."""
+        return self.layers(features)
+
+    def act(self, parts: Mapping[str, Tensor], starts: Tensor, memory: Any = None) -> tuple[Tensor, None]:
+        """Mean actions of observations."""
+        return self(parts["state"]), None
+
+    def initial_memory(self, count: int) -> None:
+        """Nothing is remembered."""
+
+    def fit(self, parts: Mapping[str, Tensor], std_floor: float) -> None:
+        """Takes the normalisation from data (M, D)."""
+        self.normalizer.fit(parts["state"], std_floor)
+
+    def deviations(self) -> dict[str, Tensor]:
+        """Standard deviation of the observation in the training data."""
+        return {"state": self.normalizer.std}
+
+    def policy(self) -> MlpPolicy:
+        """For rollouts outside of training."""
+        return MlpPolicy(self)
+
 
 class MlpPolicy:
     """Rollouts of an actor, memoryless.
@@ -96,27 +136,30 @@ class MlpPolicy:
     def reset(self, mask: NDArray[np.bool_]) -> None:
         """Nothing to forget."""
 
-    def act(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, observation: Any) -> NDArray[np.float32]:
         """See `Policy`; actions are clipped to [-1, 1]."""
+        if isinstance(observation, Mapping):  # of an environment that adds the privileged vector
+            observation = observation["state"]
         with torch.inference_mode():
             actions = self._actor(torch.from_numpy(np.asarray(observation, dtype=np.float64)))
         return actions.clamp(-1.0, 1.0).float().numpy()
 
 
-def faster_thread_count(actor: MlpActor, batch_size: int) -> int:
-    """One thread or all cores, whichever takes a gradient step on such a batch faster just now; the actor is not changed.
+def faster_thread_count(gradient_step: Callable[[], object]) -> int:
+    """One thread or all cores, whichever does the step faster just now.
 
     On a busy machine several threads wait for each other and can be many times slower than one.
+
+    Args:
+        gradient_step: forward and backward pass of a training batch; called some ten times.
     """
-    probe = copy.deepcopy(actor)
-    batch = torch.zeros(batch_size, actor.config.observation_size)
     seconds: dict[int, float] = {}
     for count in {1, os.cpu_count() or 1}:
         with torch_threads(count):
             times = []
             for _ in range(5):
                 started = time.perf_counter()
-                probe(batch).sum().backward()
+                gradient_step()
                 times.append(time.perf_counter() - started)
         seconds[count] = float(np.median(times))
     return min(seconds, key=lambda count: seconds[count])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from dexvid_envs.errors import OptionError
 
 BoolArray = NDArray[np.bool_]
-ObservationArray = NDArray[np.float32]
+#: (N, D) in the `state` mode, else such arrays by name.
+ObservationArray = Any
 ActionArray = NDArray[np.float32]
 
 
@@ -31,14 +33,17 @@ class Policy(Protocol):
         ...
 
     def act(self, observation: ObservationArray) -> ActionArray:
-        """Actions (N, A) in [-1, 1] for the observations (N, D), one control step after the last call."""
+        """Actions (N, A) in [-1, 1] for the observations, one control step after the last call.
+
+        Observations are (N, D) in the `state` mode of the environments, and mappings of arrays (N, ...) by name in the others.
+        """
         ...
 
 
 class ZeroPolicy:
     """Always acts 0; with `joint_delta` control the robot holds its pose."""
 
-    def __init__(self, observation_space: spaces.Box, action_space: spaces.Box) -> None:
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Box) -> None:
         self._size = int(np.prod(action_space.shape))
 
     def reset(self, mask: BoolArray) -> None:
@@ -46,13 +51,13 @@ class ZeroPolicy:
 
     def act(self, observation: ObservationArray) -> ActionArray:
         """See `Policy`."""
-        return np.zeros((len(observation), self._size), dtype=np.float32)
+        return np.zeros((count_rows(observation), self._size), dtype=np.float32)
 
 
 class RandomPolicy:
     """Uniform actions from one seeded stream (shared by the rows, so the batch size changes who gets which)."""
 
-    def __init__(self, observation_space: spaces.Box, action_space: spaces.Box, seed: int = 0) -> None:
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Box, seed: int = 0) -> None:
         self._low, self._high = action_space.low, action_space.high
         self._rng = np.random.default_rng(seed)
 
@@ -61,7 +66,7 @@ class RandomPolicy:
 
     def act(self, observation: ObservationArray) -> ActionArray:
         """See `Policy`."""
-        return self._rng.uniform(self._low, self._high, (len(observation), len(self._low))).astype(np.float32)
+        return self._rng.uniform(self._low, self._high, (count_rows(observation), len(self._low))).astype(np.float32)
 
 
 class ReplayPolicy:
@@ -83,8 +88,9 @@ class ReplayPolicy:
 
     def act(self, observation: ObservationArray) -> ActionArray:
         """See `Policy`."""
-        if self._step is None or len(self._step) != len(observation):
-            self._step = np.zeros(len(observation), dtype=np.int64)
+        count = count_rows(observation)
+        if self._step is None or len(self._step) != count:
+            self._step = np.zeros(count, dtype=np.int64)
         actions = self._sequence[self._step]
         self._step = np.minimum(self._step + 1, len(self._sequence) - 1)
         return actions
@@ -117,20 +123,27 @@ def load_policy(spec: str, env: Any) -> Policy:
     return checkpoint.policy()
 
 
-def single_spaces(env: Any) -> tuple[spaces.Box, spaces.Box]:
+def count_rows(observation: ObservationArray) -> int:
+    """N of an observation."""
+    return len(next(iter(observation.values()))) if isinstance(observation, Mapping) else len(observation)
+
+
+def single_spaces(env: Any) -> tuple[spaces.Box | spaces.Dict, spaces.Box]:
     """Observation and action space of one environment, for a single as for a vector environment.
 
     Raises:
-        OptionError: they are not flat boxes.
+        OptionError: observations are neither a flat box nor a Dict of arrays, or actions are no flat box.
     """
     if hasattr(env, "single_observation_space"):
-        pair = env.single_observation_space, env.single_action_space
+        observation, action = env.single_observation_space, env.single_action_space
     else:
-        pair = env.observation_space, env.action_space
-    for space in pair:
-        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-            raise OptionError(f"the environment has the space {space}; expected flat boxes for observations and actions")
-    return pair
+        observation, action = env.observation_space, env.action_space
+    flat = isinstance(observation, spaces.Box) and len(observation.shape) == 1
+    if not (flat or isinstance(observation, spaces.Dict)):
+        raise OptionError(f"the environment has the space {observation}; expected a flat box or a Dict for observations")
+    if not isinstance(action, spaces.Box) or len(action.shape) != 1:
+        raise OptionError(f"the environment has the space {action}; expected a flat box for actions")
+    return observation, action
 
 
 def _make_from_class(spec: str, env: Any) -> Policy:

@@ -12,11 +12,12 @@ import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from baselines.bc import CloneConfig, train_clone
-from baselines.checkpoint import STATE_NAME, load_checkpoint
+from baselines.checkpoint import load_checkpoint
 from baselines.commands import TRAIN
 from baselines.fine_tune import fine_tune
 from baselines.ppo import FineTuneConfig
 from baselines.progress import ProgressCallback, TrainProgress
+from baselines.training_state import STATE_NAME
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 
@@ -29,6 +30,8 @@ class CloneArguments:
     """Minari dataset folder, as `dexvid multiply` writes it"""
     out: Path
     """folder of the run; its checkpoint/ is the policy"""
+    env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE of what the actor sees, such as observation_mode=pointcloud; the recorded states are then observed again"""
     config: Annotated[CloneConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=CloneConfig)
     """settings of the training"""
     seed: int = 0
@@ -79,6 +82,7 @@ def _clone(arguments: CloneArguments) -> int:
             demonstrations,
             arguments.config,
             seed=arguments.seed,
+            observation=parse_env_options(arguments.env_option),
             progress=progress,
             run_folder=arguments.out,
             resume=arguments.resume,

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from baselines.bc import CloneConfig, check_same_kind, train_clone
 from baselines.checkpoint import load_checkpoint
+from baselines.episodes import Episode, EpisodeData, make_episodes
+from baselines.evaluate import evaluate
 from baselines.progress import RunLog, TrainProgress
-from demos.dataset import write_dataset
+from demos.dataset import read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
@@ -49,6 +55,15 @@ def make_demonstrations(count: int = 10, steps: int = 30, seed: int = 0, **chang
 
 def parameters(result) -> torch.Tensor:
     return torch.cat([value.flatten() for value in result.checkpoint.actor.state_dict().values()])
+
+
+TRANSFORMER = dataclasses.replace(QUICK, policy="transformer", window_steps=16, max_steps=20, report_every_steps=10)
+CLOUD = {"observation_mode": "pointcloud", "points": "partial"}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Demonstration:
+    return read_dataset(Path(__file__).parents[1] / "demos" / "data" / "refined_pick_place")[0]
 
 
 def test_learns_the_mapping_and_repeats():
@@ -119,13 +134,135 @@ def test_resume_refuses_another_run(tmp_path):
         train_clone(demonstrations, QUICK, run_folder=tmp_path, resume=True)
 
 
+# ---- sequences ----------------------------------------------------------------------------------------------------------
+
+
+def numbered(lengths: list[int]) -> EpisodeData:
+    """Episodes whose observations are (episode, step)."""
+    episodes = []
+    for index, length in enumerate(lengths):
+        state = np.stack([np.full(length + 1, index), np.arange(length + 1)], axis=-1).astype(np.float32)
+        episodes.append(Episode({"state": state}, state[:-1].copy(), np.full(2, -1, dtype=np.float32)))
+    return EpisodeData(episodes, hold_steps=0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5), steps=st.integers(1, 20), seed=st.integers(0, 1000))
+def test_windows_are_stretches_of_one_episode(lengths, steps, seed):
+    data = numbered(lengths)
+    parts, actions, valid = data.draw(40, steps, torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(parts["state"], actions, rtol=0, atol=0)
+    for window, used in zip(parts["state"], valid, strict=True):
+        count = int(used.sum())
+        assert count >= 1
+        assert used[:count].all()  # padding comes last
+        episode, first = int(window[0, 0]), int(window[0, 1])
+        assert window[:count].tolist() == [[episode, first + i] for i in range(count)]
+        assert first + count <= lengths[episode]
+        assert count == steps or first == 0 or first + count == lengths[episode]
+
+
+def test_every_step_is_drawn_as_often_as_any_other():
+    lengths = [3, 20]
+    parts, _, valid = numbered(lengths).draw(40_000, 8, torch.Generator().manual_seed(0))
+    drawn = parts["state"][valid]
+    for episode, length in enumerate(lengths):
+        counts = torch.bincount(drawn[drawn[:, 0] == episode][:, 1].long(), minlength=length)
+        np.testing.assert_allclose(counts / len(drawn), 1 / sum(lengths), rtol=0.05)
+
+
+def test_transformer_learns_what_only_memory_can_tell():
+    """The action is the observation of three steps ago, which the present one does not show."""
+    rng = np.random.default_rng(0)
+    demonstrations = []
+    for one in make_demonstrations(40, control_mode="joint_target"):
+        shown = rng.uniform(-1, 1, one.observations.shape).astype(np.float32)
+        actions = np.zeros_like(one.actions)
+        actions[3:] = shown[: len(actions) - 3, :2]
+        demonstrations.append(dataclasses.replace(one, observations=shown, actions=actions))
+    settings = {"max_steps": 180, "hold_steps": 0, "batch_size": 512, "learning_rate": 3e-3, "input_noise": 0.0}
+    memoryless = train_clone(demonstrations, dataclasses.replace(QUICK, **settings)).held_out_loss
+    remembering = train_clone(demonstrations, dataclasses.replace(TRANSFORMER, **settings)).held_out_loss
+    assert memoryless is not None
+    assert remembering is not None
+    assert remembering < 0.7 * memoryless, (remembering, memoryless)
+
+
+def test_padding_teaches_nothing():
+    """Episodes of 5 steps in windows of 16: only valid steps count, so garbage beyond the end could not matter."""
+    _, _, valid = numbered([5]).draw(8, 16, torch.Generator().manual_seed(0))
+    result = train_clone(make_demonstrations(4, steps=5), dataclasses.replace(TRANSFORMER, hold_steps=0))
+    actor = result.checkpoint.actor
+    shown = torch.randn(8, 16, 5)
+    starts = torch.zeros((8, 16), dtype=torch.bool)
+    garbage = torch.where(valid[..., None], shown, 1e3)
+    with torch.no_grad():
+        one, other = actor.act({"state": shown}, starts)[0], actor.act({"state": garbage}, starts)[0]
+    torch.testing.assert_close(one[valid], other[valid], rtol=0, atol=0)
+
+
+def test_killed_and_resumed_transformer_equals_an_unbroken_one(tmp_path):
+    config = dataclasses.replace(TRANSFORMER, save_every_s=1e-9)
+    unbroken = train_clone(make_demonstrations(), config, seed=1)
+
+    def kill(report: TrainProgress) -> None:
+        if report.step == 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_clone(make_demonstrations(), config, seed=1, run_folder=tmp_path, progress=kill)
+    resumed = train_clone(make_demonstrations(), config, seed=1, run_folder=tmp_path, resume=True)
+    torch.testing.assert_close(parameters(resumed), parameters(unbroken), rtol=0, atol=0)
+
+
+def test_states_are_observed_again_as_the_environment_shows_them(shipped):
+    seen = make_episodes([shipped], CLOUD)[0].parts
+    assert set(seen) == {"goal", "points", "proprioception"}
+    env = gymnasium.make(shipped.env_id, **shipped.env_options, **CLOUD)
+    for step in (0, 40, 100, shipped.num_steps):
+        expected, _ = env.reset(options=shipped.reset_options(step))
+        for name, part in seen.items():
+            np.testing.assert_array_equal(part[step], expected[name])
+    np.testing.assert_array_equal(make_episodes([shipped])[0].parts["state"], shipped.observations)
+    again = make_episodes([shipped], {"observation_mode": "state"})[0].parts["state"]
+    np.testing.assert_allclose(again, shipped.observations, atol=1e-5)
+
+
+def test_point_cloud_clone_from_dataset_to_evaluation(tmp_path, shipped, capsys):
+    write_dataset(tmp_path / "data", [shipped, shipped])
+    options = [word for name, value in CLOUD.items() for word in ("--env-option", f"{name}={value}")]
+    arguments = ["train", "bc", "--dataset", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--policy", "transformer"]
+    assert main([*arguments, "--size", "small", "--max-steps", "3", "--batch-size", "64", *options]) == 0
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert checkpoint.make_options() == {"bottle": "pet", "control_mode": "joint_delta", **CLOUD}
+    results = [
+        evaluate(checkpoint.policy(), checkpoint.env_id, episodes=2, env_options=checkpoint.make_options(), num_envs=count)
+        for count in (1, 2)
+    ]
+    assert results[0].episodes == results[1].episodes
+    capsys.readouterr()
+    assert main(["evaluate", "--policy", str(tmp_path / "run"), "--episodes", "1"]) == 0
+    assert "success at the end" in capsys.readouterr().out
+    assert main(["evaluate", "--policy", str(tmp_path / "run"), "--env-option", "observation_mode=keypoints"]) == 2
+    assert "use the version and options it was trained with" in capsys.readouterr().err
+
+
+def test_observation_options_that_do_not_fit(shipped):
+    with pytest.raises(OptionError, match="an mlp reads the state observation alone"):
+        train_clone([shipped], QUICK, observation=CLOUD)
+    with pytest.raises(OptionError, match="control_mode is the demonstrations' own"):
+        train_clone([shipped], QUICK, observation={"control_mode": "joint_target"})
+    with pytest.raises(OptionError, match="unknown observation_mode 'smell'"):
+        train_clone([shipped], TRANSFORMER, observation={"observation_mode": "smell"})
+
+
 def test_wall_time_budget_ends_the_run():
     config = dataclasses.replace(QUICK, max_steps=10**9, max_seconds=0.5, report_every_steps=10)
     reports: list[TrainProgress] = []
     result = train_clone(make_demonstrations(), config, progress=reports.append)
     assert 0.5 <= result.seconds < 3.0
     assert reports[-1].fraction == 1.0
-    assert reports[-1].figures["learning_rate"] < 0.05 * config.learning_rate
+    assert reports[-1].figures["learning_rate"] < 0.05 * config.peak_rate
 
 
 def test_demonstrations_that_do_not_fit():
@@ -141,7 +278,15 @@ def test_demonstrations_that_do_not_fit():
 
 
 @pytest.mark.parametrize(
-    "change", [{"max_steps": 0}, {"held_out_fraction": 1.0}, {"input_noise": -1.0}, {"learning_rate": 0.0}]
+    "change",
+    [
+        {"max_steps": 0},
+        {"held_out_fraction": 1.0},
+        {"input_noise": -1.0},
+        {"learning_rate": 0.0},
+        {"size": "vast"},
+        {"batch_size": 100, "policy": "transformer"},
+    ],
 )
 def test_impossible_settings(change):
     with pytest.raises(OptionError, match=next(iter(change))):

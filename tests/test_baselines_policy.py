@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from baselines.checkpoint import CONFIG_NAME, WEIGHTS_NAME, Checkpoint, load_checkpoint
 from baselines.mlp import MlpActor, MlpConfig, MlpPolicy
 from baselines.policy import Policy, RandomPolicy, ReplayPolicy, ZeroPolicy, load_policy
+from baselines.residual import ResidualActor, ResidualConfig
+from baselines.transformer import TransformerActor, TransformerConfig
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
 
 ENV_ID = "DexVid-BottlePickPlace-v0"
@@ -133,6 +138,68 @@ def test_failed_saving_leaves_the_older_checkpoint(checkpoint, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ck"]
 
 
+def test_full_disk_leaves_the_older_checkpoint(checkpoint, tmp_path):
+    checkpoint.save(tmp_path / "ck")
+    before = (tmp_path / "ck" / WEIGHTS_NAME).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))  # as a disk that is full after 500 bytes
+        with pytest.raises(OptionError, match=r"cannot be written .*; an older one there is as it was"):
+            checkpoint.save(tmp_path / "ck")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "ck" / WEIGHTS_NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["ck"]
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_kill_while_saving_leaves_a_whole_checkpoint(checkpoint, tmp_path, monkeypatch, call):
+    """Killed before the first or the second of the two renames, also with whatever clears up switched off."""
+    checkpoint.save(tmp_path / "run" / "checkpoint")
+    rename, calls = os.rename, []
+
+    def killed(*paths):
+        calls.append(paths)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", killed)
+    monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+    with pytest.raises(KeyboardInterrupt):
+        dataclasses.replace(checkpoint, env_options={"bottle": "new"}).save(tmp_path / "run" / "checkpoint")
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "run").env_options == {"bottle": "pet"}
+    assert load_checkpoint(tmp_path / "run" / "checkpoint").env_options == {"bottle": "pet"}
+
+
+TRANSFORMER = TransformerConfig({"goal": (2,), "points": (100, 3), "proprioception": (90,)}, 23, width=8, heads=2)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_other_networks_round_trip(tmp_path, residual):
+    actor = TransformerActor(TRANSFORMER)
+    actor = ResidualActor(actor, ResidualConfig(hidden=(8,))) if residual else actor
+    saved = Checkpoint(actor, ENV_ID, {"observation_mode": "pointcloud"}, "joint_delta")
+    saved.save(tmp_path)
+    loaded = load_checkpoint(tmp_path)
+    env = gymnasium.make_vec(ENV_ID, num_envs=2, **loaded.make_options())
+    loaded.check_env(env)
+    observation, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(loaded.policy().act(observation), saved.policy().act(observation))
+    with pytest.raises(OptionError, match=r"takes .*points \(100, 3\).* has 127 observation values"):
+        loaded.check_env(gymnasium.make(ENV_ID))
+    config = json.loads((tmp_path / CONFIG_NAME).read_text())
+    hostile = [{"width": 10**9}, {"observation": {"points": [10**9, 3]}}, {"observation": "x"}, {"layers": True}, {"evil": 1}]
+    for change in hostile:
+        network = config["network"]
+        inner = network["base"] if residual else network
+        changed = network | {"base": inner | change} if residual else inner | change
+        (tmp_path / CONFIG_NAME).write_text(json.dumps(config | {"network": changed}))
+        with pytest.raises(InputFileError):
+            load_checkpoint(tmp_path)
+
+
 def test_checkpoint_refuses_other_environments(checkpoint, env):
     checkpoint.check_env(env)
     with pytest.raises(OptionError, match=r"trained for DexVid-BottlePickPlace-v0, not for DexVid-GraspLift-v0"):
@@ -140,7 +207,7 @@ def test_checkpoint_refuses_other_environments(checkpoint, env):
     with pytest.raises(OptionError, match=r"make the environment with control_mode='joint_delta'"):
         checkpoint.check_env(gymnasium.make(ENV_ID, control_mode="joint_target"))
     smaller = Checkpoint(MlpActor(MlpConfig(7, 23, (8,))), ENV_ID, {}, "joint_delta")
-    with pytest.raises(OptionError, match=r"takes 7 observation values .* has 127 and 23"):
+    with pytest.raises(OptionError, match=r"takes 7 observation values .* has 127 observation values and 23 action values"):
         smaller.check_env(env)
 
 

@@ -1,0 +1,162 @@
+"""Demonstrations as a learner takes them: parts of observations by name, windows of steps with a padding mask, what a task's
+environment shows in another observation mode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from baselines.evaluate import TRAINING_SEEDS_START, make_vector_env
+from baselines.tokens import part_shapes
+from demos.demonstration import Demonstration
+from dexvid_envs.errors import DexVidError
+
+_SIDE_BY_SIDE = 32  # states observed at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """What an actor sees and should do.
+
+    Attributes:
+        parts: observations (T + 1, ...) by key; a flat one stands under "state".
+        actions: (T, A) in [-1, 1].
+        hold: (A,) the action that holds still after the end.
+    """
+
+    parts: Mapping[str, NDArray[Any]]
+    actions: NDArray[np.float32]
+    hold: NDArray[np.float32]
+
+
+class Windows(NamedTuple):
+    """B stretches of W steps, each of one episode.
+
+    Attributes:
+        parts: observations (B, W, ...) by key.
+        actions: (B, W, A).
+        valid: (B, W) bool; false where the window reaches past its episode's end and repeats the last step.
+    """
+
+    parts: dict[str, Tensor]
+    actions: Tensor
+    valid: Tensor
+
+
+class EpisodeData:
+    """Episodes one after the other, from which windows are drawn.
+
+    Args:
+        episodes: at least one.
+        hold_steps: every episode is extended by so many steps of holding still in its last state.
+    """
+
+    def __init__(self, episodes: Sequence[Episode], hold_steps: int) -> None:
+        actions = [np.concatenate([one.actions, np.repeat(one.hold[None], hold_steps, axis=0)]) for one in episodes]
+        self.actions = torch.from_numpy(np.concatenate(actions))
+        self.parts: dict[str, Tensor] = {}
+        for name in episodes[0].parts:
+            rows = [np.concatenate([part[:-1], np.repeat(part[-1:], hold_steps, axis=0)]) for part in _part(episodes, name)]
+            self.parts[name] = torch.from_numpy(np.concatenate(rows))
+        lengths = torch.tensor([len(one) for one in actions])
+        self.ends = lengths.cumsum(0)  # (E,)
+        self.begins = self.ends - lengths
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def draw(self, count: int, steps: int, generator: torch.Generator) -> Windows:
+        """`count` windows of `steps` steps, drawn so that every step of the data is as likely as any other."""
+        # A window may begin up to steps - 1 before its episode; what lies before is cut off, so that first steps are not rare.
+        room = self.ends - self.begins + steps - 1
+        last = room.cumsum(0)
+        drawn = torch.randint(int(last[-1]), (count,), generator=generator)
+        episode = torch.searchsorted(last, drawn, right=True)
+        begin = drawn - (last - room)[episode] - (steps - 1)  # in the episode; negative ones hold fewer steps
+        place = torch.arange(steps)
+        valid = (place < (begin + steps).clamp(max=steps)[:, None]) & (
+            begin.clamp(min=0)[:, None] + place < (self.ends - self.begins)[episode][:, None]
+        )
+        rows = self.begins[episode][:, None] + begin.clamp(min=0)[:, None] + place
+        rows = torch.minimum(rows, self.ends[episode][:, None] - 1)
+        return Windows({name: part[rows] for name, part in self.parts.items()}, self.actions[rows], valid)
+
+    def in_order(self, steps: int) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
+        """Observations (1, S, ...), actions (1, S, A) and starts (1, S) of all episodes, in pieces of at most `steps`."""
+        starts = torch.zeros(len(self), dtype=torch.bool)
+        starts[self.begins] = True
+        for begin in range(0, len(self), steps):
+            piece = slice(begin, begin + steps)
+            yield {name: part[None, piece] for name, part in self.parts.items()}, self.actions[None, piece], starts[None, piece]
+
+
+def make_episodes(demonstrations: Sequence[Demonstration], observation: Mapping[str, Any] | None = None) -> list[Episode]:
+    """The demonstrations as episodes.
+
+    Args:
+        demonstrations: of one environment and control mode.
+        observation: options of the environment that change what is seen, such as `observation_mode`; their states are then
+            observed again in it. Empty or None takes the recorded `state` observations.
+
+    Raises:
+        OptionError: an option is not valid.
+        DexVidError: the recorded states do not belong to the environment.
+    """
+    parts = _observe(demonstrations, observation) if observation else _recorded(demonstrations)
+    episodes = []
+    for one, seen in zip(demonstrations, parts, strict=True):
+        hold = np.zeros_like(one.actions[-1]) if one.control_mode.endswith("_delta") else one.actions[-1]
+        episodes.append(Episode(seen, one.actions.astype(np.float32), hold.astype(np.float32)))
+    return episodes
+
+
+def _recorded(demonstrations: Sequence[Demonstration]) -> Iterator[dict[str, NDArray[Any]]]:
+    for one in demonstrations:
+        yield {"state": one.observations.astype(np.float32)}
+
+
+def _observe(demonstrations: Sequence[Demonstration], options: Mapping[str, Any]) -> Iterator[dict[str, NDArray[Any]]]:
+    """What the environment with these options shows in the recorded states, (T + 1, ...) by key.
+
+    Sensor noise is drawn anew for every state.
+    """
+    first = demonstrations[0]
+    every = {**first.env_options, "control_mode": first.control_mode, **options}
+    envs = make_vector_env(first.env_id, _SIDE_BY_SIDE, every)
+    try:
+        shapes = part_shapes(envs.single_observation_space)  # type: ignore[arg-type]
+        envs.reset(seed=TRAINING_SEEDS_START)  # what is randomised is drawn; the states below replace the rest
+        for index, one in enumerate(demonstrations):
+            pieces: list[dict[str, NDArray[Any]]] = []
+            for begin in range(0, one.num_steps + 1, _SIDE_BY_SIDE):
+                steps = np.minimum(np.arange(begin, begin + _SIDE_BY_SIDE), one.num_steps)
+                try:
+                    seen, _ = envs.reset(options={"each": [one.reset_options(int(step)) for step in steps]})
+                except DexVidError as error:
+                    raise DexVidError(f"demonstration {index} cannot be observed with {dict(options)}: {error}") from error
+                seen = seen if isinstance(seen, Mapping) else {"state": seen}
+                pieces.append({name: np.array(seen[name]) for name in shapes})
+            yield {name: np.concatenate([piece[name] for piece in pieces])[: one.num_steps + 1] for name in shapes}
+    finally:
+        envs.close()
+
+
+def _part(episodes: Sequence[Episode], name: str) -> Iterator[NDArray[Any]]:
+    return (one.parts[name] for one in episodes)
+
+
+def hash_episodes(episodes: Sequence[Episode]) -> str:
+    """SHA-256 over all numbers."""
+    digest = hashlib.sha256()
+    for one in episodes:
+        for array in (*one.parts.values(), one.actions):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
