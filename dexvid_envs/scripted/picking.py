@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -21,14 +21,20 @@ OPEN_RAD_PER_S = 1.5
 CLOSE_STEPS = 24
 _ARRIVED_M = 0.002
 _PATIENCE_STEPS = 40  # a phase that cannot arrive exactly goes on after this
-_OTHER_YAWS_RAD, _STRAINED = (0.3, -0.3, 0.6, -0.6), 0.1  # tried for round objects where the arm would be so strained
+_STRAINED = 0.1  # from here on, other yaws are tried
 
 
 ObjectTaskT = TypeVar("ObjectTaskT", bound=ObjectTask)
 
 
 class PickingPolicy(ScriptedPolicy[ObjectTaskT]):
-    """Reaches for the task's object and closes the hand around it; subclasses say what follows."""
+    """Reaches for the task's object and closes the hand around it; subclasses say what follows.
+
+    Attributes:
+        other_yaws_rad: of the palm, tried for a round object where the arm would be strained with the usual one.
+    """
+
+    other_yaws_rad: ClassVar[tuple[float, ...]] = (0.3, -0.3, 0.6, -0.6)
 
     def __init__(self, core: EnvironmentCore) -> None:
         assert isinstance(core.task, ObjectTask)
@@ -62,7 +68,7 @@ class PickingPolicy(ScriptedPolicy[ObjectTaskT]):
             self.yaw[row] = nearest_yaw(float(np.arctan2(rotation[1, 0], rotation[0, 0])), grasp.yaws_rad)
             self.any_yaw[row] = not grasp.yaws_rad
         self.reach_arm[rows], strain = self.plan_arm(rows)
-        for yaw in _OTHER_YAWS_RAD:  # a round object can be taken from where the arm has more room
+        for yaw in self.other_yaws_rad:  # a round object can be taken from where the arm has more room
             again = np.flatnonzero((strain > _STRAINED) & self.any_yaw[rows])
             if not len(again):
                 break

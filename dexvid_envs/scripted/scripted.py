@@ -31,8 +31,9 @@ _ACCELERATION_RAD_PER_S2 = 5.0
 _TRACKING_ITERATIONS = 4  # the reference moves a centimetre a step, so the last solution is always near
 _SEEDS = 24
 _STRIDES, _FOLD_RAD = 4, 0.3  # a way is followed in so many strides; a joint that turns further in one is folding over
-_RANGE_MARGIN_RAD, _MARGIN_RAD = 0.25, 0.15  # from the ends of a joint's range: where it is drawn back, and what is strain
+_RANGE_MARGIN_RAD = 0.25  # from the ends of a joint's range, where it is drawn back
 _CLEARANCE_M = 0.025  # of the arm's links above the table
+_MARGIN_RAD = 0.4  # of joints from the ends of their ranges: setting right what tilted in the hand takes half of it
 
 
 class ScriptedPolicy(abc.ABC, Generic[TaskT]):
