@@ -39,6 +39,19 @@ REPLAY = Command(
         "dexvid replay refined --closed-loop --json outcome.json",
     ),
 )
+DATASET = Command(
+    "dataset",
+    "look at, check, filter, merge and export datasets of demonstrations",
+    "demos.dataset_command:main",
+    (
+        "dexvid dataset info demonstrations",
+        "dexvid dataset check demonstrations --replay --json findings.json",
+        "dexvid dataset filter demonstrations --tier successful --first 100 --out chosen",
+        "dexvid dataset merge chosen others --out all",
+        "dexvid dataset export demonstrations --to lerobot --out demonstrations_lerobot",
+        "dexvid dataset export demonstrations --to robomimic --out demonstrations.hdf5",
+    ),
+)
 SYNTHESIZE = Command(
     "synthesize",
     "synthetic human videos with exact truth: hand, objects, depth, masks, camera",
