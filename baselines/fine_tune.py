@@ -1,7 +1,7 @@
 """Fine-tuning of a cloned actor by PPO in the simulator: the run around `baselines.ppo`, from start to report.
 
-Resuming restores networks, optimiser and counters; the simulator's and the random states start afresh, so a resumed run is not
-equal to an unbroken one.
+A resumed run equals an unbroken one number for number (where no wall-time budget cuts it): networks, optimiser, normaliser,
+random states, running episodes and the curriculum are saved together.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
-from stable_baselines3.common.vec_env import VecEnv
 
 from baselines.checkpoint import Checkpoint
+from baselines.curriculum import DemonstrationStarts
 from baselines.evaluate import EVALUATION_SEED, TRAINING_SEEDS_START, EvaluationResult, evaluate, make_vector_env
 from baselines.ppo import FineTuneConfig, FineTunePPO
 from baselines.progress import ProgressCallback, RunLog, TrainProgress
 from baselines.sb3_vec_env import Sb3VecEnv
+from baselines.snapshot import restore_snapshot, take_snapshot
 from baselines.training_state import (
     STATE_NAME,
     check_identity,
@@ -35,8 +37,11 @@ from baselines.training_state import (
     restore_optimizer,
     save_training_state,
 )
+from demos.demonstration import Demonstration
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
+
+_SNAPSHOT = "snapshot."  # prefix of its tensors in the training state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +70,7 @@ def fine_tune(
     config: FineTuneConfig | None = None,
     *,
     seed: int = 0,
+    demonstrations: Sequence[Demonstration] = (),
     progress: ProgressCallback | None = None,
     run_folder: Path | None = None,
     resume: bool = False,
@@ -77,6 +83,7 @@ def fine_tune(
         clone: the actor to start from and to be pulled to.
         config: settings.
         seed: of the starts, the exploration and the critic's initial weights.
+        demonstrations: in whose states episodes begin, where `config.curriculum.share` is above 0.
         progress: called after every update.
         run_folder: gets `config.json`, `progress.csv`, TensorBoard events, the training state, `checkpoints/step_*` of every
             evaluation and, at the end, `checkpoint/`.
@@ -88,13 +95,28 @@ def fine_tune(
     """
     config = config or FineTuneConfig()
     options = {**env_options, "control_mode": clone.control_mode}
-    envs = make_vector_env(env_id, config.num_envs, options)
+    flat = list(clone.actor.config.observation) == ["state"]
+    seen = {"privileged": True} if config.privileged or not flat else {}
+    envs = make_vector_env(env_id, config.num_envs, options | seen | _starting_anew(config, demonstrations))
     try:
         clone.check_env(envs)
+        if config.curriculum.share > 0:
+            envs = DemonstrationStarts(envs, demonstrations, config.curriculum, seed)
         run = _Run(env_id, options, clone, config, seed, run_folder, progress)
         return run.go(envs, resume)
     finally:
         envs.close()
+
+
+def _starting_anew(config: FineTuneConfig, demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """How the environments treat finished episodes: the curriculum starts them itself."""
+    if config.curriculum.share == 0:
+        return {}
+    if not demonstrations:
+        raise OptionError(
+            f"curriculum share {config.curriculum.share} needs demonstrations in whose states episodes begin; give a dataset"
+        )
+    return {"autoreset_mode": AutoresetMode.DISABLED}
 
 
 class _LogWriter(KVWriter):
@@ -135,8 +157,7 @@ class _Run:
         scale = 1.0 - config.gamma if config.reward_scale is None else config.reward_scale
         vec_env = Sb3VecEnv(envs, scale)
         algorithm = FineTunePPO(vec_env, self.clone.actor, config, self.seed)
-        if resume:
-            self._load(algorithm)
+        snapshot = self._load(algorithm) if resume else None
         if self.folder is not None:
             self._write_config(self.folder)
         # Each sitting draws new starts; stable-baselines3's own seeding of the environment is replaced.
@@ -146,15 +167,17 @@ class _Run:
             _, callback = algorithm._setup_learn(config.total_steps, None, reset_num_timesteps=False)
             if config.stagger:
                 vec_env.stagger(np.random.default_rng(self.seed))
+            if snapshot is not None:
+                restore_snapshot(algorithm, vec_env, *snapshot)
             self._evaluate_if_due(algorithm)
             self._loop(algorithm, vec_env, callback)
             checkpoint = self._checkpoint(algorithm)
             if self.folder is not None:
-                self._save(algorithm)
+                self._save(algorithm, vec_env)
                 checkpoint.save(self.folder / "checkpoint")
             return FineTuneResult(checkpoint, self.evaluations, log.rows, algorithm.num_timesteps, self.elapsed_s)
 
-    def _loop(self, algorithm: FineTunePPO, vec_env: VecEnv, callback: BaseCallback) -> None:
+    def _loop(self, algorithm: FineTunePPO, vec_env: Sb3VecEnv, callback: BaseCallback) -> None:
         """Rollout, update, report, until the budget is used."""
         config = self.config
         saved_at = self.elapsed_s
@@ -165,10 +188,12 @@ class _Run:
             self.elapsed_s += time.perf_counter() - started
             by_time = 0.0 if config.max_seconds is None else self.elapsed_s / config.max_seconds
             algorithm.fraction = min(1.0, max(algorithm.num_timesteps / config.total_steps, by_time))
+            if isinstance(vec_env.envs, DemonstrationStarts):
+                algorithm.logger.record("rollout/frontier", vec_env.envs.curriculum.frontier)
             self._report(algorithm)
             self._evaluate_if_due(algorithm)
             if self.folder is not None and self.elapsed_s - saved_at >= config.save_every_s:
-                self._save(algorithm)
+                self._save(algorithm, vec_env)
                 saved_at = self.elapsed_s
 
     def _report(self, algorithm: FineTunePPO) -> None:
@@ -223,20 +248,24 @@ class _Run:
         options = {name: value for name, value in self.options.items() if name != "control_mode"}
         return Checkpoint(actor, self.env_id, options, self.clone.control_mode, training)
 
-    def _save(self, algorithm: FineTunePPO) -> None:
+    def _save(self, algorithm: FineTunePPO, vec_env: Sb3VecEnv) -> None:
         assert self.folder is not None
         tensors = module_tensors(algorithm.networks, "policy.") | optimizer_tensors(algorithm.networks.optimizer)
+        arrays, values = take_snapshot(algorithm, vec_env)
+        tensors |= {_SNAPSHOT + name: value for name, value in arrays.items()}
         meta = {
             "steps": algorithm.num_timesteps,
             "iteration": algorithm.iteration,
             "fraction": algorithm.fraction,
             "elapsed_s": self.elapsed_s,
             "evaluations": [(steps, result.to_json()) for steps, result in self.evaluations],
+            "snapshot": values,
             "identity": self._identity(),
         }
         save_training_state(self.folder / STATE_NAME, tensors, meta)
 
-    def _load(self, algorithm: FineTunePPO) -> None:
+    def _load(self, algorithm: FineTunePPO) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Restores networks, optimiser and counters; returns the snapshot, for when the environments have been reset."""
         if self.folder is None:
             raise OptionError("resume needs the run_folder of the run to go on with")
         path = self.folder / STATE_NAME
@@ -247,6 +276,8 @@ class _Run:
         algorithm.num_timesteps, algorithm.iteration = int(meta["steps"]), int(meta["iteration"])
         algorithm.fraction, self.elapsed_s = float(meta["fraction"]), float(meta["elapsed_s"])
         self.evaluations = [(steps, EvaluationResult.from_json(result)) for steps, result in meta["evaluations"]]
+        own = {name.removeprefix(_SNAPSHOT): value for name, value in tensors.items() if name.startswith(_SNAPSHOT)}
+        return own, meta["snapshot"]
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from baselines.actor_critic import FineTunePolicy, RunningNormalizer
+from baselines.curriculum import CurriculumConfig
 from baselines.mlp import faster_thread_count, torch_threads
 from baselines.networks import Actor
 from baselines.residual import ResidualActor, ResidualConfig
@@ -62,6 +63,7 @@ class FineTuneConfig:
             where the actor's observation is not flat.
         residual_scale: above 0 the clone stays frozen, and a correction of at most this much is learned on top of it.
         residual_learning_rate: of the correction, in place of `actor_learning_rate`.
+        curriculum: starts from states of demonstrations (see `baselines.curriculum`).
         reward_scale: rewards are multiplied by this for the learner; None takes 1 - gamma, which makes the value a weighted
             mean of future rewards.
         stagger: first episodes are shortened at random, so that a rollout holds all phases of an episode.
@@ -94,6 +96,7 @@ class FineTuneConfig:
     privileged: bool = False
     residual_scale: float = 0.0
     residual_learning_rate: float = 3e-4
+    curriculum: CurriculumConfig = dataclasses.field(default_factory=CurriculumConfig)
     reward_scale: float | None = None
     stagger: bool = True
     evaluations: int = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,15 @@ class Sb3VecEnv(VecEnv):
         elapsed[:] = rng.integers(0, limit, self.num_envs)
         self._shortened[:] = elapsed > 0
 
+    def bookkeeping(self) -> dict[str, NDArray[Any]]:
+        """What is counted of the running episodes, live."""
+        return {"returns": self._returns, "lengths": self._lengths, "shortened": self._shortened}
+
+    def restore_bookkeeping(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Puts back what `bookkeeping` gave."""
+        for name, array in self.bookkeeping().items():
+            array[:] = arrays[name]
+
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keeps the actions for `step_wait`."""
         self._actions = actions
@@ -88,7 +97,7 @@ class Sb3VecEnv(VecEnv):
             info |= {name: values[row] for name, values in infos["final_info"].items() if not name.startswith("_")}
             info["terminal_observation"] = _row(infos["final_obs"], row)
             info["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
-            if self._shortened[row]:
+            if self._shortened[row] or info.get("from_demonstration", False):
                 info.pop("is_success", None)
             else:
                 seconds = time.perf_counter() - self._started

@@ -18,6 +18,7 @@ from baselines.fine_tune import fine_tune
 from baselines.ppo import FineTuneConfig
 from baselines.progress import ProgressCallback, TrainProgress
 from baselines.training_state import STATE_NAME
+from demos.dataset import read_dataset
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 
@@ -52,6 +53,8 @@ class FineTuneArguments:
     """environment id; by default the one that the actor was cloned for"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
+    demonstrations: Path | None = None
+    """dataset in whose states episodes begin, a share of --curriculum.share of them"""
     config: Annotated[FineTuneConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=FineTuneConfig)
     """settings of the training"""
     seed: int = 0
@@ -74,8 +77,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _clone(arguments: CloneArguments) -> int:
-    from demos.dataset import read_dataset
-
     demonstrations = read_dataset(arguments.dataset)
     with progress_bar() as progress:
         result = train_clone(
@@ -97,6 +98,7 @@ def _clone(arguments: CloneArguments) -> int:
 
 def _fine_tune(arguments: FineTuneArguments) -> int:
     clone = load_checkpoint(arguments.init)
+    demonstrations = [] if arguments.demonstrations is None else read_dataset(arguments.demonstrations)
     with progress_bar() as progress:
         result = fine_tune(
             arguments.env or clone.env_id,
@@ -104,6 +106,7 @@ def _fine_tune(arguments: FineTuneArguments) -> int:
             clone,
             arguments.config,
             seed=arguments.seed,
+            demonstrations=demonstrations,
             progress=progress,
             run_folder=arguments.out,
             resume=arguments.resume,

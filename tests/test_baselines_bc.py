@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -58,7 +59,7 @@ def parameters(result) -> torch.Tensor:
 
 
 TRANSFORMER = dataclasses.replace(QUICK, policy="transformer", window_steps=16, max_steps=20, report_every_steps=10)
-CLOUD = {"observation_mode": "pointcloud", "points": "partial"}
+CLOUD: dict[str, Any] = {"observation_mode": "pointcloud", "points": "partial"}
 
 
 @pytest.fixture(scope="module")
