@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from demos.synthetic.clips import ClipConfig, NoSoundMotionError, make_clip
 from demos.synthetic.people import pool_rng
 from demos.synthetic.scripts import KINDS
+from demos.synthetic.truth import ClipTruth
 from demos.synthetic.wild_scripts import WILD_KINDS
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import atomic_folder, atomic_path
@@ -130,6 +132,8 @@ def make_corpus(
 ) -> Made:
     """Makes the clips that are not there yet, each as the folder `out/CLIP_ID` with video.mp4, truth.npz and clip.json.
 
+    Beside them stands what a person would know of the film: `cam_K.txt` and `object_point.txt`, a click on the handled thing.
+
     A clip's folder appears when it is complete; a run that is stopped goes on where it was. A clip made with other settings is
     made again. A clip without a sound motion is left out, except of the evaluation corpus.
 
@@ -167,10 +171,28 @@ def make_corpus(
                 raise
             left_out.append(config.clip_id)
     folders = tuple(out / config.clip_id for config in configs if config.clip_id not in left_out)
+    for folder in folders:
+        write_known(folder)
     with atomic_path(out / "corpus.json") as temporary:
         names = [folder.name for folder in folders]
         temporary.write_text(json.dumps({"corpus": corpus, "seed": seed, "clips": names}, indent=2) + "\n")
     return Made(folders, len(waiting) - len(left_out), tuple(left_out))
+
+
+def write_known(folder: Path) -> None:
+    """Writes `cam_K.txt` and `object_point.txt` from the truth of a clip, where they are not there yet.
+
+    The click is the pixel of the thing, in the first picture, that is furthest from its outline.
+    """
+    files = folder / "cam_K.txt", folder / "object_point.txt"
+    if all(path.is_file() for path in files) or not (folder / "truth.npz").is_file():
+        return
+    truth = ClipTruth.load(folder / "truth.npz")
+    inside = np.asarray(distance_transform_edt(np.pad(truth.mask(truth.object_names[0])[0], 1)))
+    row, column = np.unravel_index(int(np.argmax(inside)), inside.shape)
+    for path, values in zip(files, (truth.K, np.array([[column - 1, row - 1]])), strict=True):
+        with atomic_path(path) as temporary:
+            np.savetxt(temporary, values, fmt="%.10g")
 
 
 def is_made(config: ClipConfig, folder: Path) -> bool:

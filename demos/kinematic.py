@@ -1,0 +1,263 @@
+"""Kinematic pseudo-demonstrations: the retargeted motion of a recording, with the object carried along the video's path.
+
+The robot's servos follow the retargeted motion in the simulation, so that joints, velocities and targets are those of a robot;
+the object is put where the video has it after every step and touches nothing. What comes out is fit for pretraining, which asks
+how hands and things move together, and for nothing else: the tier says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from demos.align import mirror
+from demos.demonstration import Demonstration
+from demos.interaction import Interaction, SceneObject
+from demos.provenance import extraction_facts, model_hash, to_json, versions
+from demos.refinement.task import flat_box, nearest_object
+from demos.resample import resample
+from demos.retarget import RetargetConfig, RobotMotion, retarget
+from dexvid_envs.env import DexVidEnv
+from dexvid_envs.errors import DexVidError
+from dexvid_envs.registration import register_environments
+from dexvid_envs.tasks.object_task import ObjectTask
+from robots.everyday import EVERYDAY_OBJECTS
+
+FloatArray = NDArray[np.float64]
+ENV_ID = "DexVid-GraspLift-v0"
+CONTROL_MODE = "joint_delta"
+CONTROL_HZ = 20.0
+_FAR_AWAY_M = (0.0, 0.0, 8.0)  # where the object is while the robot moves
+_YAWS = 12
+_TRIED_EVERY = 5  # frames
+
+
+@dataclasses.dataclass(frozen=True)
+class KinematicConfig:
+    """Where a recording is put and what is refused.
+
+    Attributes:
+        start_centre_m, start_half_extent_m: box on the table (x, y) in which the object starts.
+        largest_fingertip_error_m: a motion that the robot follows less well, in the median, is refused.
+        fewest_frames: a recording with fewer known frames in a row (at 20 a second) is refused.
+        seed: of the place in the box.
+    """
+
+    start_centre_m: tuple[float, float] = (0.48, 0.0)
+    start_half_extent_m: tuple[float, float] = (0.08, 0.12)
+    largest_fingertip_error_m: float = 0.025
+    fewest_frames: int = 30
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class KinematicMotion:
+    """A retargeted recording beside the path of its object, in the robot's world, 20 steps a second.
+
+    Attributes:
+        qpos: (T, 23) rad.
+        object_path: (T, 7) position m and quaternion wxyz of the environment's object.
+        object_name: which of the environment's objects stands for the recorded one.
+        source_frame: (T,) frame of the source behind each step.
+        provenance: JSON values.
+    """
+
+    qpos: FloatArray
+    object_path: FloatArray
+    object_name: str
+    source_frame: NDArray[np.int64]
+    provenance: Mapping[str, Any]
+
+
+def kinematic_motion(interaction: Interaction, source: Path, config: KinematicConfig | None = None) -> KinematicMotion:
+    """The motion of a pseudo-demonstration: the recording brought to the robot's table, turned to where it reaches, retargeted.
+
+    The object is the environment's that is nearest in size.
+
+    Args:
+        interaction: from an extraction or an importer.
+        source: the extraction's folder or file, for the provenance.
+        config: settings.
+
+    Raises:
+        DexVidError: hand or object are not known for long enough, the hand never touches the object, or the robot cannot
+            follow the motion; the message says which.
+    """
+    config = config or KinematicConfig()
+    recording = resample(mirror(interaction) if interaction.hand_side == "left" else interaction, CONTROL_HZ)
+    recording = _known_part(recording, config.fewest_frames)
+    rng = np.random.default_rng([config.seed, *bytes.fromhex(interaction.source_sha256[:8] or "00")])
+    start_xy = np.array(config.start_centre_m) + np.array(config.start_half_extent_m) * rng.uniform(-1.0, 1.0, 2)
+    shapes = {name: np.array(EVERYDAY_OBJECTS[name].extents_m) for name in EVERYDAY_OBJECTS}
+    name = nearest_object(recording, shapes)
+    placed, motion, yaw = _place(recording, np.array([*start_xy, shapes[name][2] / 2]))
+    error = float(np.median(motion.error_m))
+    if error > config.largest_fingertip_error_m:
+        raise DexVidError(
+            f"the robot's fingertips stay {1000 * error:.0f} mm from the person's in the median, expected at most "
+            f"{1000 * config.largest_fingertip_error_m:.0f}; the recorded motion is out of its reach or its scale is wrong"
+        )
+    provenance = extraction_facts(source, interaction) | {
+        "retarget": {"config": to_json(RetargetConfig()), "quality": {"median_fingertip_error_m": error}},
+        "kinematic": {"config": to_json(config), "object": name, "yaw_rad": yaw},
+    }
+    return KinematicMotion(motion.qpos, _object_path(placed), name, motion.source_frame, provenance)
+
+
+class KinematicPlayer:
+    """Plays motions in the world of the grasp-and-lift environment; the goal is where the recording's object ends.
+
+    Args:
+        lead_steps: the servos are told so many steps ahead, by which they lag behind.
+    """
+
+    def __init__(self, lead_steps: int = 1) -> None:
+        self.lead_steps = lead_steps
+        self.env = _make_env()
+        self.model_sha256 = model_hash(self.env.model)
+
+    def close(self) -> None:
+        """Frees what the environment holds."""
+        self.env.close()
+
+    def demonstration(self, motion: KinematicMotion) -> Demonstration:
+        """The motion as a demonstration: servos follow it, the object is put on its path after every step."""
+        env, path = self.env, motion.object_path
+        options = {"object": motion.object_name, "object_position": path[0, :2], "object_yaw": 0.0}
+        env.reset(seed=0, options=options | {"goal_position": path[-1, :3]})
+        core, model, data = env.core, env.model, env.data
+        task = cast(ObjectTask, env.task)
+        at, along = task.object_qposadr, task.object_dofadr
+        data.qpos[task.joint_qposadr] = data.ctrl[:] = motion.qpos[0]
+        told = motion.qpos[np.minimum(np.arange(len(path)) + self.lead_steps, len(path) - 1)]
+        substeps = round(1.0 / (CONTROL_HZ * model.opt.timestep))
+        frames: list[dict[str, Any]] = []
+        actions: list[FloatArray] = []
+        for step in range(len(path)):
+            if step:
+                action = core.control.action_for(told[step][None], data.ctrl[None])
+                data.ctrl[:] = core.control.next_target(action, data.ctrl[None])[0]
+                actions.append(action[0])
+                for _ in range(substeps):
+                    data.qpos[at : at + 3], data.qvel[along : along + 6] = _FAR_AWAY_M, 0.0
+                    mujoco.mj_step(model, data)
+            data.qpos[at : at + 7] = path[step]
+            data.qvel[along : along + 6] = _velocity(path, step)
+            mujoco.mj_forward(model, data)
+            observation, info = env.reset(options={"state": env.state()})
+            frames.append({"observation": observation, "info": info, **env.state()})
+        infos = [frame["info"] for frame in frames[1:]]
+        return Demonstration(
+            env_id=ENV_ID,
+            env_options={},
+            control_mode=CONTROL_MODE,
+            observations=np.stack([frame["observation"] for frame in frames]),
+            actions=np.stack(actions).astype(np.float32),
+            rewards=np.array([sum(v for k, v in info.items() if k.startswith("reward/")) for info in infos], dtype=np.float64),
+            successes=np.array([info["success"] for info in infos], dtype=bool),
+            states=np.stack([frame["simulation"] for frame in frames]),
+            memory={name: np.stack([frame["memory"][name] for frame in frames]) for name in frames[0]["memory"]},
+            object_pos_world=path[:, :3].copy(),
+            source_frame=motion.source_frame.copy(),
+            tier="kinematic",
+            provenance=dict(motion.provenance) | {"model_sha256": self.model_sha256, "versions": versions()},
+        )
+
+
+def _known_part(recording: Interaction, fewest: int) -> Interaction:
+    """The longest stretch in which hand and object's pose are known.
+
+    Raises:
+        DexVidError: it is too short, or the hand never touches the object in it.
+    """
+    known = np.isfinite(recording.hand_keypoints_world).all(axis=(1, 2))
+    known &= np.isfinite(recording.object_pose_world).all(axis=(1, 2))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
+    stretches = [(int(begin), int(end)) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
+    begin, end = max(stretches, key=lambda one: one[1] - one[0], default=(0, 0))
+    if end - begin < fewest:
+        raise DexVidError(
+            f"hand and rigid object are known together for {end - begin} frames in a row at most, expected {fewest} or more; "
+            "see quality.json of the extraction"
+        )
+    if not recording.contact[begin:end].any():
+        raise DexVidError(f"the hand never touches the object in frames {begin} to {end - 1}; expected one that is handled")
+    per_frame = {
+        field.name: getattr(recording, field.name)[begin:end]
+        for field in dataclasses.fields(recording)
+        if isinstance(getattr(recording, field.name), np.ndarray) and field.name not in ("K", "T_world_camera")
+    }
+    objects = {
+        name: SceneObject(one.points_world[begin:end], one.visible[begin:end], one.pose_world[begin:end])
+        for name, one in recording.further_objects.items()
+    }
+    return dataclasses.replace(recording, further_objects=objects, **per_frame)
+
+
+def _place(recording: Interaction, start: FloatArray) -> tuple[Interaction, RobotMotion, float]:
+    """The recording with its object's start brought to `start` (3,) m, turned to where the robot follows best."""
+    few = _every(recording, _TRIED_EVERY)
+    yaws = np.arange(_YAWS) * 2.0 * np.pi / _YAWS
+    errors = [retarget(_brought(few, start, yaw)).error_m.mean() for yaw in yaws]
+    yaw = float(yaws[int(np.argmin(errors))])
+    placed = _brought(recording, start, yaw)
+    return placed, retarget(placed), yaw
+
+
+def _brought(recording: Interaction, start: FloatArray, yaw_rad: float) -> Interaction:
+    turn = Rotation.from_euler("z", yaw_rad).as_matrix()
+    T = np.eye(4)
+    T[:3, :3] = turn
+    T[:3, 3] = start - turn @ np.median(recording.object_pose_world[:3, :3, 3], axis=0)
+    return dataclasses.replace(
+        recording,
+        hand_keypoints_world=recording.hand_keypoints_world @ turn.T + T[:3, 3],
+        object_points_world=recording.object_points_world @ turn.T + T[:3, 3],
+        object_pose_world=T @ recording.object_pose_world,
+    )
+
+
+def _every(recording: Interaction, step: int) -> Interaction:
+    names = ("hand_keypoints_world", "hand_confidence", "object_points_world", "object_visible", "object_pose_world")
+    names = (*names, "keypoints_world", "keypoint_visible", "contact", "flagged", "frame_index")
+    thinned = {name: getattr(recording, name)[::step] for name in names}
+    return dataclasses.replace(recording, fps=recording.fps / step, further_objects={}, **thinned)
+
+
+def _object_path(placed: Interaction) -> FloatArray:
+    """(T, 7) position m and quaternion wxyz of the environment's object, whose wider side lies along y at yaw 0.
+
+    The frame of an extracted object is any; its turns since the start count, from the heading of its wider side.
+    """
+    poses = placed.object_pose_world
+    points = placed.object_points_world[0]
+    points = points[np.isfinite(points).all(axis=-1)]
+    heading = flat_box(points[:, :2])[1] - np.pi / 2 if len(points) >= 4 else 0.0
+    heading = float(np.remainder(heading + np.pi / 2, np.pi) - np.pi / 2)
+    turned = Rotation.from_matrix(poses[:, :3, :3] @ poses[0, :3, :3].T) * Rotation.from_euler("z", heading)
+    quaternion = turned.as_quat()[:, [3, 0, 1, 2]]
+    return np.concatenate([poses[:, :3, 3], quaternion], axis=1)
+
+
+def _velocity(path: FloatArray, step: int) -> FloatArray:
+    """(6,) linear velocity in the world m/s and angular velocity in the body rad/s, by the step before."""
+    if step == 0:
+        return np.zeros(6)
+    before, now = path[step - 1], path[step]
+    turns = Rotation.from_quat(np.stack([before, now])[:, [4, 5, 6, 3]])
+    return np.concatenate([now[:3] - before[:3], (turns[0].inv() * turns[1]).as_rotvec()]) * CONTROL_HZ
+
+
+def _make_env() -> DexVidEnv:
+    register_environments()
+    spec = gymnasium.spec(ENV_ID)
+    return cast(DexVidEnv, load_env_creator(cast(str, spec.entry_point))(**spec.kwargs, control_mode=CONTROL_MODE))

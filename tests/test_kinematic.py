@@ -1,0 +1,146 @@
+"""Kinematic pseudo-demonstrations: the object goes the recorded way, the hand follows, nothing unusable gets through."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from true_interactions import true_interaction
+
+import dexvid_envs  # noqa: F401 (registers the environments)
+from demos.dataset import read_dataset, write_dataset
+from demos.extract.config import ExtractConfig
+from demos.interaction import Interaction
+from demos.kinematic import ENV_ID, KinematicMotion, KinematicPlayer, kinematic_motion
+from demos.kinematic_corpus import corpus_motions, find_videos, read_motions, write_motions
+from demos.synthetic.truth import ClipTruth
+from dexvid_envs.errors import DexVidError, InputFileError, NoHandFoundError, OptionError
+
+CLIP = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips" / "training-00001-place"
+
+
+@pytest.fixture(scope="module")
+def recording() -> Interaction:
+    return true_interaction(ClipTruth.load(CLIP / "truth.npz"))
+
+
+@pytest.fixture(scope="module")
+def motion(recording: Interaction) -> KinematicMotion:
+    return kinematic_motion(recording, CLIP)
+
+
+def test_the_object_goes_the_recorded_way_and_the_hand_goes_with_it(recording: Interaction, motion: KinematicMotion) -> None:
+    player = KinematicPlayer()
+    demonstration = player.demonstration(motion)
+    again = player.demonstration(motion)
+    player.close()
+    np.testing.assert_array_equal(demonstration.states, again.states)
+    assert demonstration.tier == "kinematic"
+    steps = np.linalg.norm(np.diff(demonstration.object_pos_world, axis=0), axis=1).sum()
+    truth = recording.object_pose_world[:, :3, 3]
+    assert steps == pytest.approx(np.linalg.norm(np.diff(truth, axis=0), axis=1).sum(), rel=0.1)
+    env: Any = gymnasium.make(ENV_ID).unwrapped
+    apart = []
+    for step in range(0, demonstration.num_steps + 1, 4):
+        env.reset(options=demonstration.reset_options(step))
+        np.testing.assert_allclose(env.data.body("object").xpos, demonstration.object_pos_world[step], atol=1e-9)
+        apart.append(np.linalg.norm(env.data.site("middle_tip").xpos - demonstration.object_pos_world[step]))
+    assert min(apart) < 0.06  # the fingers come to the object
+    env.close()
+
+
+def test_a_left_hands_recording_is_mirrored(recording: Interaction, motion: KinematicMotion) -> None:
+    flip = np.diag([1.0, -1.0, 1.0])
+    turned = np.diag([1.0, -1.0, 1.0, 1.0])
+    left = dataclasses.replace(
+        recording,
+        hand_side="left" if recording.hand_side == "right" else "right",
+        hand_keypoints_world=recording.hand_keypoints_world @ flip,
+        object_points_world=recording.object_points_world @ flip,
+        object_pose_world=turned @ recording.object_pose_world @ turned,
+    )
+    np.testing.assert_allclose(kinematic_motion(left, CLIP).qpos, motion.qpos, atol=1e-6)
+
+
+def test_what_cannot_be_used_is_refused_with_the_reason(recording: Interaction) -> None:
+    untouched = dataclasses.replace(recording, contact=np.zeros_like(recording.contact))
+    with pytest.raises(DexVidError, match="never touches the object"):
+        kinematic_motion(untouched, CLIP)
+    poses = recording.object_pose_world.copy()
+    poses[::10] = np.nan
+    with pytest.raises(DexVidError, match="frames in a row at most, expected 30 or more"):
+        kinematic_motion(dataclasses.replace(recording, object_pose_world=poses), CLIP)
+    giant = dataclasses.replace(
+        recording,
+        hand_keypoints_world=4.0 * recording.hand_keypoints_world,
+        object_points_world=4.0 * recording.object_points_world,
+    )
+    with pytest.raises(DexVidError, match="mm from the person's in the median"):
+        kinematic_motion(giant, CLIP)
+
+
+def test_motions_come_back_from_their_file(motion: KinematicMotion, tmp_path: Path) -> None:
+    shorter = dataclasses.replace(
+        motion, qpos=motion.qpos[:40], object_path=motion.object_path[:40], source_frame=motion.source_frame[:40]
+    )
+    write_motions(tmp_path / "motions.npz", {"one": motion, "two": shorter})
+    read = read_motions(tmp_path / "motions.npz")
+    assert list(read) == ["one", "two"]
+    assert read["two"].qpos.shape == (40, 23)
+    np.testing.assert_allclose(read["one"].object_path, motion.object_path, atol=1e-6)
+    assert read["one"].provenance["kinematic"] == motion.provenance["kinematic"]
+    player = KinematicPlayer()
+    write_dataset(tmp_path / "dataset", [player.demonstration(one) for one in read.values()])
+    player.close()
+    assert [one.tier for one in read_dataset(tmp_path / "dataset")] == ["kinematic", "kinematic"]
+    data = (tmp_path / "motions.npz").read_bytes()
+    for damaged in (b"", b"nonsense", data[:-200]):
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        with pytest.raises(InputFileError, match=r"damaged\.npz"):
+            read_motions(tmp_path / "damaged.npz")
+    np.savez(tmp_path / "other.npz", qpos=np.zeros((2, 23)))
+    with pytest.raises(InputFileError, match=r"other\.npz"):
+        read_motions(tmp_path / "other.npz")
+    with pytest.raises(InputFileError, match=r"missing\.npz"):
+        read_motions(tmp_path / "missing.npz")
+
+
+def test_a_bad_video_costs_itself_alone_and_finished_extractions_are_kept(recording: Interaction, tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        (tmp_path / "videos" / name / "video.mp4").write_bytes(b"")
+    (tmp_path / "videos" / "good" / "cam_K.txt").write_text("1 0 0 0 1 0 0 0 1")
+    (tmp_path / "videos" / "good" / "object_point.txt").write_text("12 34")
+    asked: list[ExtractConfig] = []
+
+    def extract(config: ExtractConfig) -> None:
+        asked.append(config)
+        if config.out.name == "bad":
+            raise NoHandFoundError("no hand was found")
+        config.out.mkdir(parents=True)
+        recording.save(config.out / "interaction.npz")
+
+    videos = find_videos(tmp_path / "videos")
+    result = corpus_motions(videos, tmp_path / "work", extract=extract)
+    assert list(result.motions) == ["good"]
+    assert result.refused == {"bad": "no hand was found"}
+    assert asked[1].object_point == (12.0, 34.0)
+    assert asked[1].camera_matrix == tmp_path / "videos" / "good" / "cam_K.txt"
+    corpus_motions(videos, tmp_path / "work", extract=extract)
+    assert [config.out.name for config in asked] == ["bad", "good", "bad"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OptionError, match="no videos"):
+        find_videos(tmp_path / "empty")
+
+
+def test_turns_of_the_object_are_kept(motion: KinematicMotion, recording: Interaction) -> None:
+    path = Rotation.from_quat(motion.object_path[:, [4, 5, 6, 3]])
+    recorded = Rotation.from_matrix(recording.object_pose_world[:, :3, :3])
+    np.testing.assert_allclose(
+        (path[-1] * path[0].inv()).magnitude(), (recorded[-1] * recorded[0].inv()).magnitude(), atol=0.03
+    )
