@@ -59,5 +59,15 @@ SYNTHESIZE = Command(
     (
         "dexvid synthesize --corpus evaluation --out synthetic_evaluation",
         "dexvid synthesize --corpus training --count 100 --seed 1 --out synthetic_training",
+        "dexvid synthesize --corpus wild --count 240 --width 400 --height 300 --fps 12 --out synthetic_wild",
+    ),
+)
+KINEMATIC = Command(
+    "kinematic",
+    "a folder of videos to kinematic pseudo-demonstrations, for pretraining",
+    "demos.kinematic_command:main",
+    (
+        "dexvid kinematic --out pretraining",
+        "dexvid kinematic VIDEOS/ --out pretraining --motions motions.npz --json used.json",
     ),
 )
