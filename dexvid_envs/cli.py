@@ -100,24 +100,8 @@ def _check_graphics_setting() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand; returns 0 on success, 2 for a mistake of the user's, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands = find_commands()
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview(commands))
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        from importlib.metadata import version
-
-        print(f"dexvid-envs {version('dexvid-envs')}")
-        return 0
-    command = commands.get(arguments[0])
-    if command is None:
-        print(f"error: no command {arguments[0]!r}; expected one of {', '.join(sorted(commands))}", file=sys.stderr)
-        return 2
-    module_name, function_name = command.target.split(":")
     try:
-        _check_graphics_setting()
-        run = getattr(importlib.import_module(module_name), function_name)
-        return run(arguments[1:]) or 0
+        return _run(arguments)
     except DexVidError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -127,6 +111,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _run(arguments: Sequence[str]) -> int:
+    commands = find_commands()
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview(commands), flush=True)
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"dexvid-envs {version('dexvid-envs')}")
+        return 0
+    command = commands.get(arguments[0])
+    if command is None:
+        raise OptionError(f"no command {arguments[0]!r}; expected one of {', '.join(sorted(commands))}")
+    module_name, function_name = command.target.split(":")
+    _check_graphics_setting()
+    run = getattr(importlib.import_module(module_name), function_name)
+    return run(arguments[1:]) or 0
 
 
 if __name__ == "__main__":

@@ -297,7 +297,8 @@ def test_a_failed_clip_stays_in_the_table_and_counts_against_the_median() -> Non
     for name in ("jitter_mm", *COMPARED):
         assert by_name[f"point tracks / silhouette shapes: {name}"].value == pytest.approx(0.8)
     assert "10 mm of uncovered surface" in mesh_sentence({name: medians(found) for name, found in results.items()})
-    assert tables({"rgb_known_length": [_result(0.0)], "silhouette": [_result(0.0)]})  # exact, as the given vertical is
+    exact_rows, _ = tables({"rgb_known_length": [_result(0.0)], "silhouette": [_result(0.0)]})  # as the given vertical is
+    assert exact_rows[0]["points_mm"] == 0.0
     results["silhouette"] = [_result(np.inf, "not there")]
     assert not any(check.to_json()["ok"] for check in tables(results)[1] if "silhouette" in check.name)
     assert "unknown" in mesh_sentence({name: medians(found) for name, found in results.items()})
