@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from demos.demonstration import Demonstration
-from dexvid_envs.errors import OptionError
+from dexvid_envs.errors import DexVidError, OptionError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ class DemonstrationStarts(VectorWrapper):
         seed: of the choice.
 
     Raises:
-        OptionError: there is no demonstration, or the environment starts episodes itself.
+        OptionError: there is no demonstration, one does not fit, or the environment starts episodes itself.
     """
 
     def __init__(
@@ -112,6 +112,17 @@ class DemonstrationStarts(VectorWrapper):
         self.began: NDArray[np.float64] = np.full(self.num_envs, np.nan)  # (N,) progress, NaN for the task's own starts
         self._demonstrations = list(demonstrations)
         self._inner: Any = envs
+        self._check_demonstrations()
+
+    def _check_demonstrations(self) -> None:
+        """Puts the environments once into every demonstration, so that one that does not fit is refused before any training."""
+        self.env.reset()
+        first = np.arange(self.num_envs) == 0
+        for index, demonstration in enumerate(self._demonstrations):
+            try:
+                self.env.reset(options={"reset_mask": first, "each": [demonstration.reset_options(0)]})
+            except DexVidError as error:
+                raise OptionError(f"no episode can begin in demonstration {index}: {error}") from error
 
     @property
     def elapsed_steps(self) -> NDArray[np.int64]:

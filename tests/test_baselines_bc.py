@@ -82,9 +82,9 @@ def test_learns_the_mapping_and_repeats():
 def test_normalisation_is_that_of_the_training_episodes():
     result = train_clone(make_demonstrations(), dataclasses.replace(QUICK, max_steps=1, held_out_fraction=0.0, hold_steps=0))
     observations = np.concatenate([one.observations[:-1] for one in make_demonstrations()]).astype(np.float64)
-    normalizer = result.checkpoint.actor.normalizer
-    np.testing.assert_allclose(normalizer.mean.numpy(), observations.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(normalizer.std.numpy(), observations.std(axis=0), rtol=1e-5)
+    actor: Any = result.checkpoint.actor
+    np.testing.assert_allclose(actor.normalizer.mean.numpy(), observations.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(actor.normalizer.std.numpy(), observations.std(axis=0), rtol=1e-5)
     assert result.held_out_loss is None
     assert result.transitions == 300
 
