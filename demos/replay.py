@@ -247,6 +247,12 @@ class Player:
                 f"({demonstration.control_mode}); this player has {self.env_id} {self.env_options} ({self.control_mode}); "
                 "make a Player for it"
             )
+        acted, size = demonstration.actions.shape[1], self.env.core.control.action_size
+        if acted != size:
+            raise DexVidError(
+                f"the demonstration's actions have {acted} numbers, {self.env_id} with {self.control_mode} takes {size}: it is "
+                "of another robot or control mode; retarget and refine its recording for this one"
+            )
         stored, expected = demonstration.states.shape[1:], (mujoco.mj_stateSize(self.env.model, STATE_SPEC),)
         if stored != expected:
             made_with = demonstration.provenance.get("versions", "unknown versions")

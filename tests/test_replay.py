@@ -90,6 +90,20 @@ def test_every_frame_can_be_continued_from(env_id: str, options: dict[str, Any])
         np.testing.assert_array_equal(env.state()["simulation"], recorded.states[-1])
 
 
+def test_what_was_randomised_is_kept_and_played_again(tmp_path: Path) -> None:
+    """Mass, friction, size, noise and pushes are those of the recording, from any frame on."""
+    options = {"randomization": "full"}
+    recorded = record(BOTTLE, options, "joint_delta", random_actions(), seed=3)
+    assert recorded.randomization
+    write_dataset(tmp_path / "set", [recorded])
+    (read,) = read_dataset(tmp_path / "set")
+    assert replay(read).state_deviation == 0.0
+    player = Player(BOTTLE, options, "joint_delta")
+    rest = player.record(read.actions[10:], reset_options=read.reset_options(10))
+    np.testing.assert_array_equal(rest.states, recorded.states[10:])
+    np.testing.assert_array_equal(rest.observations, recorded.observations[10:])
+
+
 def test_recording_from_the_middle_equals_the_rest(player: Player) -> None:
     whole = player.record(random_actions(), seed=2)
     rest = player.record(whole.actions[10:], reset_options=whole.reset_options(10))
@@ -221,6 +235,8 @@ def test_claims_and_inputs_are_checked(player: Player, placed: Demonstration) ->
         player.replay(dataclasses.replace(placed, control_mode="joint_target"))
     with pytest.raises(DexVidError, match="made with another build"):
         player.replay(dataclasses.replace(placed, states=placed.states[:, :-1]))
+    with pytest.raises(DexVidError, match=r"actions have 16 numbers, .* another robot or control mode"):
+        player.replay(dataclasses.replace(placed, actions=placed.actions[:, :16]))
 
 
 @pytest.mark.parametrize("env_id", ["DexVid-Nothing-v0", "antigravity:DexVid-BottlePickPlace-v0", "CartPole-v1"])

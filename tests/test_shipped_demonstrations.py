@@ -1,0 +1,106 @@
+"""Every dataset that comes with the project keeps its promises; new ones are found by themselves."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demos.closed_loop import DemonstrationFollower
+from demos.dataset import dataset_length, read_dataset
+from demos.demonstration import Demonstration
+from demos.provenance import missing_provenance, versions
+from demos.recorded_path import source_hash
+from demos.replay import Player
+from tests.demonstration_cases import SCRIPTED, player_of, scripted_demonstration
+
+DATA = Path(__file__).parents[1] / "demos" / "data"
+DATASETS = sorted(path.parents[1] for path in DATA.rglob("data/metadata.json"))
+#: Larger datasets are looked at in parts, the same ones every time.
+MOST_EPISODES = 12
+EPISODES = [
+    pytest.param(dataset, episode, id=f"{dataset.relative_to(DATA)}-{episode}")
+    for dataset in DATASETS
+    for episode in np.unique(np.linspace(0, dataset_length(dataset) - 1, MOST_EPISODES).round().astype(int)).tolist()
+]
+IDS = [str(dataset.relative_to(DATA)) for dataset in DATASETS]
+
+
+@functools.lru_cache(maxsize=4)
+def player_for(env_id: str, options: str, control_mode: str) -> Player:
+    return Player(env_id, json.loads(options), control_mode)
+
+
+def load(dataset: Path, episode: int) -> tuple[Player, Demonstration]:
+    (one,) = read_dataset(dataset, [episode])
+    return player_for(one.env_id, json.dumps(dict(one.env_options), sort_keys=True), one.control_mode), one
+
+
+def test_there_are_some() -> None:
+    assert DATASETS
+
+
+@pytest.mark.parametrize(("dataset", "episode"), EPISODES)
+def test_open_loop(dataset: Path, episode: int) -> None:
+    player, one = load(dataset, episode)
+    outcome = player.replay(one)
+    assert outcome.broken_promise == ""
+    assert outcome.success == outcome.stored_success
+    if outcome.same_build and one.tier != "kinematic":
+        assert outcome.state_deviation == 0.0
+    if one.tier == "successful":
+        assert outcome.rescored_success is not False
+
+
+@pytest.mark.parametrize(("dataset", "episode"), EPISODES)
+def test_closed_loop(dataset: Path, episode: int) -> None:
+    player, one = load(dataset, episode)
+    if one.tier == "successful":
+        outcome = player.replay(one, DemonstrationFollower(player.env, one))
+        assert outcome.broken_promise == ""
+        assert outcome.success
+
+
+@pytest.mark.parametrize(("dataset", "episode"), EPISODES)
+def test_every_tenth_frame_can_be_started_from(dataset: Path, episode: int) -> None:
+    player, one = load(dataset, episode)
+    for step in range(0, one.num_steps + 1, 10):
+        observation, _ = player.env.reset(options=one.reset_options(step))
+        np.testing.assert_array_equal(player.env.state()["simulation"], one.states[step])
+        if one.provenance.get("versions") == versions():
+            np.testing.assert_array_equal(observation, one.observations[step])
+
+
+@pytest.mark.parametrize(("dataset", "episode"), EPISODES)
+def test_provenance(dataset: Path, episode: int) -> None:
+    (one,) = read_dataset(dataset, [episode])
+    assert missing_provenance(one) == []
+    assert len(source_hash(one)) == 64
+
+
+# ---- of all four tasks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env_id", SCRIPTED)
+def test_the_contract_holds_for_every_task(env_id: str) -> None:
+    player, one = player_of(env_id), scripted_demonstration(env_id)
+    outcome = player.replay(one)
+    assert (outcome.state_deviation, outcome.broken_promise) == (0.0, "")
+    followed = player.replay(one, DemonstrationFollower(player.env, one))
+    assert followed.success
+    assert followed.broken_promise == ""
+
+
+@pytest.mark.parametrize("env_id", SCRIPTED)
+def test_any_frame_of_every_task_can_be_started_from(env_id: str) -> None:
+    """In a fresh environment, of which the episode's object may be another one; what follows is the same."""
+    one = scripted_demonstration(env_id)
+    player = Player(env_id, SCRIPTED[env_id][0], "joint_delta")
+    for start in np.random.default_rng(0).integers(0, one.num_steps, 6).tolist():
+        rest = player.record(one.actions[start : start + 15], reset_options=one.reset_options(start))
+        np.testing.assert_array_equal(rest.states, one.states[start : start + 16])
+        np.testing.assert_array_equal(rest.observations, one.observations[start : start + 16])
+        np.testing.assert_array_equal(rest.successes, one.successes[start : start + 15])
