@@ -123,7 +123,9 @@ class QuickstartRun:
             placed=placed,
             open_loop=OpenLoopOutcome(**stored["open_loop"]),
             open_loop_demonstration=read_dataset(self.out / "open-loop")[0],
-            refinement=RefineResult(**refinement | {name: np.array(refinement[name]) for name in ("bend", "aim_xy_m")}),
+            refinement=RefineResult(
+                **refinement | {name: np.array(refinement[name]) for name in ("bend", "aim_xy_m", "correction")}
+            ),
             demonstration=read_dataset(self.out / "refined")[0],
         )
 

@@ -31,8 +31,12 @@ class CarryPhases:
     progress: FloatArray
 
 
-def find_carry(object_pos_world: FloatArray) -> CarryPhases:
+def find_carry(object_pos_world: FloatArray, *, spatial: bool = False) -> CarryPhases:
     """Finds the carried part of an object's path (T, 3) m.
+
+    Args:
+        object_pos_world: (T, 3) m.
+        spatial: the progress counts the way up and down too; otherwise the horizontal way alone.
 
     Raises:
         DexVidError: the object never moves.
@@ -50,7 +54,7 @@ def find_carry(object_pos_world: FloatArray) -> CarryPhases:
     off_end = np.flatnonzero(np.linalg.norm(object_pos_world - end, axis=-1) > _NEAR_REST_M)
     place = max(int(off_end.max(initial=lift)) + 1, lift + 1)
     place = min(place, len(object_pos_world) - 1)
-    way = np.linalg.norm(np.diff(object_pos_world[:, :2], axis=0), axis=-1)
+    way = np.linalg.norm(np.diff(object_pos_world[:, : 3 if spatial else 2], axis=0), axis=-1)
     way[: max(lift - 1, 0)] = 0.0
     way[place:] = 0.0
     progress = np.concatenate([[0.0], np.cumsum(way)])
@@ -67,19 +71,46 @@ def turn(interaction: Interaction, yaw_rad: float) -> Interaction:
     return _transformed(interaction, np.tile(T_new_old, (interaction.num_frames, 1, 1)))
 
 
-def aim(interaction: Interaction, start_xy: FloatArray, target_xy: FloatArray) -> Interaction:
-    """Shifts hand and object so that the object goes from `start_xy` to `target_xy` (m, world).
+def aim(interaction: Interaction, start: FloatArray, target: FloatArray) -> Interaction:
+    """Shifts hand and object so that the object goes from `start` to `target` (m, world).
 
     Before the lift everything moves with the start, after the placing with the target; in between the shift follows the
-    progress of the carry. Heights, orientations and the hand's pose relative to the object stay as recorded.
+    progress of the carry. Orientations and the hand's pose relative to the object stay as recorded, and so do heights where
+    `start` and `target` are (2,) and not (3,).
     """
-    centre = interaction.object_pose_world[:, :3, 3]
-    phases = find_carry(centre)
-    start, end = np.median(centre[:5], axis=0)[:2], np.median(centre[-5:], axis=0)[:2]
-    shift = (1 - phases.progress[:, None]) * (start_xy - start) + phases.progress[:, None] * (target_xy - end)
+    centre, axes = interaction.object_pose_world[:, :3, 3], len(start)
+    phases = find_carry(centre, spatial=axes == 3)
+    first, last = np.median(centre[:5], axis=0)[:axes], np.median(centre[-5:], axis=0)[:axes]
+    shift = (1 - phases.progress[:, None]) * (start - first) + phases.progress[:, None] * (target - last)
     transforms = np.tile(np.eye(4), (interaction.num_frames, 1, 1))
-    transforms[:, :2, 3] = shift
+    transforms[:, :axes, 3] = shift
     return _transformed(interaction, transforms)
+
+
+def mirror(interaction: Interaction) -> Interaction:
+    """The recording as seen in a mirror that stands on the x axis: a left hand's becomes a right hand's, and the reverse.
+
+    Objects are mirrored too, in their own frames as well, so that their poses stay rigid.
+    """
+    flip = np.diag([1.0, -1.0, 1.0])
+    turned = np.diag([1.0, -1.0, 1.0, 1.0])
+
+    def pose(T: FloatArray) -> FloatArray:
+        return turned @ T @ turned
+
+    return dataclasses.replace(
+        interaction,
+        hand_side="right" if interaction.hand_side == "left" else "left",
+        hand_keypoints_world=interaction.hand_keypoints_world @ flip,
+        object_points_world=interaction.object_points_world @ flip,
+        object_pose_world=pose(interaction.object_pose_world),
+        keypoints_world=interaction.keypoints_world @ flip,
+        T_world_camera=np.full((4, 4), np.nan),
+        further_objects={
+            name: SceneObject(one.points_world @ flip, one.visible, pose(one.pose_world))
+            for name, one in interaction.further_objects.items()
+        },
+    )
 
 
 def displacement_yaw(interaction: Interaction, start_xy: FloatArray, target_xy: FloatArray) -> float:

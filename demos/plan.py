@@ -7,13 +7,14 @@ go through `plan_targets`, which turns any number of variants into servo targets
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
-from demos.align import aim, displacement_yaw, find_carry, turn
+from demos.align import aim, find_carry, turn
 from demos.interaction import FINGERTIPS, Interaction
 from demos.retarget import RetargetConfig, RobotMotion, retarget
 from robots.arm_hand import ARM_HAND
@@ -29,6 +30,7 @@ BEND_NAMES = (
     *(f"close_{name}" for name in ("index", "middle", "ring", "thumb_base", "thumb_proximal", "thumb_flexion")),
     "open",
 )
+_MOST_TURN_RAD = 1.2  # while it carries
 _PALM_TO_GRASP_M = np.array([0.055, 0.0, 0.05])  # where a held object is, in the palm frame
 
 
@@ -55,10 +57,11 @@ class PlanConfig:
         grasp_steps: over which the fingers close, before the lift.
         squeeze_steps: pause with closed fingers before the lift.
         settle_steps: pause with closed fingers after the placing.
-        release_steps: over which the fingers open.
+        release_steps: over which the fingers open, before the hand draws back.
         retreat_steps, retreat_m: backward motion of the hand where the recording ends before one.
         return_steps: from the end of the recording back to home, where a policy can rest without drifting into the bottle.
         rest_steps: pause at home.
+        hold_steps: pause at the end of a motion that does not let go.
         knots: number of spline knots of a bend.
     """
 
@@ -67,11 +70,12 @@ class PlanConfig:
     grasp_steps: int = 8
     squeeze_steps: int = 5
     settle_steps: int = 3
-    release_steps: int = 8
+    release_steps: int = 10
     retreat_steps: int = 14
     retreat_m: float = 0.10
     return_steps: int = 20
     rest_steps: int = 6
+    hold_steps: int = 32
     knots: int = 8
 
 
@@ -148,117 +152,179 @@ def approach_frame(interaction: Interaction, distance_m: float) -> int:
 
 
 def choose_yaw(
-    interaction: Interaction, starts: FloatArray, targets: FloatArray, config: RetargetConfig, candidates: int = 12
+    interaction: Interaction,
+    yaws_rad: Sequence[float],
+    ends: Callable[[float], Sequence[tuple[FloatArray, FloatArray]]],
+    config: RetargetConfig,
+    penalty_mm: Callable[[float], float] = lambda yaw_rad: 0.0,
 ) -> tuple[float, list[dict[str, float]]]:
     """The turn of the recording's world about the vertical, which is free, that the robot reaches best.
 
     Args:
         interaction: the recording, at the control rate.
-        starts, targets: (M, 2) m pairs at which the motion has to be reachable, the task's corners.
+        yaws_rad: turns to try.
+        ends: starts and ends of the object, (2,) or (3,) m each, at which the motion has to be reachable with a turn.
         config: of the retargeting.
-        candidates: turns to try.
+        penalty_mm: what else speaks against a turn.
 
     Returns:
         The yaw in rad, and a row for each candidate with its mean and largest fingertip error in mm.
     """
-    aligned = displacement_yaw(interaction, starts[0], targets[0])
     rows = []
-    for turn_rad in 2 * np.pi * np.arange(candidates) / candidates:
-        yaw = aligned + turn_rad
+    for yaw in yaws_rad:
         turned = turn(interaction, yaw)
         errors = []
-        for start, target in zip(starts, targets, strict=True):
+        for start, target in ends(yaw):
             placed = aim(turned, start, target)
             coarse = select_frames(placed, slice(approach_frame(placed, PlanConfig().approach_distance_m), None, 4))
             errors.append(retarget(coarse, config).error_m.mean(axis=-1))
         error = np.concatenate(errors)
-        away = min(turn_rad, 2 * np.pi - turn_rad)
+        away = abs(float(np.remainder(yaw - yaws_rad[0] + np.pi, 2 * np.pi) - np.pi))
         rows.append(
             {
                 "yaw_rad": float(yaw),
-                "turned_from_displacement_rad": float(away),
+                "turned_from_displacement_rad": away,
                 "mean_error_mm": float(1e3 * error.mean()),
                 "max_error_mm": float(1e3 * error.max()),
+                "penalty_mm": float(penalty_mm(yaw)),
             }
         )
-    best = min(
-        rows, key=lambda row: row["mean_error_mm"] + 0.2 * row["max_error_mm"] + 0.5 * row["turned_from_displacement_rad"]
-    )
+    best = min(rows, key=lambda row: row["mean_error_mm"] + 0.2 * row["max_error_mm"] + row["penalty_mm"])
     return best["yaw_rad"], rows
 
 
 def make_plan(
     interaction: Interaction,
     yaw_rad: float,
-    start_xy: FloatArray,
-    target_xy: FloatArray,
+    start: FloatArray,
+    end: FloatArray,
     retarget_config: RetargetConfig | None = None,
     config: PlanConfig | None = None,
+    *,
+    releases: bool = True,
+    turns: bool = True,
 ) -> tuple[Plan, RobotMotion, Interaction]:
     """Places a recording (at the control rate) in the task's world, retargets it and adds approach, pauses and release.
+
+    Until the object leaves its place the palm goes where the person's hand went; then it is carried along the object's path,
+    turning about the vertical alone: what is noise in a recorded hand's tilt would be a fight with the object in a robot's.
+
+    Args:
+        interaction: the recording.
+        yaw_rad: turn of its world.
+        start, end: (2,) or (3,) m where the object's path starts and ends; recorded heights stay where they are (2,).
+        retarget_config, config: settings.
+        releases: the hand lets go at the end; otherwise it holds on.
+        turns: the hand may turn about the vertical while it carries.
 
     Returns:
         The plan, the bare retargeted motion of the used frames, and the placed interaction of the same frames.
     """
     config = config or PlanConfig()
-    placed = aim(turn(interaction, yaw_rad), start_xy, target_xy)
+    placed = aim(turn(interaction, yaw_rad), start, end)
     placed = select_frames(placed, slice(approach_frame(placed, config.approach_distance_m), None))
     motion = retarget(placed, retarget_config)
-    phases = find_carry(motion.object_pos_world)
-    order, held = _timeline(placed, phases.lift, phases.place, config)
-    fingers = motion.qpos[order, ARM_HAND.arm_joints :]
-    arm = motion.qpos[order, : ARM_HAND.arm_joints]
-    palm = palm_pose(arm)
+    path = motion.object_pos_world
+    phases = find_carry(path, spatial=len(start) == 3)
+    lift, place = _first_motion(path, phases.lift), phases.place
+    if not releases:
+        place = placed.num_frames - 1
+    order, held = _timeline(placed, lift, place, config, releases)
+    wanted, progress = _wanted_path(path, phases.progress, order, lift, place, config)
+    palm = palm_pose(motion.qpos[:, : ARM_HAND.arm_joints])[order]
     source = motion.source_frame[order].copy()
-    approach = config.approach_steps
-    source[:approach] = -1
-    tail = _retreat(placed, palm, order, config)
-    if tail is not None:
-        palm, source = tail, _without_frame_after(order, source)
-        arm, _ = solve_palm_pose(palm, arm)
-    positions = np.flatnonzero(order == phases.lift)
-    release = int(np.flatnonzero(held >= 1.0).max())
+    source[: config.approach_steps] = -1
+    first, last = int(np.flatnonzero(order == lift).min()), int(np.flatnonzero(order == place).max())
+    palm = _carried(palm, wanted, progress if turns else np.zeros(len(order)), first, last)
+    fingers = motion.qpos[order, ARM_HAND.arm_joints :]
+    fingers[first : last + 1] = fingers[first]
+    if releases and not _recorded_release(placed):
+        palm, source = _retreat(palm, last, config), _without_frame_after(order, source)
+    arm, _ = solve_palm_pose(palm, motion.qpos[order, : ARM_HAND.arm_joints], 20)
     plan = Plan(
         palm=palm,
         arm=arm,
         fingers=fingers,
-        progress=phases.progress[order],
+        progress=progress,
         held=held,
-        object_pos_world=motion.object_pos_world[order],
+        object_pos_world=wanted,
         source_frame=source,
-        start_xy=np.asarray(start_xy, dtype=np.float64),
-        target_xy=np.asarray(target_xy, dtype=np.float64),
-        approach_steps=approach,
-        return_steps=config.return_steps,
-        rest_steps=config.rest_steps,
-        lift=int(positions.max()),
-        place=int(np.flatnonzero(order == phases.place).min()),
-        release=release,
+        start_xy=np.array(start[:2], dtype=np.float64),
+        target_xy=np.array(end[:2], dtype=np.float64),
+        approach_steps=config.approach_steps,
+        return_steps=config.return_steps if releases else 0,
+        rest_steps=config.rest_steps if releases else 0,
+        lift=int(np.flatnonzero(order == lift).max()),
+        place=int(np.flatnonzero(order == place).min()),
+        release=int(np.flatnonzero(held >= 1.0).max()),
         knots=config.knots,
     )
     return plan, motion, placed
 
 
-def _timeline(placed: Interaction, lift: int, place: int, config: PlanConfig) -> tuple[NDArray[np.int64], FloatArray]:
+def _first_motion(path: FloatArray, lift: int) -> int:
+    """The frame from which the object's path (T, 3) m leads steadily away from its place, before frame `lift`."""
+    rest = np.median(path[: max(lift - 2, 1)], axis=0)
+    away = np.linalg.norm(path - rest, axis=-1)
+    while lift > 1 and away[lift - 1] > 0.004 and away[lift - 1] < away[lift]:
+        lift -= 1
+    return lift
+
+
+def _wanted_path(
+    path: FloatArray, progress: FloatArray, order: NDArray[np.int64], lift: int, place: int, config: PlanConfig
+) -> tuple[FloatArray, FloatArray]:
+    """The object's path (T, 3) m over the control steps, at rest before the lift and after the placing, and its progress."""
+    start, end = np.median(path[: max(lift - 1, 1)], axis=0), np.median(path[place:][:5], axis=0)
+    clean = path.copy()
+    clean[:lift], clean[place:] = start, end
+    weights = np.array([0.25, 0.5, 0.25])
+    padded = np.concatenate([clean[:1], clean, clean[-1:]])
+    clean = weights[0] * padded[:-2] + weights[1] * padded[1:-1] + weights[2] * padded[2:]
+    share = progress.copy()
+    share[:lift], share[place:] = 0.0, 1.0
+    return clean[order], share[order]
+
+
+def _carried(palm: FloatArray, wanted: FloatArray, share: FloatArray, first: int, last: int) -> FloatArray:
+    """Palm frames (T, 4, 4) that follow the object's path between two steps, and go on from there as they did.
+
+    On the way they turn about the object's vertical as far as the recorded ones did in all, by the share (T,) of the way.
+    """
+    moved, carried = palm.copy(), slice(first, last + 1)
+    whole = Rotation.from_matrix(palm[last, :3, :3] @ palm[first, :3, :3].T).as_rotvec()[2]
+    whole = float(np.clip(whole, -_MOST_TURN_RAD, _MOST_TURN_RAD))
+    turn = Rotation.from_rotvec(share[carried, None] * np.array([0.0, 0.0, whole])).as_matrix()
+    moved[carried, :3, :3] = turn @ palm[first, :3, :3]
+    moved[carried, :3, 3] = wanted[carried] + turn @ (palm[first, :3, 3] - wanted[first])
+    if last + 1 < len(palm):
+        after = np.linalg.inv(palm[last]) @ palm[last + 1 :]
+        moved[last + 1 :] = moved[last] @ after
+    return moved
+
+
+def _timeline(
+    placed: Interaction, lift: int, place: int, config: PlanConfig, releases: bool
+) -> tuple[NDArray[np.int64], FloatArray]:
     """Which frame each control step shows, (T,), and how far the fingers are closed, (T,)."""
-    last = placed.num_frames - 1
+    last = placed.num_frames - 1 if releases else place
     order = np.concatenate(
         [
             np.zeros(config.approach_steps, dtype=np.int64),
             np.arange(lift),
             np.full(config.squeeze_steps, lift, dtype=np.int64),
             np.arange(lift, place),
-            np.full(config.settle_steps + 1, place, dtype=np.int64),
+            np.full(config.settle_steps + 1 + (config.release_steps if releases else 0), place, dtype=np.int64),
             np.arange(place + 1, last + 1),
         ]
     )
-    extra = config.return_steps + config.rest_steps
-    if not _recorded_release(placed):
-        extra += max(config.release_steps + config.retreat_steps - (last - place), 0)
+    extra = config.return_steps + config.rest_steps if releases else config.hold_steps
+    if releases and not _recorded_release(placed):
+        extra += max(config.retreat_steps - (last - place), 0)
     order = np.concatenate([order, np.full(extra, last, dtype=np.int64)])
     steps = np.arange(len(order))
     lift_step = config.approach_steps + lift + config.squeeze_steps
-    release_step = int(np.flatnonzero(order == place).max())
+    release_step = int(np.flatnonzero(order == place).max()) - config.release_steps if releases else len(order)
     closing = (steps - (lift_step - config.squeeze_steps - config.grasp_steps)) / config.grasp_steps
     opening = 1 - (steps - release_step) / config.release_steps
     return order, np.clip(np.minimum(closing, opening), 0.0, 1.0)
@@ -270,17 +336,13 @@ def _recorded_release(placed: Interaction) -> bool:
     return bool(np.linalg.norm(tips - placed.object_pose_world[-1, :3, 3], axis=-1).min() > 0.075)
 
 
-def _retreat(placed: Interaction, palm: FloatArray, order: NDArray[np.int64], config: PlanConfig) -> FloatArray | None:
-    """Palm frames with a straight retreat after the release, where the recording ends without one; None where it has one."""
-    if _recorded_release(placed):
-        return None
-    place = find_carry(placed.object_pose_world[:, :3, 3]).place
-    release_step = int(np.flatnonzero(order == place).max())
+def _retreat(palm: FloatArray, release_step: int, config: PlanConfig) -> FloatArray:
+    """Palm frames (T, 4, 4) with a straight retreat after the release."""
     moved = palm.copy()
     moved[release_step:] = palm[release_step]
     direction = -palm[release_step, :3, 2] * np.array([1.0, 1.0, 0.0])  # the way the fingers came
     direction /= max(float(np.linalg.norm(direction)), 1e-9)
-    steps = np.arange(len(order)) - release_step - config.release_steps
+    steps = np.arange(len(palm)) - release_step
     way = config.retreat_m * minimum_jerk(np.clip(steps / config.retreat_steps, 0.0, 1.0))
     moved[release_step:, :3, 3] += way[release_step:, None] * direction
     moved[release_step:, 2, 3] += 0.2 * way[release_step:]
@@ -298,6 +360,14 @@ def minimum_jerk(t: FloatArray) -> FloatArray:
     return t**3 * (10 + t * (-15 + 6 * t))
 
 
+def _correct(palm: FloatArray, correction_world: FloatArray) -> None:
+    """Shifts palm frames (N, T, 4, 4) and turns them about the grasp, in place, by (N, T, 6) m and rad in the world."""
+    grasp = (palm[..., :3, :3] @ _PALM_TO_GRASP_M) + palm[..., :3, 3]
+    turn = Rotation.from_rotvec(correction_world[..., 3:].reshape(-1, 3)).as_matrix().reshape(*palm.shape[:2], 3, 3)
+    palm[..., :3, :3] = turn @ palm[..., :3, :3]
+    palm[..., :3, 3] = grasp - palm[..., :3, :3] @ _PALM_TO_GRASP_M + correction_world[..., :3]
+
+
 def spline_basis(plan: Plan) -> FloatArray:
     """(T, K) values of the natural cubic splines through the knots, which lie evenly after the approach."""
     steps = np.arange(plan.num_steps)
@@ -307,7 +377,14 @@ def spline_basis(plan: Plan) -> FloatArray:
 
 
 def plan_targets(
-    plan: Plan, bends: FloatArray, starts_xy: FloatArray, targets_xy: FloatArray, ik_iterations: int = 6
+    plan: Plan,
+    bends: FloatArray,
+    starts_xy: FloatArray,
+    targets_xy: FloatArray,
+    ik_iterations: int = 6,
+    *,
+    correction_world: FloatArray | None = None,
+    steps: int | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Servo targets of N variants of a plan.
 
@@ -316,30 +393,36 @@ def plan_targets(
         bends: (N, K, B) bends, see `BEND_NAMES`.
         starts_xy, targets_xy: (N, 2) m the object's start and target of each variant.
         ik_iterations: steps of the arm's inverse kinematics.
+        correction_world: (N, T, 6) by which the palm aims elsewhere, step by step: m, and a turn in rad about what it holds.
+        steps: of the plan's T steps, those that are wanted; all of them if None.
 
     Returns:
         (N, T, 23) rad targets within the joint limits, and (N,) m largest remaining error of the palm.
     """
-    count, steps = len(bends), plan.num_steps
-    curve = np.einsum("tk,nkb->ntb", spline_basis(plan), bends)
-    palm = np.tile(plan.palm, (count, 1, 1, 1))
-    pivot = np.einsum("tij,j->ti", plan.palm[:, :3, :3], _PALM_TO_GRASP_M) + plan.palm[:, :3, 3]
-    turned = plan.palm[:, :3, :3] @ Rotation.from_rotvec(curve[..., 3:6].reshape(-1, 3)).as_matrix().reshape(count, steps, 3, 3)
+    count, whole = len(bends), plan.num_steps
+    steps = whole if steps is None else steps
+    curve = np.einsum("tk,nkb->ntb", spline_basis(plan)[:steps], bends)
+    own = plan.palm[:steps]
+    palm = np.tile(own, (count, 1, 1, 1))
+    pivot = np.einsum("tij,j->ti", own[:, :3, :3], _PALM_TO_GRASP_M) + own[:, :3, 3]
+    turned = own[:, :3, :3] @ Rotation.from_rotvec(curve[..., 3:6].reshape(-1, 3)).as_matrix().reshape(count, steps, 3, 3)
     palm[..., :3, :3] = turned
-    offset = np.einsum("tij,ntj->nti", plan.palm[:, :3, :3], curve[..., :3])
+    offset = np.einsum("tij,ntj->nti", own[:, :3, :3], curve[..., :3])
     palm[..., :3, 3] = pivot - np.einsum("ntij,j->nti", turned, _PALM_TO_GRASP_M) + offset
-    shift = (1 - plan.progress[None, :, None]) * (starts_xy - plan.start_xy)[:, None]
-    shift = shift + plan.progress[None, :, None] * (targets_xy - plan.target_xy)[:, None]
+    progress = plan.progress[None, :steps, None]
+    shift = (1 - progress) * (starts_xy - plan.start_xy)[:, None] + progress * (targets_xy - plan.target_xy)[:, None]
     palm[..., :2, 3] += shift
-    seed = np.tile(plan.arm, (count, 1, 1)).reshape(-1, ARM_HAND.arm_joints)
+    if correction_world is not None:
+        _correct(palm, correction_world[:, :steps])
+    seed = np.tile(plan.arm[:steps], (count, 1, 1)).reshape(-1, ARM_HAND.arm_joints)
     arm, error = solve_palm_pose(palm.reshape(-1, 4, 4), seed, ik_iterations)
-    held = plan.held[None, :, None]
-    fingers = plan.fingers + held * (curve[..., 6:12] @ _CLOSURE) + (1 - held) * curve[..., 12:13] * _OPENING
+    held = plan.held[None, :steps, None]
+    fingers = plan.fingers[:steps] + held * (curve[..., 6:12] @ _CLOSURE) + (1 - held) * curve[..., 12:13] * _OPENING
     targets = np.concatenate([arm.reshape(count, steps, -1), fingers], axis=-1)
     first, approach = targets[:, plan.approach_steps, None], plan.approach_steps
     targets[:, :approach] = _blended(ARM_HAND.home_rad, first, approach)
-    back = steps - plan.return_steps - plan.rest_steps
-    if plan.return_steps:
+    back = whole - plan.return_steps - plan.rest_steps
+    if plan.return_steps and steps == whole:
         targets[:, back : back + plan.return_steps] = _blended(targets[:, back - 1, None], ARM_HAND.home_rad, plan.return_steps)
         targets[:, back + plan.return_steps :] = ARM_HAND.home_rad
     return np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), error.reshape(count, steps).max(axis=-1)

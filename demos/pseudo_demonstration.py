@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from demos.demonstration import Demonstration, Tier
 from demos.interaction import Interaction
-from demos.plan import Plan, PlanConfig, choose_yaw, make_plan, plan_targets
+from demos.plan import Plan, plan_targets
 from demos.provenance import model_hash, to_json, versions
-from demos.refine import RefineConfig, Refiner, RefineResult, tracking_error
+from demos.refine import HOLDS, RefineConfig, Refiner, RefineResult
+from demos.refinement.cost import tracking_error
+from demos.refinement.placement import PlacedMotion, place_and_retarget
+from demos.refinement.task import find_tracked_task, nearest_object
 from demos.replay import demonstrations_from_batch
-from demos.resample import resample
-from demos.retarget import RetargetConfig, RobotMotion
+from demos.retarget import RetargetConfig
 from demos.rollout import RolloutRunner, Rollouts
-from dexvid_envs.errors import DexVidError, OptionError
-from dexvid_envs.registration import REGISTRATIONS
-from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
+from robots.everyday import ALL_OBJECTS
+from robots.everyday_bottles import bottle_object
 from robots.objects import BOTTLES
+
+__all__ = [
+    "OpenLoopOutcome",
+    "PlacedMotion",
+    "PseudoDemonstration",
+    "closest_bottle",
+    "closest_options",
+    "place_and_retarget",
+    "refine_interaction",
+    "task_settings",
+]
 
 FloatArray = NDArray[np.float64]
 #: An open-loop motion that keeps the object this near to the video's path, on average, is called replayable.
 REPLAYABLE_ERROR_M = 0.03
-
-
-@dataclasses.dataclass(frozen=True)
-class PlacedMotion:
-    """A retargeted recording in a task's world.
-
-    Attributes:
-        interaction: placed in the world, the used frames at the control rate.
-        motion: the bare retargeted motion of the same frames.
-        plan: the motion with approach, pauses and release.
-        yaw_rad: the turn of the recording's world.
-        yaw_candidates: what was tried, with errors.
-    """
-
-    interaction: Interaction
-    motion: RobotMotion
-    plan: Plan
-    yaw_rad: float
-    yaw_candidates: list[dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,45 +71,6 @@ class PseudoDemonstration:
     demonstration: Demonstration
 
 
-def place_and_retarget(
-    interaction: Interaction,
-    env_id: str,
-    env_options: dict[str, Any],
-    retarget_config: RetargetConfig | None = None,
-    plan_config: PlanConfig | None = None,
-    yaw_rad: float | None = None,
-) -> PlacedMotion:
-    """Places a recording in the task's world and retargets it.
-
-    Args:
-        interaction: from an extraction or an importer.
-        env_id, env_options: environment.
-        retarget_config, plan_config: settings.
-        yaw_rad: turn of the recording's world about the vertical; the one that the robot reaches best if None.
-
-    Raises:
-        DexVidError: the recording has no object pose to go by, or hand key points are missing.
-    """
-    config = retarget_config or RetargetConfig()
-    if not np.isfinite(interaction.object_pose_world).all() or not np.isfinite(interaction.hand_keypoints_world).all():
-        raise DexVidError(
-            "the extraction lacks hand key points or rigid object poses in some frames, by which a pick-and-place motion is "
-            "retargeted; expected finite values throughout (see quality.json of the extraction)"
-        )
-    settings = task_settings(env_id, env_options)
-    start, target = np.asarray(settings.start_centre_m), np.asarray(settings.target_centre_m)
-    half = np.asarray(settings.start_half_extent_m)
-    corners = np.array([[0, 0], [-1, -1], [1, 1], [-1, 1], [1, -1]], dtype=np.float64)
-    sampled = resample(interaction, config.control_hz, config.max_duration_s)
-    yaw, candidates = yaw_rad, []
-    if yaw is None:
-        targets = target - corners * np.asarray(settings.target_half_extent_m)
-        bare = dataclasses.replace(config, contact=False, smoothness_weight=0.0)  # what can be reached, and quickly
-        yaw, candidates = choose_yaw(sampled, start + corners * half, targets, bare)
-    plan, motion, placed = make_plan(sampled, yaw, start, target, config, plan_config)
-    return PlacedMotion(placed, motion, plan, yaw, candidates)
-
-
 def refine_interaction(
     placed: PlacedMotion,
     env_id: str,
@@ -125,6 +79,7 @@ def refine_interaction(
     *,
     retarget_config: RetargetConfig | None = None,
     progress: Callable[[float, str], None] | None = None,
+    store: Path | None = None,
 ) -> PseudoDemonstration:
     """From a placed motion to a demonstration, with the open-loop replay measured on the way.
 
@@ -134,24 +89,39 @@ def refine_interaction(
         config: of the search.
         retarget_config: of the retargeting.
         progress: called with the finished share and a line on the state.
+        store: folder for finished rounds, from which a stopped search goes on.
     """
     config = config or RefineConfig()
-    settings = task_settings(env_id, env_options)
-    config = dataclasses.replace(
-        config, start_half_extent_m=settings.start_half_extent_m, target_half_extent_m=settings.target_half_extent_m
+    plans = [placed.plan] if placed.usual is None else [placed.plan, placed.usual]
+    spread = None
+    if placed.place is not None:
+        spread = (placed.place.start_half_extent_m, placed.place.goal_half_extent_m)
+    refiner = Refiner(
+        plans,
+        env_id,
+        env_options,
+        config,
+        goal_m=placed.goal_m,
+        object_yaw_rad=placed.object_yaw_rad,
+        spread=spread,
+        store=store,
     )
-    refiner = Refiner(placed.plan, env_id, env_options, config)
-    still = np.zeros(placed.plan.bend_shape())
     runner = RolloutRunner(env_id, env_options, 1)
-    before = _record(runner, placed.plan, still, config.seed)
+    before = _record(runner, placed, placed.plan, np.zeros(placed.plan.bend_shape()), None)
     result = refiner.run(progress)
-    after = _record(runner, placed.plan, result.bend, config.seed, result.aim_xy_m)
+    plan = plans[HOLDS.index(result.hold)]
+    after = _record(runner, placed, plan, result.bend, result.correction)
+    figures = ("acceptance", "robustness", "hold", "grip_force_n", "grip_over_weight")
     facts = {
         "source_sha256": placed.interaction.source_sha256,
         "retarget": to_json(retarget_config or RetargetConfig())
-        | {"yaw_rad": placed.yaw_rad, "mean_fingertip_error_m": float(placed.motion.error_m.mean())},
+        | {
+            "yaw_rad": placed.yaw_rad,
+            "mean_fingertip_error_m": float(placed.motion.error_m.mean()),
+            "mirrored": placed.mirrored,
+        },
         "plan": {name: getattr(placed.plan, name) for name in ("approach_steps", "return_steps", "rest_steps")},
-        "refine": to_json(config) | {"history": result.history, "acceptance": result.acceptance},
+        "refine": to_json(config) | {"history": result.history} | {name: to_json(getattr(result, name)) for name in figures},
         "model_sha256": model_hash(runner.core.simulation.model),
         "versions": versions(),
     }
@@ -160,47 +130,46 @@ def refine_interaction(
         open_loop=_open_loop_outcome(placed.plan, before),
         open_loop_demonstration=_demonstration(placed.plan, before, env_id, env_options, runner, facts),
         refinement=result,
-        demonstration=_demonstration(placed.plan, after, env_id, env_options, runner, facts),
+        demonstration=_demonstration(plan, after, env_id, env_options, runner, facts),
     )
 
 
 def closest_bottle(interaction: Interaction) -> str:
     """Name of the bottle in `robots.objects.BOTTLES` whose size is nearest to the recorded object's."""
-    inverse = np.linalg.inv(interaction.object_pose_world[0])
-    points = interaction.object_points_world[0] @ inverse[:3, :3].T + inverse[:3, 3]
-    extents = np.nanmax(points, axis=0) - np.nanmin(points, axis=0)
-    recorded = np.array([*sorted(extents[:2]), extents[2]])
-    sizes = {
-        name: np.array([*sorted((2 * shape.half_width_m, 2 * shape.half_depth_m)), shape.height_m])
-        for name, shape in BOTTLES.items()
-    }
-    return min(sizes, key=lambda name: float(np.linalg.norm(sizes[name] - recorded)))
+    shapes = {name: np.array(bottle_object(name, bottle).extents_m) for name, bottle in BOTTLES.items()}
+    return nearest_object(interaction, shapes)
 
 
-def task_settings(env_id: str, env_options: dict[str, Any]) -> BottlePickPlaceConfig:
+def closest_options(interaction: Interaction, env_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an environment with the object that is nearest in size to the recorded one, where none is given."""
+    options = dict(given)
+    task = find_tracked_task(env_id, given).task_name
+    if task == "BottlePickPlace" and "bottle" not in given:
+        options["bottle"] = closest_bottle(interaction)
+    elif task in ("GraspLift", "LiftThrow") and "objects" not in given:
+        shapes = {name: np.array(shape.extents_m) for name, shape in ALL_OBJECTS.items()}
+        options["objects"] = (nearest_object(interaction, shapes),)
+    return options
+
+
+def task_settings(env_id: str, env_options: dict[str, Any]) -> Any:
     """The task's config behind an environment.
 
     Raises:
         OptionError: there is no such environment, or it has no such option.
-        DexVidError: the environment is not a pick-and-place one.
+        DexVidError: refinement does not know its task.
     """
-    try:
-        env = gymnasium.make(env_id, **env_options)
-    except gymnasium.error.Error as error:
-        known = ", ".join(entry.id for entry in REGISTRATIONS)
-        raise OptionError(f"cannot make {env_id!r} ({error}): expected one of {known}") from error
-    config = env.unwrapped.task.config  # type: ignore[attr-defined]
-    env.close()
-    if not isinstance(config, BottlePickPlaceConfig):
-        raise DexVidError(f"refinement works for DexVid-BottlePickPlace-v0 so far, got {env_id}")
-    return config
+    return find_tracked_task(env_id, env_options).settings
 
 
-def _record(runner: RolloutRunner, plan: Plan, bend: FloatArray, seed: int, aim_xy_m: FloatArray | float = 0.0) -> Rollouts:
+def _record(
+    runner: RolloutRunner, placed: PlacedMotion, plan: Plan, bend: FloatArray, correction: FloatArray | None
+) -> Rollouts:
     """One rollout at the plan's own start and target, with everything kept."""
     start, target = plan.start_xy[None], plan.target_xy[None]
-    servo, _ = plan_targets(plan, bend[None], start, target + aim_xy_m)
-    return runner.run(servo, start, target, [seed], keep=True)
+    correction = np.zeros((plan.num_steps, 6)) if correction is None else np.asarray(correction)
+    servo, _ = plan_targets(plan, bend[None], start, target, correction_world=correction[None])
+    return runner.run(servo, start, placed.goal_m[None], [0], yaw_rad=placed.object_yaw_rad, keep=True)
 
 
 def _demonstration(

@@ -1,26 +1,39 @@
 """Refinement in physics: bends a retargeted plan until the robot itself moves the object as the video did.
 
-First a search over few numbers (a constant offset of the palm and the closure of the fingers), then over splines of them, both
-as an evolution that keeps several elites apart: good grasps are multimodal, and their mean is usually no grasp. The cost is
-object tracking first and the task's success last. In the second part every candidate is tried at several starts and targets
-with noise on the servo targets, so that what survives is robust and can be multiplied.
+First a search for a hold: constant bends of the palm and the fingers' closure, around the person's own hold and around the
+usual one of the robot, judged by the first part of the carry. Good holds are multimodal, and their mean is usually no hold:
+what is kept is kept apart. Then the whole motion: every candidate is played as the video has it and in moved and disturbed
+copies (the object elsewhere than expected, other mass and friction, pushes, noise on the servos), splines of the bends go on
+changing, and the palm's path learns from where the object was off its own, be it by the servos' lag or the fingers' pushing.
+The cost is object tracking first and the task's success last.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demos.plan import Plan, plan_targets
+from demos.refinement.candidates import Candidate, keep_apart, path_correction
+from demos.refinement.conditions import ConditionRange, Conditions, draw_conditions, nominal_conditions, servo_noise
+from demos.refinement.cost import grip_steps, rollout_cost, tracking_difference, tracking_error
+from demos.refinement.store import RoundStore, SearchState
 from demos.rollout import RolloutRunner, Rollouts
+from dexvid_envs.errors import DexVidError
+
+__all__ = ["HOLDS", "RefineConfig", "RefineResult", "Refiner", "end_miss", "servo_noise", "typical_miss"]
 
 FloatArray = NDArray[np.float64]
 Progress = Callable[[float, str], None]
+#: What a hold is called that began as the person's, and as the robot's usual one.
+HOLDS = ("video", "usual")
+_MOST_CORRECTION = np.array([0.15, 0.15, 0.06] + [0.5] * 3)  # m and rad
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,41 +43,51 @@ class RefineConfig:
     Attributes:
         seed: of the whole search.
         candidates: rollouts at once.
-        offset_rounds: largest number of rounds of the first search.
-        spline_rounds: largest number of rounds of the second search.
+        offset_rounds: largest number of rounds of the search for a hold.
+        spline_rounds: largest number of rounds of the search for the whole motion.
         replicates: conditions at which a candidate of the second search is tried; the first is the video's own.
         final_replicates: fresh conditions at which the last elites are compared; the best of many candidates on few conditions
             would be a lucky one.
         elites: candidates kept apart between rounds.
         fresh_fraction: share of new random candidates in the first search.
         palm_std_m, palm_std_rad, close_mean_rad, close_std_rad: spread of the first search.
+        usual_handicap: cost that is added for a hold that is not the person's.
         decay: of the mutations' spread, per round.
         spline_scale: spread of the second search's mutations, relative to the first.
-        start_half_extent_m, target_half_extent_m: replicates start and end within these of the video's start and target.
+        correction_gain: share of the object's distance from its path by which the palm's path is corrected in a round.
+        object_shift_m: moved copies stand up to this far from where they are expected, along each axis.
+        mass_factor, friction_factor: of disturbed copies, (low, high).
+        push_m_per_s2: largest push of disturbed copies, as acceleration.
         noise_rad: standard deviation of the noise on the finger targets of replicates; the arm's is a quarter.
-        enough: the second search ends, in its second half, when this share of the elites' replicates succeeds three times in a
-            row.
+        enough: the second search ends when this share of the best elite's replicates succeeds twice in a row, and the object is
+            within `close_m` of its path on average.
+        close_m: see `enough`.
         max_seconds: no new round begins after this time; None for no limit.
     """
 
     seed: int = 0
-    candidates: int = 64
-    offset_rounds: int = 12
-    spline_rounds: int = 14
-    replicates: int = 8
-    final_replicates: int = 32
-    elites: int = 8
+    candidates: int = 32
+    offset_rounds: int = 6
+    spline_rounds: int = 7
+    replicates: int = 4
+    final_replicates: int = 12
+    elites: int = 4
     fresh_fraction: float = 0.25
-    palm_std_m: float = 0.015
-    palm_std_rad: float = 0.15
+    palm_std_m: float = 0.012
+    palm_std_rad: float = 0.12
     close_mean_rad: float = 0.25
     close_std_rad: float = 0.25
+    usual_handicap: float = 0.2
     decay: float = 0.85
     spline_scale: float = 0.3
-    start_half_extent_m: tuple[float, float] = (0.08, 0.08)
-    target_half_extent_m: tuple[float, float] = (0.08, 0.08)
+    correction_gain: float = 0.8
+    object_shift_m: float = 0.01
+    mass_factor: tuple[float, float] = (0.7, 1.3)
+    friction_factor: tuple[float, float] = (0.8, 1.2)
+    push_m_per_s2: float = 2.0
     noise_rad: float = 0.02
-    enough: float = 0.95
+    enough: float = 0.99
+    close_m: float = 0.008
     max_seconds: float | None = None
 
 
@@ -74,13 +97,18 @@ class RefineResult:
 
     Attributes:
         bend: (K, B) the chosen bend.
-        aim_xy_m: (2,) m by which the plan has to aim elsewhere than the target, for the bottle to end on it.
+        aim_xy_m: (2,) m by which the plan aims elsewhere than the target at its end, for the object to end on it.
         succeeded: whether the nominal rollout (the video's own start and target, no noise) succeeds.
         tracking_error_m: mean distance of the object from the video's path in the nominal rollout.
-        end_error_m: horizontal distance from the target at the end of it.
+        end_error_m: distance from the goal at the end of it, as the task measures it.
         acceptance: share of noisy moved copies that succeed, in a test with fresh draws.
         history: a row for each round.
         seconds: wall time.
+        hold: where the hold came from, "video" or "usual".
+        correction: (T, 6) m and rad, of the palm's path in the world; None for none.
+        robustness: share of disturbed copies that succeed at the video's own start and target, in a test with fresh draws.
+        grip_force_n: mean sum of the normal forces on the object while it is carried, as measured in physics.
+        grip_over_weight: the least of it, in the object's weight; NaN where its weight is not carried.
     """
 
     bend: FloatArray
@@ -91,53 +119,61 @@ class RefineResult:
     acceptance: float
     history: list[dict[str, Any]]
     seconds: float
-
-
-def tracking_error(plan: Plan, rollouts: Rollouts, starts_xy: FloatArray, targets_xy: FloatArray) -> FloatArray:
-    """(T, N) m distance of the object from the video's path, moved with start and target as the plan is."""
-    shift = (1 - plan.progress[:, None, None]) * (starts_xy - plan.start_xy)
-    shift = shift + plan.progress[:, None, None] * (targets_xy - plan.target_xy)
-    wanted = np.repeat(plan.object_pos_world[:, None], len(starts_xy), axis=1)
-    wanted[..., :2] += shift
-    half_height = np.median(plan.object_pos_world[:3, 2])
-    actual = rollouts.object_pos_world[1:]
-    lowered = wanted[..., 2] - half_height  # heights count from the table: bottles differ in size
-    height = actual[..., 2] - rollouts.object_pos_world[0, :, 2]
-    return np.sqrt(((actual[..., :2] - wanted[..., :2]) ** 2).sum(axis=-1) + (height - lowered) ** 2)
-
-
-def rollout_cost(plan: Plan, rollouts: Rollouts, starts_xy: FloatArray, targets_xy: FloatArray) -> FloatArray:
-    """(N,) cost: tracking, early disturbance, tilt, missing lift, end error, and last the task's success."""
-    error = tracking_error(plan, rollouts, starts_xy, targets_xy)
-    carried = slice(plan.lift, plan.place + 1)
-    tracking = np.minimum(error[carried], 0.15).mean(axis=0)
-    moved = rollouts.object_pos_world[1:]
-    early = np.linalg.norm(moved[max(plan.lift - 6, 1), :, :2] - moved[0, :, :2], axis=-1)
-    height = moved[carried, :, 2].max(axis=0) - rollouts.object_pos_world[0, :, 2]
-    wanted_height = plan.object_pos_world[carried, 2].max() - plan.object_pos_world[0, 2]
-    tilt = np.arccos(np.clip(rollouts.object_axis_world[1:, :, 2], -1.0, 1.0))
-    still_held = np.maximum(0.01 - rollouts.hand_clearance[-1], 0.0)
-    return (
-        10.0 * tracking
-        + 6.0 * np.minimum(early, 0.1)
-        + 1.5 * tilt[plan.approach_steps : plan.release].mean(axis=0)
-        + 1.0 * (1 - np.clip(height / wanted_height, 0.0, 1.0))
-        + 4.0 * np.minimum(rollouts.target_distance, 0.25)
-        + 0.5 * np.minimum(tilt[-1], 1.0)
-        + 5.0 * still_held
-        + 1.0 * (1 - rollouts.success)
-    )
+    hold: str = HOLDS[0]
+    correction: FloatArray | None = None
+    robustness: float = float("nan")
+    grip_force_n: float = float("nan")
+    grip_over_weight: float = float("nan")
 
 
 class Refiner:
-    """The search on one plan."""
+    """The search on one recording's plans.
 
-    def __init__(self, plan: Plan, env_id: str, env_options: dict[str, Any], config: RefineConfig | None = None) -> None:
-        self.plan, self.config = plan, config or RefineConfig()
-        self.runner = RolloutRunner(env_id, env_options, self.config.candidates)
-        self.rng = np.random.default_rng(self.config.seed)
-        self.history: list[dict[str, Any]] = []
-        self.aim_xy = np.zeros(2)  # correction of the aim, learnt from where the bottles end
+    Args:
+        plans: the plan with the person's hold, and others with the same timing; or that one alone.
+        env_id, env_options: environment.
+        config: size of the search.
+        goal_m: (2,) or (3,) m the task's goal; the plan's own target if None.
+        object_yaw_rad: of the object at the start.
+        spread: (start, target) half extents (2,) m over which copies are moved; not at all if None.
+        store: finished rounds, from which a stopped search goes on.
+    """
+
+    def __init__(
+        self,
+        plans: Plan | Sequence[Plan],
+        env_id: str,
+        env_options: dict[str, Any],
+        config: RefineConfig | None = None,
+        *,
+        goal_m: FloatArray | None = None,
+        object_yaw_rad: float = 0.0,
+        spread: tuple[FloatArray, FloatArray] | None = None,
+        store: Path | None = None,
+    ) -> None:
+        self.plans = [plans] if isinstance(plans, Plan) else list(plans)
+        self.plan = self.plans[0]
+        self.config = config = config or RefineConfig()
+        if config.candidates < config.replicates or config.elites < 1:
+            raise DexVidError(
+                f"expected at least as many candidates as replicates and one elite, got {config.candidates}, "
+                f"{config.replicates} and {config.elites}"
+            )
+        self.goal_m = self.plan.target_xy if goal_m is None else goal_m
+        self.object_yaw_rad = object_yaw_rad
+        disturbed = {
+            "mass": config.mass_factor,
+            "friction": config.friction_factor,
+            "force_m_per_s2": config.push_m_per_s2,
+        }
+        self.runner = RolloutRunner(env_id, env_options, config.candidates)
+        self.disturbed = RolloutRunner(env_id, env_options | {"randomization": disturbed}, config.candidates)
+        self.tracked = self.runner.tracked
+        self.weight_n = 9.81 * self.tracked.mass_kg
+        zero = np.zeros(2)
+        self.range = ConditionRange(*(spread or (zero, zero)), config.object_shift_m, config.noise_rad)
+        self.store = RoundStore(store, (config, self.plans, env_id, env_options)) if store else None
+        self._progress: Progress = lambda share, text: None
 
     def run(self, progress: Progress | None = None) -> RefineResult:
         """Both searches, then a test of the result with fresh draws.
@@ -145,161 +181,267 @@ class Refiner:
         Args:
             progress: called with the finished share in [0, 1] and a line on the state.
         """
-        self._begin = time.monotonic()
-        self._progress = progress or (lambda share, text: None)
-        elites = self._offset_search()
-        best = self._spline_search(elites)
-        nominal = self._nominal(best[None])
-        acceptance = self._acceptance(best)
-        error = tracking_error(self.plan, nominal, self.plan.start_xy[None], self.plan.target_xy[None])
-        return RefineResult(
-            bend=best,
-            aim_xy_m=self.aim_xy.copy(),
-            succeeded=bool(nominal.success[0]),
-            tracking_error_m=float(error[self.plan.lift : self.plan.place + 1].mean()),
-            end_error_m=float(nominal.target_distance[0]),
-            acceptance=acceptance,
-            history=self.history,
-            seconds=time.monotonic() - self._begin,
-        )
+        self._progress = progress or self._progress
+        state = (self.store.load() if self.store else None) or SearchState.new()
+        self._begin = time.monotonic() - state.seconds
+        state = self._search_motion(self._search_hold(state))
+        best = self._best(state.elites)
+        result = self._result(best, state.history)
+        self._progress(1.0, f"{'success' if result.succeeded else 'no success'}, {1e3 * result.tracking_error_m:.1f} mm")
+        return result
 
-    # ---- first search: constant bends ----------------------------------------------------------------------------------
+    # ---- first search: a hold ------------------------------------------------------------------------------------------
 
     def _spread(self) -> FloatArray:
         """(B,) standard deviation of each bend in the first search."""
         config = self.config
         return np.array([config.palm_std_m] * 3 + [config.palm_std_rad] * 3 + [config.close_std_rad] * 7)
 
-    def _fresh(self, count: int) -> FloatArray:
-        """(count, K, B) new constant bends."""
-        mean = np.array([0.0] * 6 + [self.config.close_mean_rad] * 6 + [0.15])
-        drawn = mean + self._spread() * self.rng.standard_normal((count, 1, len(mean)))
-        return np.repeat(drawn, self.plan.knots, axis=1)
+    def _fresh(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """New constant bends, of all holds in turn; the first of each is none. The usual hold is closed already."""
+        drawn = []
+        for index in range(count):
+            hold = index % len(self.plans)
+            close = self.config.close_mean_rad if hold == 0 else 0.0
+            mean = np.array([0.0] * 6 + [close] * 6 + [0.3 if hold == 0 else 0.0])
+            scale = (1.0 if hold == 0 else 0.6) * float(index >= len(self.plans))
+            bend = mean + scale * self._spread() * rng.standard_normal(len(mean))
+            drawn.append(Candidate(hold, np.tile(bend, (self.plan.knots, 1)), np.zeros((self.plan.num_steps, 6))))
+        return drawn
 
-    def _mutated(self, elites: FloatArray, count: int, scale: float, local: float) -> FloatArray:
-        """(count, K, B) children of random elites; half of the bends change, all knots alike plus `local` of it one by one."""
-        parents = elites[self.rng.integers(len(elites), size=count)]
-        whole = self.rng.standard_normal((count, 1, elites.shape[-1]))
-        change = whole + local * self.rng.standard_normal(parents.shape)
-        return parents + scale * self._spread() * change * (self.rng.random(whole.shape) < 0.5)
+    def _mutated(
+        self, rng: np.random.Generator, parents: Sequence[Candidate], count: int, scale: float, local: float
+    ) -> list[Candidate]:
+        """Children of the parents in turn; half of the bends change, all knots alike plus `local` of it one by one."""
+        children = []
+        for index in range(count):
+            parent = parents[index % len(parents)]
+            whole = rng.standard_normal((1, parent.bend.shape[1]))
+            change = whole + local * rng.standard_normal(parent.bend.shape)
+            bend = parent.bend + scale * self._spread() * change * (rng.random(whole.shape) < 0.5)
+            children.append(Candidate(parent.hold, bend, parent.correction))
+        return children
 
-    def _offset_search(self) -> FloatArray:
-        """(E, K, B) elites of the search over constant bends, at the video's own start and target without noise."""
+    def _search_hold(self, state: SearchState) -> SearchState:
+        """Constant bends, at the video's own start and target without noise, played until the object should be in the air."""
         config = self.config
-        elites, costs = np.empty((0, *self.plan.bend_shape())), np.empty(0)
-        for index in range(config.offset_rounds):
-            if index and self._out_of_time(0.35):
-                break
+        while state.search == "offset":
+            index, rng = state.round, self._rng(0, state.round)
             fresh = config.candidates if index == 0 else int(config.fresh_fraction * config.candidates)
-            candidates = self._fresh(fresh)
-            if fresh < config.candidates:
-                mutated = self._mutated(elites, config.candidates - fresh, 0.6 * config.decay**index, 0.0)
-                candidates = np.concatenate([candidates, mutated])
-            rollouts = self._nominal(candidates)
-            cost = rollout_cost(self.plan, rollouts, *self._nominal_places(len(candidates)))
-            pool, pool_costs = np.concatenate([elites, candidates]), np.concatenate([costs, cost])
-            keep = np.argsort(pool_costs)[: 2 * config.elites]
-            elites, costs = pool[keep], pool_costs[keep]
-            self._note("offset", index, costs[0], rollouts.success.max(), rollouts.success.mean())
-            if index >= 2 and rollouts.success.mean() >= 0.08:
-                break
-        return elites
+            candidates = self._fresh(rng, fresh)
+            candidates += self._mutated(rng, state.elites, config.candidates - fresh, 0.6 * config.decay**index, 0.0)
+            conditions = nominal_conditions(self.plan, len(candidates))
+            rollouts = self._play(candidates, conditions, self.runner, self._hold_horizon())
+            cost = self._cost(rollouts, conditions) + self._handicap(candidates)
+            pool = state.elites + [dataclasses.replace(one, cost=float(c)) for one, c in zip(candidates, cost, strict=True)]
+            elites = keep_apart(pool, self._spread(), 2 * config.elites, len(self.plans))
+            held = self._held(rollouts)
+            done = index + 1 >= config.offset_rounds or (index >= 2 and held.mean() >= 0.25) or self._out_of_time(0.3)
+            if done:
+                elites = self._by_robustness(elites, rng)
+            row = {"cost": elites[0].cost, "success": float(held.max()), "mean": float(held.mean())}
+            state = self._finish_round(state, elites, row, "spline" if done else "offset")
+        return state
 
-    # ---- second search: robust, then splines ---------------------------------------------------------------------------
+    def _by_robustness(self, elites: list[Candidate], rng: np.random.Generator) -> list[Candidate]:
+        """The elites with what disturbed copies of them cost in addition, the best first."""
+        plan, count = self.plan, max(self.config.candidates // len(elites), 1)
+        conditions = draw_conditions(rng, plan, self.range, count, self.tracked.goal_follows_start, moved_share=0.0)
+        owners = [one for one in elites for _ in range(count)]
+        cost, _ = self._play_all(owners, conditions.repeated(len(elites)), self._hold_horizon())
+        means = cost.reshape(len(elites), count).mean(axis=1)
+        tried = [dataclasses.replace(one, cost=one.cost + float(mean)) for one, mean in zip(elites, means, strict=True)]
+        return sorted(tried, key=lambda one: one.cost)
 
-    def _spline_search(self, elites: FloatArray) -> FloatArray:
-        """(K, B) the best bend over several starts, targets and noise draws; elites are tried anew in every round."""
+    def _hold_horizon(self) -> int:
+        """Steps that are played in the first search."""
+        return min(self.plan.place, self.plan.lift + 24) + 1
+
+    def _held(self, rollouts: Rollouts) -> NDArray[np.bool_]:
+        """(N,) whether the object went along with its path, if not exactly, to the end of the rollouts."""
+        conditions = nominal_conditions(self.plan, len(rollouts.success))
+        error = tracking_error(self.plan, rollouts, conditions.starts_xy, conditions.targets_xy)
+        return error[-1] < 0.05
+
+    # ---- second search: the whole motion ---------------------------------------------------------------------------------
+
+    def _search_motion(self, state: SearchState) -> SearchState:
+        """Robust splines of bends and a corrected path; elites are tried anew in every round."""
         config = self.config
-        good_rounds = 0
-        for index in range(config.spline_rounds):
-            if self._out_of_time(0.92):
+        while state.search == "spline":
+            index, rng = state.round, self._rng(1, state.round)
+            if index >= config.spline_rounds or self._out_of_time(0.85):
+                state = dataclasses.replace(state, search="done")
                 break
-            local = 0.0 if index < config.spline_rounds // 3 else 0.7
-            scale = config.spline_scale * config.decay ** (0.5 * index)
-            children = self._mutated(elites, config.candidates // 2 - len(elites), scale, local)
-            candidates = np.concatenate([elites, children])
-            cost, success = self._robust_cost(candidates, config.replicates)
-            keep = np.argsort(cost)[: config.elites]
-            elites = candidates[keep]
-            self._note("spline", index, float(cost[keep[0]]), float(success[keep[0]]), float(success[keep].mean()))
-            good_rounds = good_rounds + 1 if success[keep].mean() >= config.enough else 0
-            if good_rounds >= 3 and 2 * (index + 1) >= config.spline_rounds:
-                break
-        cost, success = self._robust_cost(elites, config.final_replicates)
-        best = elites[np.lexsort((cost, -success))[0]]
-        self._note("last", config.spline_rounds - 1, float(cost.min()), float(success.max()), float(success.mean()))
-        return best
+            parents = state.elites
+            if index == 0:  # the elites of the first search are more; each hold goes on as it was to begin with, too
+                parents = keep_apart(parents, self._spread(), config.elites, len(self.plans))
+                parents = [*parents, *self._fresh(rng, len(self.plans))[1:]]
+            count = max(config.candidates // config.replicates, 1)
+            local = 0.0 if index < 2 else 0.7
+            scale = config.spline_scale * config.decay**index
+            candidates = list(parents) + self._mutated(rng, parents, max(count - len(parents), 0), scale, local)
+            tried, nominal = self._try(candidates, rng, config.replicates)
+            keep_each = len(self.plans) if index < config.spline_rounds // 2 else 1
+            elites = keep_apart(tried, 0.3 * self._spread(), config.elites, keep_each)
+            best = elites[0]
+            good = best.success >= config.enough and best.tracking_error_m <= config.close_m
+            good_rounds = state.good_rounds + 1 if good else 0
+            row = {"cost": best.cost, "success": best.success, "mean": float(np.mean([one.success for one in elites]))}
+            row |= {"tracking_mm": 1e3 * best.tracking_error_m}
+            done = good_rounds >= 2 or index + 1 >= config.spline_rounds
+            if not done:
+                corrected = {id(one): self._corrected(one, nominal, tried.index(one)) for one in elites}
+                elites = [corrected[id(one)] for one in elites]
+            state = dataclasses.replace(state, good_rounds=good_rounds)
+            state = self._finish_round(state, elites, row, "done" if done else "spline")
+        return state
 
-    def _robust_cost(self, candidates: FloatArray, replicates: int) -> tuple[FloatArray, FloatArray]:
-        """(C,) mean cost and success share of candidates over the same replicates."""
-        config, count = self.config, len(candidates)
-        starts, targets = self._moved_places(replicates)
-        starts[0], targets[0] = self.plan.start_xy, self.plan.target_xy
-        noise = self._noise(replicates)
-        noise[0] = 0.0
-        owner = np.repeat(np.arange(count), replicates)
-        condition = np.tile(np.arange(replicates), count)
-        costs, successes, misses = np.empty(len(owner)), np.empty(len(owner)), np.empty((len(owner), 2))
-        for first in range(0, len(owner), config.candidates):
-            rows = slice(first, first + config.candidates)
-            which = condition[rows]
-            rollouts = self._play(candidates[owner[rows]], starts[which], targets[which], noise[which])
-            costs[rows] = rollout_cost(self.plan, rollouts, starts[which], targets[which])
-            successes[rows] = rollouts.success
-            misses[rows] = end_miss(rollouts, targets[which])
-        shape = (count, replicates)
-        mean_cost = costs.reshape(shape).mean(axis=1)
-        leading = misses.reshape(*shape, 2)[np.argsort(mean_cost)[: config.elites]].reshape(-1, 2)
-        self.aim_xy = self.aim_xy - 0.7 * typical_miss(leading)
-        return mean_cost, successes.reshape(shape).mean(axis=1)
+    def _try(self, candidates: list[Candidate], rng: np.random.Generator, replicates: int) -> tuple[list[Candidate], Rollouts]:
+        """Candidates with their mean cost and success over the same conditions, and their rollouts as the video has it."""
+        nominal_at = nominal_conditions(self.plan, len(candidates))
+        nominal = self._play(candidates, nominal_at, self.runner)
+        error = tracking_error(self.plan, nominal, nominal_at.starts_xy, nominal_at.targets_xy)
+        carried = error[self.plan.lift : self.plan.place + 1].mean(axis=0)
+        costs, successes = [self._cost(nominal, nominal_at)], [nominal.success.astype(float)]
+        conditions = draw_conditions(rng, self.plan, self.range, replicates - 1, self.tracked.goal_follows_start)
+        owners = [one for one in candidates for _ in range(replicates - 1)]
+        cost, success = self._play_all(owners, conditions.repeated(len(candidates)))
+        costs.extend(cost.reshape(len(candidates), -1).T)
+        successes.extend(success.reshape(len(candidates), -1).T)
+        mean_cost = np.mean(costs, axis=0) + self._handicap(candidates)
+        share = np.mean(successes, axis=0)
+        tried = [
+            dataclasses.replace(one, cost=float(c), success=float(s), nominal_success=bool(n), tracking_error_m=float(e))
+            for one, c, s, n, e in zip(candidates, mean_cost, share, nominal.success, carried, strict=True)
+        ]
+        return tried, nominal
 
-    def _acceptance(self, bend: FloatArray) -> float:
-        """Share of `candidates` moved, noisy copies of one bend that succeed."""
-        count = self.config.candidates
-        starts, targets = self._moved_places(count)
-        rollouts = self._play(np.repeat(bend[None], count, axis=0), starts, targets, self._noise(count))
-        return float(rollouts.success.mean())
+    def _play_all(
+        self, owners: Sequence[Candidate], conditions: Conditions, horizon: int | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """(M,) cost and success of candidates in disturbed conditions, as many at once as there are simulations."""
+        costs, successes = [np.zeros(0)], [np.zeros(0)]
+        for first in range(0, len(owners), self.config.candidates):
+            rows = slice(first, first + self.config.candidates)
+            part = conditions.rows(rows)
+            rollouts = self._play(owners[rows], part, self.disturbed, horizon)
+            costs.append(self._cost(rollouts, part))
+            successes.append(rollouts.success.astype(float))
+        return np.concatenate(costs), np.concatenate(successes)
 
-    # ---- rollouts --------------------------------------------------------------------------------------------------
+    def _corrected(self, candidate: Candidate, nominal: Rollouts, row: int) -> Candidate:
+        """The candidate with its palm's path led towards where the object was missing, where it had the object at all."""
+        at = nominal_conditions(self.plan, len(nominal.success))
+        difference = tracking_difference(self.plan, nominal, at.starts_xy, at.targets_xy)[:, row]
+        axis = nominal.object_axis_world[1:, row]
+        change = path_correction(self.plan, difference, axis, fades=self.tracked.ending == "throw")
+        change += self.tracked.aim_correction(self.plan, nominal.object_pos_world[:, row], np.asarray(self.goal_m))
+        corrected = candidate.correction + self.config.correction_gain * change
+        return dataclasses.replace(candidate, correction=np.clip(corrected, -_MOST_CORRECTION, _MOST_CORRECTION))
 
-    def _nominal_places(self, count: int) -> tuple[FloatArray, FloatArray]:
-        return np.tile(self.plan.start_xy, (count, 1)), np.tile(self.plan.target_xy, (count, 1))
+    # ---- the result ------------------------------------------------------------------------------------------------------
 
-    def _moved_places(self, count: int) -> tuple[FloatArray, FloatArray]:
-        config = self.config
-        starts = self.plan.start_xy + self.rng.uniform(-1, 1, (count, 2)) * config.start_half_extent_m
-        return starts, self.plan.target_xy + self.rng.uniform(-1, 1, (count, 2)) * config.target_half_extent_m
+    def _best(self, elites: list[Candidate]) -> Candidate:
+        """The elite that does best in fresh conditions: that succeeds itself, and at the least cost."""
+        tried, _ = self._try(elites, self._rng(2, 0), self.config.final_replicates)
+        return min(tried, key=lambda one: (not one.nominal_success, one.cost + 1 - one.success))
 
-    def _noise(self, count: int) -> FloatArray:
-        return servo_noise(self.rng, count, self.plan.num_steps, self.config.noise_rad)
+    def _result(self, best: Candidate, history: list[dict[str, Any]]) -> RefineResult:
+        plan, count, rng = self.plan, self.config.candidates, self._rng(3, 0)
+        at = nominal_conditions(plan, 1)
+        nominal = self._play([best], at, self.runner)
+        error = tracking_error(plan, nominal, at.starts_xy, at.targets_xy)
+        expected = dataclasses.replace(self.range, object_shift_m=0.0)
+        moved = draw_conditions(rng, plan, expected, count, self.tracked.goal_follows_start, moved_share=1.0)
+        disturbed = draw_conditions(rng, plan, self.range, count, self.tracked.goal_follows_start, moved_share=0.0)
+        accepted = self._play([best] * count, moved, self.runner).success
+        held = self._play([best] * count, disturbed, self.disturbed).success
+        grip = nominal.grip_force_n[:, 0]
+        return RefineResult(
+            bend=best.bend,
+            aim_xy_m=best.correction[plan.place, :2].copy(),
+            succeeded=bool(nominal.success[0]),
+            tracking_error_m=float(error[plan.lift : plan.place + 1].mean()),
+            end_error_m=float(nominal.target_distance[0]),
+            acceptance=float(accepted.mean()),
+            history=history,
+            seconds=time.monotonic() - self._begin,
+            hold=HOLDS[best.hold],
+            correction=best.correction,
+            robustness=float(held.mean()),
+            grip_force_n=float(grip.mean()),
+            grip_over_weight=float(grip.min() / self.weight_n) if self.weight_n > 0 else float("nan"),
+        )
 
-    def _nominal(self, bends: FloatArray) -> Rollouts:
-        return self._play(bends, *self._nominal_places(len(bends)), None)
+    # ---- rollouts --------------------------------------------------------------------------------------------------------
 
-    def _play(self, bends: FloatArray, starts: FloatArray, targets: FloatArray, noise: FloatArray | None) -> Rollouts:
-        servo, _ = plan_targets(self.plan, bends, starts, targets + self.aim_xy)
-        return self.runner.run(servo, starts, targets, [self.config.seed] * len(bends), target_noise=noise)
+    def _play(
+        self, candidates: Sequence[Candidate], conditions: Conditions, runner: RolloutRunner, horizon: int | None = None
+    ) -> Rollouts:
+        """One rollout for each candidate, in its condition; of the plan's first steps alone where a horizon is given."""
+        steps = self.plan.num_steps if horizon is None else horizon
+        servo = np.empty((len(candidates), steps, self.plan.arm.shape[1] + self.plan.fingers.shape[1]))
+        for hold, plan in enumerate(self.plans):
+            rows = [row for row, one in enumerate(candidates) if one.hold == hold]
+            if rows:
+                servo[rows] = candidate_targets(plan, [candidates[row] for row in rows], conditions.rows(rows), steps)
+        goals = np.tile(self.goal_m, (len(candidates), 1))
+        goals[:, :2] += conditions.targets_xy - self.plan.target_xy
+        noise = None if conditions.noise is None else conditions.noise[:, :steps]
+        return runner.run(
+            servo,
+            conditions.starts_xy,
+            goals,
+            conditions.seeds,
+            object_shift=conditions.object_shift_m,
+            target_noise=noise,
+            yaw_rad=self.object_yaw_rad,
+            grip_steps=[step for step in grip_steps(self.plan) if step <= steps],
+        )
+
+    def _cost(self, rollouts: Rollouts, conditions: Conditions) -> FloatArray:
+        return rollout_cost(self.plan, rollouts, conditions.starts_xy, conditions.targets_xy, self.tracked, self.weight_n)
+
+    def _handicap(self, candidates: Sequence[Candidate]) -> FloatArray:
+        return np.array([self.config.usual_handicap * (one.hold > 0) for one in candidates])
+
+    # ---- rounds ----------------------------------------------------------------------------------------------------------
+
+    def _rng(self, search: int, index: int) -> np.random.Generator:
+        """Every round has its own, so that a search goes on as if it had never been stopped."""
+        return np.random.default_rng([self.config.seed, search, index])
 
     def _out_of_time(self, share: float) -> bool:
         limit = self.config.max_seconds
         return limit is not None and time.monotonic() - self._begin > share * limit
 
-    def _note(self, search: str, index: int, cost: float, best_success: float, mean: float) -> None:
-        config = self.config
-        done = index + 1 if search == "offset" else config.offset_rounds + index + 1
+    def _finish_round(self, state: SearchState, elites: list[Candidate], row: dict[str, Any], following: str) -> SearchState:
+        """The state after a round, kept in the store; `following` is the search that comes next."""
+        config, search, index = self.config, state.search, state.round
         seconds = time.monotonic() - self._begin
-        self.history.append(
-            {
-                "search": search,
-                "round": index,
-                "cost": float(cost),
-                "success": float(best_success),
-                "mean": float(mean),
-                "seconds": seconds,
-            }
-        )
-        share = done / (config.offset_rounds + config.spline_rounds)
-        self._progress(min(share, 1.0), f"{search} search, round {index + 1}: cost {cost:.2f}, success {best_success:.0%}")
+        history = [*state.history, {"search": search, "round": index, **row, "seconds": seconds}]
+        count = index + 1 if following == search else 0
+        state = dataclasses.replace(state, search=following, round=count, elites=elites, history=history, seconds=seconds)
+        if self.store:
+            self.store.save(state)
+        hold, motion = 0.5 * config.offset_rounds, config.spline_rounds  # rounds of the first search are half as long
+        finished = 0.5 * (index + 1) if search == "offset" else hold + index + 1
+        if following != search:
+            finished = hold if search == "offset" else hold + motion
+        what = "hold" if search == "offset" else "motion"
+        track = f", {row['tracking_mm']:.0f} mm" if "tracking_mm" in row else ""
+        share = finished / (hold + motion + 3)  # the tests at the end take about three rounds
+        self._progress(share, f"search for the {what}, round {index + 1}: cost {row['cost']:.2f}, {row['success']:.0%}{track}")
+        return state
+
+
+def candidate_targets(plan: Plan, candidates: Sequence[Candidate], conditions: Conditions, steps: int) -> FloatArray:
+    """(N, steps, 23) rad servo targets of candidates in their conditions."""
+    bends = np.stack([one.bend for one in candidates])
+    correction = np.stack([one.correction for one in candidates])
+    starts, targets = conditions.starts_xy, conditions.targets_xy
+    return plan_targets(plan, bends, starts, targets, correction_world=correction, steps=steps)[0]
 
 
 def end_miss(rollouts: Rollouts, targets_xy: FloatArray) -> FloatArray:
@@ -313,9 +455,3 @@ def typical_miss(misses: FloatArray) -> FloatArray:
     """(2,) median of misses (N, 2), or 0 where too few are known."""
     known = misses[np.isfinite(misses).all(axis=-1)]
     return np.median(known, axis=0) if len(known) >= 4 else np.zeros(2)
-
-
-def servo_noise(rng: np.random.Generator, count: int, steps: int, noise_rad: float) -> FloatArray:
-    """(count, steps, 23) rad white noise on servo targets; the arm's is a quarter of the fingers'."""
-    scale = np.where(np.arange(23) < 7, 0.25 * noise_rad, noise_rad)
-    return scale * rng.standard_normal((count, steps, 23))

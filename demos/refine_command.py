@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -22,12 +24,16 @@ class RefineArguments:
     """an extraction's folder, or a folder of another extractor's output"""
     out: Path
     """the dataset folder to write (one episode)"""
-    env: str = "DexVid-BottlePickPlace-v0"
-    """environment"""
+    env: str | None = None
+    """environment; by default that of the task which the recording's key points show"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     importer: str | None = None
     """name of the importer; guessed from the folder's layout by default"""
+    object: str | None = None
+    """name of the object to take; by default the one nearest in size"""
+    rounds: Path | None = None
+    """folder for finished rounds, from which a stopped search goes on; by default beside `out`, removed at the end"""
     video: Path | None = None
     """also write a side-by-side video of human and robot"""
     config: Annotated[RefineConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RefineConfig)
@@ -37,19 +43,37 @@ class RefineArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; 0 if the demonstration succeeds, 1 if the search did not get there (it is saved all the same)."""
     config = parse_config(RefineArguments, REFINE, arguments)
+    from demos.checks import check_interaction
     from demos.dataset import write_dataset
-    from demos.pseudo_demonstration import place_and_retarget, refine_interaction
+    from demos.goals import find_goal
+    from demos.provenance import extraction_facts
+    from demos.pseudo_demonstration import closest_options, place_and_retarget, refine_interaction
     from demos.source import load_interaction, warn_of_failed_gates
     from dexvid_envs.progress import progress_bar
 
     interaction = load_interaction(config.source, config.importer)
     warn_of_failed_gates(config.source)
-    options = parse_env_options(config.env_option)
+    env_id = config.env
+    if env_id is None:
+        goal = find_goal(interaction)
+        env_id = goal.environment
+        print(f"the recording shows: {goal.kind}, by {', '.join(goal.keypoints)}; environment {env_id}")
+    doubts = [str(finding) for finding in check_interaction(interaction, env_id)]
+    for doubt in doubts:
+        print(f"warning: {doubt}", file=sys.stderr)
+    given = parse_env_options(config.env_option)
+    if config.object is not None:
+        given |= {"bottle": config.object} if "Bottle" in env_id else {"objects": (config.object,)}
+    options = closest_options(interaction, env_id, given)
     with progress_bar("retarget"):
-        placed = place_and_retarget(interaction, config.env, options)
+        placed = place_and_retarget(interaction, env_id, options)
+    rounds = config.rounds or config.out.with_name(config.out.name + ".rounds")
     with progress_bar("refine") as report:
-        result = refine_interaction(placed, config.env, options, config.config, progress=report)
-    write_dataset(config.out, [result.demonstration])
+        result = refine_interaction(placed, env_id, options, config.config, progress=report, store=rounds)
+    facts = extraction_facts(config.source, interaction) | {"doubts": doubts} | dict(result.demonstration.provenance)
+    write_dataset(config.out, [dataclasses.replace(result.demonstration, provenance=facts)])
+    if config.rounds is None:
+        shutil.rmtree(rounds, ignore_errors=True)
     if config.video:
         from demos.side_by_side import render_side_by_side
 
@@ -63,7 +87,8 @@ def main(arguments: Sequence[str]) -> int:
         f"after {search.seconds:.0f} s of search: {'success' if search.succeeded else 'no success'}, "
         f"{1e3 * search.tracking_error_m:.1f} mm from the video's path on average, "
         f"{1e3 * search.end_error_m:.1f} mm at the end, "
-        f"{search.acceptance:.0%} of moved and disturbed copies succeed"
+        f"{search.acceptance:.0%} of moved copies and {search.robustness:.0%} of disturbed ones succeed"
     )
+    print(f"hold: {search.hold}, grip {search.grip_force_n:.1f} N on average while the object is carried")
     print(f"written: {config.out} (tier {result.demonstration.tier})")
     return 0 if search.succeeded else 1

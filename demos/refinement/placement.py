@@ -1,0 +1,218 @@
+"""Brings a recording into a task's world and makes the motions from which the search begins."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.align import find_carry, mirror
+from demos.interaction import Interaction
+from demos.plan import Plan, PlanConfig, choose_yaw, make_plan, select_frames
+from demos.refinement.task import TaskPlace, TrackedTask, find_tracked_task, flat_box
+from demos.refinement.usual import UsualHold, find_usual_hold, with_throw, with_usual_hold
+from demos.resample import resample
+from demos.retarget import RetargetConfig, RobotMotion
+from dexvid_envs.errors import DexVidError
+
+FloatArray = NDArray[np.float64]
+_ROUND = 0.10  # wider side over narrower one, less 1, below which a thing has no heading
+_MM_PER_RAD = 40.0  # how much a heading counts that the task does not have, as fingertip error
+_SLOW = 0.35  # of a throw's largest speed, below which it has not begun
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedMotion:
+    """A retargeted recording in a task's world.
+
+    Attributes:
+        interaction: placed in the world, the used frames at the control rate.
+        motion: the bare retargeted motion of the same frames.
+        plan: the motion with approach, pauses and release.
+        yaw_rad: the turn of the recording's world.
+        yaw_candidates: what was tried, with errors.
+        usual: the same plan held in the usual way; None where it was not asked for.
+        place: where the recording was brought.
+        object_yaw_rad: of the task's object at the start.
+        mirrored: a left hand's recording was mirrored for the robot's right hand.
+    """
+
+    interaction: Interaction
+    motion: RobotMotion
+    plan: Plan
+    yaw_rad: float
+    yaw_candidates: list[dict[str, float]]
+    usual: Plan | None = None
+    place: TaskPlace | None = None
+    object_yaw_rad: float = 0.0
+    mirrored: bool = False
+
+    @property
+    def goal_m(self) -> FloatArray:
+        """(2,) or (3,) m the task's goal."""
+        return self.plan.target_xy if self.place is None else self.place.goal_m
+
+
+def place_and_retarget(
+    interaction: Interaction,
+    env_id: str,
+    env_options: dict[str, Any],
+    retarget_config: RetargetConfig | None = None,
+    plan_config: PlanConfig | None = None,
+    yaw_rad: float | None = None,
+) -> PlacedMotion:
+    """Places a recording in the task's world and retargets it.
+
+    Args:
+        interaction: from an extraction or an importer.
+        env_id, env_options: environment.
+        retarget_config, plan_config: settings.
+        yaw_rad: turn of the recording's world about the vertical; the one that the robot reaches best if None.
+
+    Raises:
+        DexVidError: the recording has no object pose to go by, hand key points are missing, the object is never moved or
+            touched.
+    """
+    config, plan_config = retarget_config or RetargetConfig(), plan_config or PlanConfig()
+    check_recording(interaction)
+    tracked = find_tracked_task(env_id, env_options)
+    mirrored = interaction.hand_side == "left"
+    recording = resample(mirror(interaction) if mirrored else interaction, config.control_hz, config.max_duration_s)
+    if tracked.ending == "throw":
+        recording = select_frames(recording, slice(0, swing_begins(recording)))
+    aim = _Aim(recording, tracked)
+    yaw, candidates = yaw_rad, []
+    if yaw is None:
+        bare = dataclasses.replace(config, contact=False, smoothness_weight=0.0)  # what can be reached, and quickly
+        yaw, candidates = choose_yaw(recording, aim.yaws_rad(), aim.ends, bare, aim.penalty_mm)
+    place = aim.place(yaw)
+    releases = tracked.ending == "release"
+    if tracked.ending == "throw":
+        plan_config = dataclasses.replace(plan_config, hold_steps=2)
+    plan, motion, placed = make_plan(
+        recording, yaw, place.start_m, place.end_m, config, plan_config, releases=releases, turns=tracked.lifted
+    )
+    object_yaw = aim.object_yaw(yaw)[0]
+    hold = usual_hold(tracked, place, object_yaw)
+    usual = with_usual_hold(plan, hold, plan_config)
+    if tracked.ending == "throw":
+        plan, usual = with_throw(plan, hold), with_throw(usual, hold)
+    return PlacedMotion(placed, motion, plan, yaw, candidates, usual, place, object_yaw, mirrored)
+
+
+class _Aim:
+    """How a recording can be turned and shifted into a task's world."""
+
+    def __init__(self, recording: Interaction, tracked: TrackedTask) -> None:
+        self.tracked = tracked
+        path = recording.object_pose_world[:, :3, 3]
+        self.displacement = np.median(path[-5:], axis=0) - np.median(path[:5], axis=0)
+        self.heading = recorded_heading(recording)
+        centre = tracked.place(np.zeros(3))
+        way = (centre.goal_m - centre.start_m)[:2]
+        recorded = self.displacement[:2]
+        self.straight_yaw = float(np.arctan2(way[1], way[0]) - np.arctan2(recorded[1], recorded[0]))
+
+    def yaws_rad(self) -> list[float]:
+        """Turns to try: the one along the task's own way first; no other where the object cannot go elsewhere."""
+        count = 12 if self.tracked.lifted else 1
+        return [self.straight_yaw + 2 * np.pi * index / count for index in range(count)]
+
+    def place(self, yaw_rad: float) -> TaskPlace:
+        """Where the recording goes with a turn."""
+        cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+        turned = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ self.displacement
+        return self.tracked.place(turned)
+
+    def ends(self, yaw_rad: float) -> list[tuple[FloatArray, FloatArray]]:
+        """The path's ends in the middle and, against each other, at two corners of what the task asks for."""
+        place = self.place(yaw_rad)
+        if not (place.start_half_extent_m.any() and self.tracked.lifted):
+            return [(place.start_m, place.end_m)]
+        start_corner, end_corner = np.zeros(3), np.zeros(3)
+        start_corner[:2], end_corner[:2] = place.start_half_extent_m, place.goal_half_extent_m
+        corners = [(place.start_m + side * start_corner, place.end_m - side * end_corner) for side in (1, -1)]
+        return [(place.start_m, place.end_m), *corners]
+
+    def penalty_mm(self, yaw_rad: float) -> float:
+        """What speaks against a turn beside the reach: the object's heading there, and a path that is bent to its goal."""
+        away = 0.0 if self.tracked.free_yaw else abs(_wrapped(yaw_rad - self.straight_yaw, 2 * np.pi))
+        return 0.5 * away + _MM_PER_RAD * abs(self.object_yaw(yaw_rad)[1])
+
+    def object_yaw(self, yaw_rad: float) -> tuple[float, float]:
+        """The yaw of the task's object that is nearest to the recorded one, and what is missing to that, rad."""
+        shape = self.tracked.object_shape()
+        if self.heading is None or shape is None or not _is_long(shape.extents_m[:2]):
+            return 0.0, 0.0
+        own = np.pi / 2 if shape.extents_m[1] > shape.extents_m[0] else 0.0  # of the wider side, at yaw 0
+        wanted = _wrapped(self.heading + yaw_rad - own, np.pi)
+        largest = self.place(yaw_rad).largest_yaw_rad
+        given = float(np.clip(wanted, -largest, largest))
+        return given, wanted - given
+
+
+def usual_hold(tracked: TrackedTask, place: TaskPlace, object_yaw_rad: float) -> UsualHold:
+    """The scripted hold at the place of a recording."""
+    env = gymnasium.make(tracked.env_id, **tracked.env_options)
+    core = env.unwrapped.core  # type: ignore[attr-defined]
+    hold = find_usual_hold(core, tracked.reset_options(place.start_m[:2], place.goal_m, object_yaw_rad))
+    env.close()
+    return hold
+
+
+def check_recording(interaction: Interaction) -> None:
+    """Refuses what no motion can be made of.
+
+    Raises:
+        DexVidError: object poses or hand key points are missing, or the object is never touched or never moves.
+    """
+    for what, values in (
+        ("rigid object poses", interaction.object_pose_world),
+        ("hand key points", interaction.hand_keypoints_world),
+    ):
+        unknown = np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))
+        if len(unknown):
+            raise DexVidError(
+                f"the extraction lacks {what} in frame {unknown[0]} and {len(unknown) - 1} more of {len(values)}, by which a "
+                "motion is retargeted; expected finite values throughout (see quality.json of the extraction)"
+            )
+    if not interaction.contact.any():
+        raise DexVidError("the hand never touches the object in this recording; expected one in which it is handled")
+    find_carry(interaction.object_pose_world[:, :3, 3])
+
+
+def recorded_heading(interaction: Interaction) -> float | None:
+    """Yaw (rad, modulo pi) of the wider horizontal side of the object at its start; None where it has none."""
+    points = interaction.object_points_world[0]
+    points = points[np.isfinite(points).all(axis=-1)]
+    if len(points) < 4:
+        return None
+    sides, yaw = flat_box(points[:, :2])
+    return yaw if _is_long(tuple(sides)) else None
+
+
+def swing_begins(interaction: Interaction) -> int:
+    """The frame in which a throw's swing begins: the last slow one before the object is fastest while it is touched."""
+    path = interaction.object_pose_world[:, :3, 3]
+    speed = np.linalg.norm(np.gradient(path, axis=0), axis=-1) * interaction.fps
+    touched = np.flatnonzero(interaction.contact)
+    released = int(touched[-1]) if len(touched) else len(path) - 1
+    fastest = int(np.argmax(speed[: released + 1]))
+    slow = np.flatnonzero(speed[:fastest] < _SLOW * speed[fastest])
+    begin = int(slow[-1]) + 1 if len(slow) else fastest
+    rest = np.median(path[:5], axis=0)
+    if np.linalg.norm(path[:begin] - rest, axis=-1).max(initial=0.0) < 0.04:
+        return fastest  # thrown without a pause after the lift
+    return begin
+
+
+def _is_long(sides_m: tuple[float, ...]) -> bool:
+    return max(sides_m) > (1 + _ROUND) * min(sides_m)
+
+
+def _wrapped(angle_rad: float, period_rad: float) -> float:
+    """The angle within half a period of 0."""
+    return float(np.remainder(angle_rad + period_rad / 2, period_rad) - period_rad / 2)

@@ -1,0 +1,109 @@
+"""Finished rounds of a search on disk, so that a stopped one goes on and ends as an unbroken one would have."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demos.plan import Plan
+from demos.provenance import to_json
+from demos.refinement.candidates import Candidate
+from dexvid_envs.errors import InputFileError
+from dexvid_envs.files import atomic_path
+
+_FILE = "search.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchState:
+    """All that the rest of a search depends on.
+
+    Attributes:
+        search: "offset", "spline" or "done".
+        round: the next one.
+        elites: the best so far, the best first.
+        good_rounds: rounds in a row that were good enough.
+        history: a row for each finished round.
+        seconds: spent so far.
+    """
+
+    search: str
+    round: int
+    elites: list[Candidate]
+    good_rounds: int
+    history: list[dict[str, Any]]
+    seconds: float
+
+    @classmethod
+    def new(cls) -> SearchState:
+        """Before the first round."""
+        return cls("offset", 0, [], 0, [], 0.0)
+
+
+class RoundStore:
+    """A folder with the state after the last finished round.
+
+    Args:
+        folder: is made.
+        of: what the search depends on; a state of another search is refused.
+    """
+
+    def __init__(self, folder: Path, of: Iterable[Any]) -> None:
+        self._path = folder / _FILE
+        self._key = _digest(of)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state: SearchState) -> None:
+        """Replaces the state as a whole."""
+        facts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state) if field.name != "elites"}
+        arrays: dict[str, Any] = {"key": self._key, "facts": json.dumps(facts)}
+        for field in dataclasses.fields(Candidate):
+            arrays[f"elite_{field.name}"] = np.array([getattr(one, field.name) for one in state.elites])
+        with atomic_path(self._path) as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+    def load(self) -> SearchState | None:
+        """The stored state, or None where there is none.
+
+        Raises:
+            InputFileError: it is another search's, or no state at all.
+        """
+        if not self._path.is_file():
+            return None
+        try:
+            with np.load(self._path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            key, facts = str(arrays["key"]), json.loads(str(arrays["facts"]))
+            columns = {field.name: arrays[f"elite_{field.name}"] for field in dataclasses.fields(Candidate)}
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise InputFileError(f"{self._path} holds no rounds of a search ({error}); remove the folder") from error
+        if key != self._key:
+            raise InputFileError(
+                f"{self._path.parent} holds rounds of a search with another recording, environment or config; "
+                "remove the folder or name another one"
+            )
+        count = len(columns["hold"])
+        elites = [
+            Candidate(**{name: values[row].item() if values.ndim == 1 else values[row] for name, values in columns.items()})
+            for row in range(count)
+        ]
+        return SearchState(elites=elites, **facts)
+
+
+def _digest(of: Iterable[Any]) -> str:
+    """Hash of configs, plans and options."""
+    digest = hashlib.sha256()
+    for part in of:
+        for one in part if isinstance(part, list) else [part]:
+            if isinstance(one, Plan):
+                for field in dataclasses.fields(one):
+                    digest.update(np.ascontiguousarray(getattr(one, field.name)).tobytes())
+            else:
+                digest.update(json.dumps(to_json(one), sort_keys=True).encode())
+    return digest.hexdigest()

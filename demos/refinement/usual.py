@@ -1,0 +1,134 @@
+"""The usual way to hold a thing: what the task's scripted policy does, as a second beginning for the search.
+
+Where a person's grasp does not carry over to the robot's hand (another object, a hand half hidden in the video), the video's
+timing and path of the object are kept, and the hold is the scripted one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.plan import Plan, PlanConfig, minimum_jerk
+from dexvid_envs.core import EnvironmentCore
+from dexvid_envs.scripted import SCRIPTED_POLICIES
+from robots.arm_hand import ARM_HAND
+from robots.arm_kinematics import palm_pose, solve_palm_pose
+
+FloatArray = NDArray[np.float64]
+_MOST_STEPS = 260
+_HOOK_STEPS = 4  # of the pull, in which a hooked hand closes
+_FOLLOW_STEPS = 40  # kept of the motion after a throw, until the object has come to rest
+_WIND_UP_RAD_PER_S = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class UsualHold:
+    """A hold, as servo targets.
+
+    Attributes:
+        before_arm: (7,) rad in front of the object.
+        grasp_arm: (7,) rad where the hand closes.
+        open_hand, closed_hand: (16,) rad.
+        throw: (S, 23) rad from the end of the wind-up on; empty but for a throw.
+        let_go: step of `throw` from which the hand opens.
+    """
+
+    before_arm: FloatArray
+    grasp_arm: FloatArray
+    open_hand: FloatArray
+    closed_hand: FloatArray
+    throw: FloatArray
+    let_go: int
+
+
+def find_usual_hold(core: EnvironmentCore, reset_options: Mapping[str, Any]) -> UsualHold:
+    """Plays the scripted policy of a single environment's task from a reset, until it holds or, in a throw, has let go."""
+    core.reset(np.zeros(1, dtype=np.int64), [np.random.default_rng(0)], [dict(reset_options)])
+    policy = SCRIPTED_POLICIES[type(core.task)](core)
+    policy.reset(np.ones(1, dtype=bool))
+    last = policy.phases[-1].__name__ if policy.phases[-1].__name__ in ("pull", "let_go") else "close"
+    targets: dict[str, list[FloatArray]] = {}
+    for _ in range(_MOST_STEPS):
+        name = policy.phase_name(0)
+        core.advance(policy.act())
+        targets.setdefault(name, []).append(core.simulation.ctrl[0].copy())
+        enough = {"pull": _HOOK_STEPS, "let_go": _FOLLOW_STEPS}.get(last)
+        if name == last and (len(targets[name]) == enough or policy.phase_name(0) != name):
+            break
+    arm = ARM_HAND.arm_joints
+    grasp_arm = targets["hook" if "hook" in targets else "close"][-1][:arm]
+    closed = targets["pull" if "pull" in targets else "close"][-1][arm:]
+    throw = [targets["wind_up"][-1], *targets["swing"], *targets["let_go"]] if "let_go" in targets else []
+    return UsualHold(
+        before_arm=targets["reach"][-1][:arm],
+        grasp_arm=grasp_arm,
+        open_hand=targets["reach"][-1][arm:] if "hook" in targets else targets["approach"][-1][arm:],
+        closed_hand=closed,
+        throw=np.array(throw).reshape(-1, ARM_HAND.num_joints),
+        let_go=1 + len(targets.get("swing", ())),
+    )
+
+
+def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig) -> Plan:
+    """The plan with its timing and its object's path, but held in the usual way."""
+    steps = plan.num_steps
+    before, grasp = palm_pose(np.stack([hold.before_arm, hold.grasp_arm]))
+    closing = int(np.flatnonzero(plan.held > 0).min())
+    opened = plan.release + config.release_steps
+    first, count = plan.approach_steps, max(closing - plan.approach_steps - 1, 1)
+    palm = np.tile(grasp, (steps, 1, 1))
+    near = minimum_jerk(np.clip((np.arange(steps) - first) / count, 0.0, 1.0))[:, None]
+    palm[:, :3, 3] += (1 - near) * (before[:3, 3] - grasp[:3, 3])
+    carried = plan.object_pos_world - plan.object_pos_world[plan.lift]
+    carried[: plan.lift] = 0.0
+    palm[:, :3, 3] += carried
+    if plan.return_steps:  # lets go and draws back the way it came
+        away = (np.arange(steps) - opened) / config.retreat_steps
+        palm[:, :3, 3] += minimum_jerk(np.clip(away, 0.0, 1.0))[:, None] * (before[:3, 3] - grasp[:3, 3])
+    arm = np.empty((steps, ARM_HAND.arm_joints))
+    posture = hold.grasp_arm
+    for step in range(steps):  # each from the one before, so that the elbow does not jump
+        posture = solve_palm_pose(palm[step : step + 1], posture[None], 8 if step else 40)[0][0]
+        arm[step] = posture
+    fingers = hold.open_hand + plan.held[:, None] * (hold.closed_hand - hold.open_hand)
+    return dataclasses.replace(plan, palm=palm, arm=arm, fingers=fingers)
+
+
+def with_throw(plan: Plan, hold: UsualHold) -> Plan:
+    """The plan, which ends with a lifted object, and then the robot's own wind-up and throw.
+
+    The joints of the robot are too slow for a person's throw; only one in which all of them add up reaches the bucket.
+    """
+    arm_joints = ARM_HAND.arm_joints
+    lifted, begin = plan.arm[-1], hold.throw[0, :arm_joints]
+    arm = np.concatenate([_wind_up(lifted, begin), hold.throw[:, :arm_joints]])
+    before = len(arm) - len(hold.throw)
+    count, let_go = len(arm), before + hold.let_go
+    hand = np.tile(plan.fingers[-1], (count, 1))
+    hand[let_go:] = hold.throw[hold.let_go :, arm_joints:]
+
+    def longer(values: NDArray[np.float64], tail: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([values, tail])
+
+    return dataclasses.replace(
+        plan,
+        palm=longer(plan.palm, palm_pose(arm)),
+        arm=longer(plan.arm, arm),
+        fingers=longer(plan.fingers, hand),
+        progress=longer(plan.progress, np.ones(count)),
+        held=longer(plan.held, (np.arange(count) < let_go).astype(np.float64)),
+        object_pos_world=longer(plan.object_pos_world, np.tile(plan.object_pos_world[-1], (count, 1))),
+        source_frame=np.concatenate([plan.source_frame, np.full(count, -1)]),
+        release=plan.num_steps + let_go - 1,
+    )
+
+
+def _wind_up(start: FloatArray, end: FloatArray) -> FloatArray:
+    """(S, 7) rad on the way from one posture to another, gently."""
+    steps = max(int(np.ceil(np.abs(end - start).max() / _WIND_UP_RAD_PER_S * 20 * 1.9)), 1)
+    return start + minimum_jerk((np.arange(steps) + 1) / steps)[:, None] * (end - start)
