@@ -24,6 +24,8 @@ class ScriptedBottlePickPlace(PickingPolicy[BottlePickPlace]):
     """Side wrap, carried upright."""
 
     task_type = BottlePickPlace
+    margin_rad = 0.4  # to set upright what tilted in the hand takes half of it
+    other_yaws_rad = (0.3, -0.3, 0.6, -0.6)
 
     def __init__(self, core: EnvironmentCore) -> None:
         self.lift_from = np.zeros((core.num_envs, 3))  # (N, 3) m, bottle's place when the lift begins

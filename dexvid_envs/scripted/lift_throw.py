@@ -27,9 +27,9 @@ RAMP_S, STEADY_S = 0.30, 0.10  # speeding up, and full speed before the nominal 
 RELEASE_STEPS = 5  # of the swing, until the hand opens; the fingers hold nothing any more two steps later
 FOLLOW_S = 0.09  # the arm goes on at full speed
 OPENING_RAD, THUMB_OPENING_RAD = 0.45, 0.60  # how far they open to let go, beyond the grasp; alike, lest one pushes
-AIM_RAD = 0.67  # turn of the whole throw about the vertical, as measured
+AIM_RAD = 0.64  # turn of the whole throw about the vertical, as measured
 #: Share of the full speed for a bucket at 1.24 m, and what a metre of distance adds; as measured.
-SPEED_SHARE, SPEED_SHARE_PER_M = 0.98, 0.75
+SPEED_SHARE, SPEED_SHARE_PER_M = 0.96, 0.55
 
 #: Posture of the nominal release at a bucket straight ahead: at the robot's right, the palm facing where the object flies. With
 #: the speed limit of the joints only a side-arm throw, in which all of them add up, is fast enough; found by sampling postures.
@@ -45,7 +45,6 @@ class ScriptedLiftThrow(PickingPolicy[LiftThrow]):
     """The swing is straight in joint space."""
 
     task_type = LiftThrow
-    other_yaws_rad = ()  # from another side, the long turn of the wrist to the wind-up shifts a ball in the hand
 
     def __init__(self, core: EnvironmentCore) -> None:
         count, joints = core.num_envs, core.task.robot.arm_joints

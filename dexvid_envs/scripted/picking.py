@@ -34,7 +34,7 @@ class PickingPolicy(ScriptedPolicy[ObjectTaskT]):
         other_yaws_rad: of the palm, tried for a round object where the arm would be strained with the usual one.
     """
 
-    other_yaws_rad: ClassVar[tuple[float, ...]] = (0.3, -0.3, 0.6, -0.6)
+    other_yaws_rad: ClassVar[tuple[float, ...]] = ()
 
     def __init__(self, core: EnvironmentCore) -> None:
         assert isinstance(core.task, ObjectTask)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ _SEEDS = 24
 _STRIDES, _FOLD_RAD = 4, 0.3  # a way is followed in so many strides; a joint that turns further in one is folding over
 _RANGE_MARGIN_RAD = 0.25  # from the ends of a joint's range, where it is drawn back
 _CLEARANCE_M = 0.025  # of the arm's links above the table
-_MARGIN_RAD = 0.4  # of joints from the ends of their ranges: setting right what tilted in the hand takes half of it
 
 
 class ScriptedPolicy(abc.ABC, Generic[TaskT]):
@@ -41,6 +40,7 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
 
     Attributes:
         task_type: the task that it solves.
+        margin_rad: from the ends of the arm joints' ranges, which a posture should keep.
         phase: (N,) index into `phases`; the last phase is never left.
         phase_steps: (N,) control steps spent in it.
         T_world_palm_ref: (N, 4, 4) where the palm is being led.
@@ -48,6 +48,7 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
     """
 
     task_type: type[TaskT]
+    margin_rad: ClassVar[float] = 0.15
 
     def __init__(self, core: EnvironmentCore) -> None:
         assert isinstance(core.task, self.task_type)
@@ -207,7 +208,7 @@ class ScriptedPolicy(abc.ABC, Generic[TaskT]):
                 margin = np.minimum(margin, np.minimum(following - lower, upper - following).min(axis=-1))
         near = np.repeat(near_rad, _SEEDS, axis=0)
         low, folds = np.maximum(_CLEARANCE_M - clearance, 0.0), np.maximum(fold - _FOLD_RAD, 0.0)
-        strain = 1000.0 * error + 10.0 * (np.maximum(_MARGIN_RAD - margin, 0.0) + folds) + 100.0 * low
+        strain = 1000.0 * error + 10.0 * (np.maximum(self.margin_rad - margin, 0.0) + folds) + 100.0 * low
         cost = np.abs(angles - near).max(axis=-1) + strain
         best = cost.reshape(count, _SEEDS).argmin(axis=-1) + np.arange(count) * _SEEDS
         return angles[best], strain[best]
