@@ -60,10 +60,12 @@ class DatasetWriter:
         self.path = path
         self.staging = path.with_name(f".{path.name}-unfinished")
         self._assembled, self._previous = self.staging / "assembled", self.staging / "previous"
+        self._discarded = path.with_name(f".{path.name}-discarded")
+        shutil.rmtree(self._discarded, ignore_errors=True)  # what an earlier writer was killed over
         if self._previous.exists() and not path.exists():  # killed between the two renamings of `close`
             self._previous.rename(path)
         if not resume:
-            shutil.rmtree(self.staging, ignore_errors=True)
+            self._discard()
         self.staging.mkdir(parents=True, exist_ok=True)
         self._num_episodes = len(self._staged())
 
@@ -110,7 +112,13 @@ class DatasetWriter:
             shutil.rmtree(self._previous, ignore_errors=True)
             self.path.rename(self._previous)
         self._assembled.rename(self.path)
-        shutil.rmtree(self.staging, ignore_errors=True)
+        self._discard()
+
+    def _discard(self) -> None:
+        """Removes the episodes, by another name: a kill in the midst of it must not leave some of them for `resume`."""
+        if self.staging.exists():
+            self.staging.rename(self._discarded)
+            shutil.rmtree(self._discarded, ignore_errors=True)
 
     def _staged(self) -> list[Path]:
         return sorted(self.staging.glob("episode_*.hdf5"))
@@ -340,7 +348,7 @@ def _read_episode(group: Any, label: str) -> Demonstration:
     """The demonstration that `_write_episode` wrote; `label` names the episode in errors."""
     infos = _child(group, "infos", label)
     memory = _child(infos, "memory", label)
-    drawn = infos["randomization"] if "randomization" in infos else {}  # only where something is randomised
+    drawn = infos.get("randomization", {})  # only where something is randomised
     attributes = {name: _attribute(group, name, label) for name in _TEXT_ATTRIBUTES}
     tier: Tier | None = next((known for known in TIERS if known == attributes["tier"]), None)
     if tier is None:

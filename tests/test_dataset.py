@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -218,6 +219,77 @@ def test_a_kill_leaves_the_old_dataset_and_the_finished_episodes(tmp_path: Path,
     assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
 
 
+_KILLED_ANYWHERE = """
+    import os, signal, sys, time
+    from pathlib import Path
+    import numpy as np
+    from demos.dataset import DatasetWriter, read_dataset, write_dataset
+    from tests.test_dataset import make_demonstration
+
+    path, count = Path(sys.argv[1]), 5
+    episodes = [make_demonstration(steps=60, seed=seed) for seed in range(count)]
+    for _ in range(2):  # the first loads what is loaded once, the second shows how long writing takes here
+        begin = time.monotonic()
+        write_dataset(path.with_name("warm"), episodes)
+        usual_s = 2 * (time.monotonic() - begin)
+    rng = np.random.default_rng(0)
+    finished = interrupted = told = 0
+    delays_s = iter(rng.uniform(0.0, 1.0, 40) * usual_s)
+    while (delay_s := next(delays_s, None)) is not None or not finished:
+        delay_s = 10 * usual_s if delay_s is None else delay_s  # at last let one be
+        reader, teller = os.pipe()
+        child = os.fork()
+        if not child:
+            with DatasetWriter(path, resume=True) as writer:
+                while len(writer) < count:
+                    writer.add(episodes[len(writer)])
+                    os.write(teller, b"x")
+            os._exit(0)
+        os.close(teller)
+        time.sleep(delay_s)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        interrupted += os.WIFSIGNALED(status)
+        told += len(os.read(reader, 100))
+        os.close(reader)
+        writer = DatasetWriter(path, resume=True)
+        kept = list(writer.demonstrations())
+        assert [one.provenance["seed"] for one in kept] == list(range(len(kept))), "an episode is missing or twice"
+        if told == count and not kept:
+            told, finished = 0, finished + 1
+        assert told <= len(kept) <= told + 1, (told, len(kept))
+        told = len(kept)
+        if finished:
+            assert len(read_dataset(path)) == count
+    assert interrupted > 5, interrupted
+"""
+
+
+def test_kills_at_random_moments_lose_at_most_the_episode_in_hand(tmp_path: Path) -> None:
+    """Forty writers, most of them killed while they write, put together, or clear away."""
+    command = [sys.executable, "-c", textwrap.dedent(_KILLED_ANYWHERE), str(tmp_path / "set")]
+    ended = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"set", "warm", ".set-unfinished"}
+
+
+def test_a_kill_while_clearing_away_leaves_no_part_of_the_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "set"
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    writer = DatasetWriter(path)
+    for seed in range(3):
+        writer.add(make_demonstration(seed=seed))
+    monkeypatch.setattr("demos.dataset.shutil", SimpleNamespace(rmtree=killed))
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+    monkeypatch.undo()
+    assert len(read_dataset(path)) == 3
+    assert len(DatasetWriter(path, resume=True)) == 0
+
+
 def test_an_error_keeps_the_episodes_and_a_fresh_start_drops_them(tmp_path: Path) -> None:
     path = tmp_path / "set"
 
@@ -283,6 +355,21 @@ def _write(path: Path, written: list[Demonstration], way: str) -> None:
             writer.add(demonstration)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"states": np.where(np.arange(66).reshape(6, 11) == 40, np.nan, 0.0)}, "states is not finite at step 3"),
+        ({"observations": np.full((6, 7), np.inf, np.float32)}, "observations is not finite at step 0"),
+        ({"actions": np.full((5, 3), 1.5, np.float32)}, r"the action of step 0 leaves \[-1, 1\]"),
+        ({"object_pos_world": np.zeros((6, 2))}, r"expected \(steps \+ 1, 3\)"),
+        ({"rewards": np.zeros(4)}, "rewards has 4 rows for 5 actions"),
+    ],
+)
+def test_a_bad_demonstration_cannot_be_made(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DexVidError, match=message):
+        make_demonstration(**changes)
+
+
 # ---- what cannot be read ----------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +426,15 @@ def test_wrong_lengths_tiers_and_attributes_name_the_episode(dataset: Path) -> N
     for episode, message in ((0, "rewards has 3 rows"), (1, "tier 'perfect'"), (2, "lacks the attribute 'env_id'")):
         with pytest.raises(InputFileError, match=rf"episode {episode} .*{message}"):
             read_dataset(dataset, [episode])
+
+
+def test_numbers_that_no_simulation_has_name_the_episode_and_the_step(dataset: Path) -> None:
+    with h5py.File(dataset / MAIN_FILE, "a") as file:
+        actions: Any = file["episode_2/actions"]
+        actions[17, 1] = np.nan
+    assert len(read_dataset(dataset, [0, 1])) == 2
+    with pytest.raises(InputFileError, match=r"episode 2 is damaged \(actions is not finite at step 17"):
+        read_dataset(dataset)
 
 
 def test_a_dataset_that_lost_an_episode(dataset: Path) -> None:
