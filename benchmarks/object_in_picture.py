@@ -30,6 +30,8 @@ from demos.video import FrameCache, probe_video, read_frames
 from dexvid_envs.progress import progress_bar
 
 SHIPPED = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips"
+#: Figures of a clip without a point on anything.
+NO_TRACKS = {"on_object": 0.0, "points": 0.0, "error_px": np.nan, "jitter_px": np.nan, "life_frames": 0.0}
 _MIN_AREA = 20  # px; a frame that shows less of the object says nothing about masks
 
 
@@ -95,7 +97,7 @@ def clip_row(folder: Path, kind: str) -> dict[str, Any]:
         seeded = time.process_time()
         row: dict[str, Any] = {"clip": folder.name, "seed": kind, "right": False, "iou": 0.0, "iou_10th": 0.0, "over_half": 0.0}
         if seed is None:
-            return row
+            return row | NO_TRACKS
         seen = follow_object(pictures, seed, truth.hand_keypoints_image, truth.fps, 200, lambda: None, scene=scene)
         followed = time.process_time()
     finally:
@@ -144,7 +146,7 @@ def track_figures(tracks: PixelTracks, truth: ClipTruth) -> dict[str, float]:
     names = [name for name in (truth.object_names[0], "handle") if name in truth.label_names]
     own = np.isin(truth.labels, [truth.label_names.index(name) for name in names])
     if not tracks.visible.any():
-        return {"on_object": 0.0, "points": 0.0, "error_px": np.nan, "jitter_px": np.nan, "life_frames": 0.0}
+        return NO_TRACKS
     size = np.array(own.shape[2:0:-1])
     column, row = np.moveaxis(np.clip(np.nan_to_num(np.round(tracks.pixels)), 0, size - 1).astype(int), -1, 0)
     on = own[np.arange(len(own))[:, None], row, column] & tracks.visible  # (T, N)

@@ -180,7 +180,7 @@ class FrameCache:
         """Adds a picture (h, w, 3)."""
         import cv2
 
-        ok, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        ok, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
         if not ok:
             raise RuntimeError(f"OpenCV could not encode a picture of shape {rgb.shape}")
         self._file.seek(0, 2)
@@ -194,7 +194,7 @@ class FrameCache:
         start, length = self._spans[number]
         self._file.seek(start)
         picture = cv2.imdecode(np.frombuffer(self._file.read(length), np.uint8), cv2.IMREAD_COLOR)
-        return np.ascontiguousarray(picture[..., ::-1], np.uint8)
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
     def gray(self, number: int) -> NDArray[np.uint8]:
         """The same in grey, (h, w)."""

@@ -14,8 +14,10 @@ from demos.camera import fit_rigid, intrinsics_from_fov, project, transform, unp
 from demos.extract.gravity import up_from
 from demos.extract.hand.follow import DETECTED, LOST, RawHand
 from demos.extract.hand.pose import bone_lengths, find_stalls, lift_hand
+from demos.extract.objects.comoving import ArmColours, find_comoving, seed_of_points
 from demos.extract.objects.contact import find_contact, runs
-from demos.extract.objects.masks import find_moved_object, seed_from_click
+from demos.extract.objects.masks import seed_from_click
+from demos.extract.objects.scene import observe_scene
 from demos.extract.objects.tracks import follow_object
 from demos.extract.task_points.task_points import HAND_POINTS, OBJECT_CENTROID
 from demos.interaction import HAND_BONES, Interaction
@@ -164,10 +166,14 @@ def pushed_patch() -> tuple[FrameCache, np.ndarray, np.ndarray]:
 
 def test_object_is_found_followed_and_in_contact(pushed_patch: tuple) -> None:
     cache, hand, middle = pushed_patch
-    seed = find_moved_object(cache, hand, np.ones(75, bool), 25.0)
-    assert seed is not None
-    assert seed.found_by == "motion"
-    assert (np.abs(seed.points - middle[seed.frame]) < 30 + 17 // 2 + 1).all()  # on the patch, within a flow window
+    moving = find_comoving(cache, hand, np.ones(75, bool), 25.0)
+    assert moving is not None
+    assert (np.abs(moving.last - middle[moving.end]) < 30 + 17 // 2 + 1).all()  # on the patch, within a flow window
+    scene = observe_scene(cache, hand)
+    seed = seed_of_points(cache, moving, hand, scene, ArmColours.of_clip(cache, hand, scene))
+    assert seed.mask is not None
+    rows, columns = np.nonzero(seed.mask)
+    assert np.abs(np.array([columns.mean(), rows.mean()]) - middle[seed.frame]).max() < 4
     tracks = follow_object(cache, seed, hand, 25.0, 200, lambda: None)
     seen = np.isfinite(tracks.pixels[..., 0])
     assert (seen.sum(axis=1) >= 4).mean() > 0.95

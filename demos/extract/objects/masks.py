@@ -6,15 +6,13 @@ All coordinates here are pixels of the (smaller) pictures that are kept for trac
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.flow import track_points
 from demos.extract.hand.follow import hand_size_px
-from demos.interaction import FINGERTIPS, HAND_BONES
-from demos.video import FrameCache
+from demos.extract.objects.cut_out import grab_cut
+from demos.interaction import HAND_BONES
 from dexvid_envs.errors import OptionError
 
 FloatArray = NDArray[np.float64]
@@ -22,16 +20,8 @@ Mask = NDArray[np.uint8]
 
 _ON = (255,)
 _KNUCKLES = (5, 9, 13, 17)
-_WINDOW_S = 0.33  # long enough for a motion to rise above the noise, short enough for points to be followed
-_MAX_WINDOWS = 24
-_MIN_MOTION = 0.35  # hand sizes within a window
-_REACH = 3.5  # the object is looked for within so many hand sizes
-_MIN_POINTS = 6
-_MAX_CANDIDATES = 4
 _CLICK_RADII = (0.25, 0.5, 0.8, 1.3)  # hand sizes
 _MIN_FILLED = 0.15  # of a box; less, and its object was not told from its surroundings
-_LOOK_STRIDE = 2  # frames; every second is enough to see what stands still
-_LOOK_AROUND_S = 6.0  # how far around a candidate its being let go is looked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,12 +138,8 @@ def grown_from_click(rgb: Mask, click: FloatArray, radius: float, covered: NDArr
     cv2.circle(label, (x, y), max(2, round(0.2 * radius)), (cv2.GC_FGD,), -1)
     reach = round(2.2 * radius) + 15
     box = (slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1))
-    part = np.ascontiguousarray(label[box])
-    cv2.setRNGSeed(0)  # GrabCut draws its first clusters
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(rgb[box][..., ::-1]), part, (0, 0, 1, 1), *models, 4, cv2.GC_INIT_WITH_MASK)
     inside = np.zeros(shape, np.uint8)
-    inside[box] = np.isin(part, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    inside[box] = grab_cut(rgb[box], label[box], 4)
     opened = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) | (label == cv2.GC_FGD)
     _, parts = cv2.connectedComponents(opened.astype(np.uint8))
     return parts == parts[y, x]
@@ -195,100 +181,13 @@ def mask_in_outline(rgb: Mask, polygon: FloatArray, hand: FloatArray) -> NDArray
     box = (slice(low[1], high[1]), slice(low[0], high[0]))
     label = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
     label[hand_mask(shape, hand) > 0] = cv2.GC_BGD
-    part = np.ascontiguousarray(label[box])
+    part = label[box]
     if (part == cv2.GC_PR_FGD).sum() < 30 or (part == cv2.GC_BGD).sum() < 30:
         return inside
-    cv2.setRNGSeed(0)  # GrabCut draws its first clusters
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(rgb[box][..., ::-1]), part, (0, 0, 1, 1), *models, 4, cv2.GC_INIT_WITH_MASK)
     found = np.zeros(shape, np.uint8)
-    found[box] = part == cv2.GC_PR_FGD
+    found[box] = grab_cut(rgb[box], part, 4)
     found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return found > 0 if found.sum() > _MIN_FILLED * inside.sum() else inside
-
-
-def find_moved_object(
-    cache: FrameCache,
-    hand: FloatArray,
-    known: NDArray[np.bool_],
-    fps: float,
-    accept: Callable[[int, FloatArray], NDArray[np.bool_]] | None = None,
-) -> ObjectSeed | None:
-    """The object by itself: points near the hand, off hand and forearm, that move as the hand does.
-
-    Args:
-        cache: T pictures.
-        hand: (T, 21, 2) px.
-        known: (T,) frames in which the hand was really seen.
-        fps: of the T frames.
-        accept: says which points (N, 2) px of a frame may lie on an object at all (N,).
-
-    Returns:
-        The seed in the frame with the clearest evidence, or None where nothing moves along.
-    """
-    import cv2
-
-    length = max(2, round(_WINDOW_S * fps))
-    starts = _moving_windows(hand, known, length)
-    parts = [(start, part) for start in starts for part in _comoving_parts(cache, hand, start, length, accept)]
-    if len({start for start, _ in parts}) < 2:
-        return None
-    candidates = sorted(parts, key=lambda candidate: -len(candidate[1]))[:_MAX_CANDIDATES]
-    # a sleeve moves with the hand as well, but it never lets go of it
-    around = round(_LOOK_AROUND_S * fps)
-    free = [part[_free_points(cache, hand, start, part, length, around)] for start, part in candidates]
-    best = max(range(len(free)), key=lambda i: len(free[i]))
-    start, points = candidates[best] if len(free[best]) < _MIN_POINTS else (candidates[best][0], free[best])
-    hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2).astype(float)
-    return ObjectSeed(start, hull, points, "motion")
-
-
-def _moving_windows(hand: FloatArray, known: NDArray[np.bool_], length: int) -> list[int]:
-    """First frames of the windows in which the hand moves most, not overlapping by more than half."""
-    starts = np.arange(0, max(len(hand) - length, 0), max(1, length // 2))
-    palm = hand[:, [0, *_KNUCKLES]].mean(axis=1)
-    motion = np.linalg.norm(palm[starts + length] - palm[starts], axis=-1) / hand_size_px(hand[starts])
-    usable = (motion > _MIN_MOTION) & known[starts] & known[starts + length]
-    order = starts[usable][np.argsort(-motion[usable])]
-    return sorted(order[:_MAX_WINDOWS].tolist())
-
-
-def _comoving_parts(
-    cache: FrameCache,
-    hand: FloatArray,
-    start: int,
-    length: int,
-    accept: Callable[[int, FloatArray], NDArray[np.bool_]] | None,
-) -> list[FloatArray]:
-    """Groups of points (N, 2) px in frame `start`, next to the hand, that follow its motion over the window."""
-    gray = cache.gray(start)
-    size = float(hand_size_px(hand[start]))
-    region = _reach_mask((gray.shape[0], gray.shape[1]), hand[start], size)
-    first = good_points(gray, region, 300, max(3.0, 0.08 * size))
-    points, alive = first, np.ones(len(first), bool)
-    for frame in range(start + 1, start + length + 1):
-        after = cache.gray(frame)
-        points, error = track_points(gray, after, points)
-        covered = hand_mask((after.shape[0], after.shape[1]), hand[frame], forearm=False)
-        alive &= (error < 1.0) & ~inside_mask(covered, points)
-        gray = after
-    moved = points - first
-    expected = similar_motion(hand[start], hand[start + length], first)
-    travelled = np.linalg.norm(expected, axis=-1)
-    along = alive & (np.linalg.norm(moved - expected, axis=-1) < 0.3 * travelled + 1.0) & (travelled > 3.0)
-    if accept is not None and along.any():
-        along &= accept(start, first)
-    return _parts_at_fingertips(first[along], hand[start], size)
-
-
-def _reach_mask(shape: tuple[int, int], hand: FloatArray, size: float) -> Mask:
-    import cv2
-
-    region = np.zeros(shape, np.uint8)
-    x, y = np.round(hand[list(FINGERTIPS)].mean(axis=0)).astype(int)
-    cv2.circle(region, (int(x), int(y)), round(_REACH * size), _ON, -1)
-    region[hand_mask(shape, hand) > 0] = 0
-    return region
 
 
 def inside_mask(mask: Mask, points: FloatArray) -> NDArray[np.bool_]:
@@ -305,47 +204,3 @@ def similar_motion(before: FloatArray, after: FloatArray, points: FloatArray) ->
     factor = np.vdot(a, b) / np.vdot(a, a)
     moved = ((points - middle) @ np.array([1.0, 1.0j])) * factor
     return np.stack([moved.real, moved.imag], axis=-1) + target - points
-
-
-def _parts_at_fingertips(points: FloatArray, hand: FloatArray, size: float) -> list[FloatArray]:
-    """Of points (N, 2) px the connected groups (gaps below 0.6 hand sizes) that come near the fingertips."""
-    near = np.linalg.norm(points[:, None] - points[None], axis=-1) < 0.6 * size
-    to_tips = np.linalg.norm(points[:, None] - hand[list(FINGERTIPS)][None], axis=-1).min(axis=1)
-    left, parts = np.ones(len(points), bool), []
-    while left.any():
-        group = np.zeros(len(points), bool)
-        group[np.flatnonzero(left)[0]] = True
-        while (grown := near[group].any(axis=0)).sum() > group.sum():
-            group = grown
-        left &= ~group
-        if group.sum() >= _MIN_POINTS and to_tips[group].min() < 1.2 * size:
-            parts.append(points[group])
-    return parts
-
-
-def _free_points(
-    cache: FrameCache, hand: FloatArray, start: int, part: FloatArray, length: int, around: int
-) -> NDArray[np.bool_]:
-    """Which of the points (N, 2) px stand still at some time within `around` frames of `start` while the hand moves (N,)."""
-    still = np.zeros(len(part), int)
-    steps = max(1, length // _LOOK_STRIDE)
-    for sign in (-1, 1):
-        points, past, alive, gray = part, [part], np.ones(len(part), bool), cache.gray(start)
-        for count in range(1, around // _LOOK_STRIDE):
-            frame = start + sign * count * _LOOK_STRIDE
-            if not 0 <= frame < len(hand):
-                break
-            after = cache.gray(frame)
-            points, error = track_points(gray, after, points)
-            covered = hand_mask((after.shape[0], after.shape[1]), hand[frame], forearm=False)
-            alive &= (error < 1.0) & ~inside_mask(covered, points)
-            if alive.sum() < 4 or (still >= 3).sum() > 0.8 * alive.sum():
-                break
-            past, gray = [*past[-steps:], points], after
-            old = frame - sign * steps * _LOOK_STRIDE
-            if len(past) <= steps or not 0 <= old < len(hand):
-                continue
-            travelled = np.linalg.norm(hand[frame].mean(axis=0) - hand[old].mean(axis=0))
-            if travelled > _MIN_MOTION * hand_size_px(hand[frame]):
-                still += alive & (np.linalg.norm(points - past[0], axis=-1) < 0.1 * travelled)
-    return still >= 3

@@ -1,7 +1,7 @@
 """Finds the handled object by itself: where did something rest before the hand took it, or stay when the hand left it?
 
 A place whose colours change for good while the hand is there outlines what was taken from it or put on it. Where nothing rests
-in view, points that move along with the hand are the second way (`masks.find_moved_object`). Each candidate is then followed
+in view, points that move along with the hand are the second way (`masks.find_comoving`). Each candidate is then followed
 for a while: the object is what goes along with the hand. Coordinates are pixels of the kept pictures.
 """
 
@@ -13,20 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.hand.follow import hand_size_px
+from demos.extract.objects.comoving import ArmColours, find_comoving, no_arm_and_shadow, seed_of_points
 from demos.extract.objects.cut_out import cut_out, largest_piece, outline_of, solidity
 from demos.extract.objects.masks import (
     ObjectSeed,
-    find_moved_object,
     grown_from_click,
-    hand_mask,
     inside_mask,
     outline_contrast,
-    polygon_mask,
     seed_from_click,
 )
 from demos.extract.objects.places import Place, find_places
 from demos.extract.objects.scene import StaticScene
-from demos.extract.objects.shadows import is_no_shadow, shade_like, shadow_part
+from demos.extract.objects.shadows import shade_like, shadow_part
 from demos.extract.objects.tracks import trail_of
 from demos.video import FrameCache
 
@@ -62,7 +60,7 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
         fps: of the T frames.
         scene: of this clip.
     """
-    hand = _without_gaps(hand)
+    hand = without_gaps(hand)
     if not np.isfinite(hand).all():  # there is no hand at all
         return None
     best, best_score, best_worth = None, 0.0, 0.0
@@ -75,24 +73,32 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
                 continue
             frames = _frames_around(place, round(_LOOK_S * fps), len(cache))
             score = _goes_along(cache, seed, hand, known, fps, scene, frames)
-            score *= 1.0 - _SHADOW_WEIGHT * shadow_part(scene, seed.mask, place.taken)
-            score *= min(1.0, solidity(seed.mask) / _SOLID)
-            if score >= _CLEAR_TRAVEL and seed.mask.sum() > (_NO_DETAIL * size) ** 2:
+            score *= 1.0 - _SHADOW_WEIGHT * shadow_part(scene, seed.mask)
+            solid = solidity(seed.mask)
+            score *= min(1.0, solid / _SOLID)
+            if score >= _CLEAR_TRAVEL and seed.mask.sum() > (_NO_DETAIL * size) ** 2 and solid > _SOLID:
                 return seed
             worth = min(score, _CLEAR_TRAVEL) * float(np.sqrt(seed.mask.sum()))  # a detail of a thing goes along as well
             if worth > best_worth:
                 best, best_score, best_worth = seed, score, worth
         if best_score >= _MIN_SCORE:
             break
-    moving = find_moved_object(cache, hand, known, fps, lambda frame, points: is_no_shadow(cache, scene, frame, points))
+    colours = ArmColours.of_clip(cache, hand, scene)
+    moving = find_comoving(cache, hand, known, fps, no_arm_and_shadow(cache, scene, colours))
     if best_score < _MIN_SCORE:
-        best, best_score = None, 0.0
+        best, best_score, best_worth = None, 0.0, 0.0
     if moving is None:
         return best
-    grown = _grown_seed(cache, moving, hand, scene)
-    frames = range(moving.frame, min(moving.frame + round(_LOOK_S * fps), len(cache)))
-    score = _goes_along(cache, grown, hand, known, fps, scene, frames)
-    return grown if score > best_score else best
+    grown = seed_of_points(cache, moving, hand, scene, colours)
+    look = round(_LOOK_S * fps)
+    ways = range(grown.frame, min(grown.frame + look, len(cache))), range(grown.frame, max(grown.frame - look, -1), -1)
+    score = max(_goes_along(cache, grown, hand, known, fps, scene, frames) for frames in ways)
+    if grown.mask is not None and _is_cut_off(grown.mask):
+        return best
+    if best is None:  # its points do go along, whatever its colours say
+        score = max(score, _MIN_SCORE)
+    area = float(grown.mask.sum()) if grown.mask is not None else 0.0
+    return grown if min(score, _CLEAR_TRAVEL) * float(np.sqrt(area)) > best_worth else best
 
 
 def seed_at_click(
@@ -100,7 +106,7 @@ def seed_at_click(
 ) -> ObjectSeed:
     """The object at a click (2,) px: what rests there for a time if it was taken or put there, else by the picture alone."""
     at = click[None]
-    whole = _without_gaps(hand)
+    whole = without_gaps(hand)
     for place in find_places(whole, scene, fps) if np.isfinite(whole).all() else []:
         rests = frame <= place.moment if place.taken else frame >= place.moment
         if rests and inside_mask(place.mask.astype(np.uint8), at)[0]:
@@ -199,24 +205,6 @@ def _whole_seed(
     return seed if best is None else ObjectSeed(place.frame, outline_of(best), np.zeros((0, 2)), "motion", best)
 
 
-def _grown_seed(cache: FrameCache, seed: ObjectSeed, hand: FloatArray, scene: StaticScene) -> ObjectSeed:
-    """A seed of points alone gets a mask: what is around them, has their colours and is not the hand."""
-    import cv2
-
-    size = float(hand_size_px(hand[seed.frame]))
-    region = np.zeros(scene.shape, np.uint8)
-    for x, y in np.round(seed.points).astype(int).tolist():
-        cv2.circle(region, (x, y), max(3, round(0.3 * size)), (255,), -1)
-    region[polygon_mask(scene.shape, seed.polygon) > 0] = 255
-    region[hand_mask(scene.shape, hand[seed.frame]) > 0] = 0
-    if (region > 0).sum() < _MIN_AREA:
-        return seed
-    mask = cut_out(cache.rgb(seed.frame), region > 0, np.zeros(scene.shape, bool))
-    if mask.sum() < _MIN_AREA or inside_mask(mask.astype(np.uint8), seed.points).mean() < 0.3:
-        return seed
-    return ObjectSeed(seed.frame, outline_of(mask), seed.points, seed.found_by, mask)
-
-
 def _frames_around(place: Place, look: int, count: int) -> range:
     """Frames in which what rested leaves, or, backwards, in which what came had come."""
     if place.taken:
@@ -224,7 +212,7 @@ def _frames_around(place: Place, look: int, count: int) -> range:
     return range(min(place.moment + look, place.frame), max(place.moment - look, -1), -1)
 
 
-def _without_gaps(hand: FloatArray) -> FloatArray:
+def without_gaps(hand: FloatArray) -> FloatArray:
     """The hand (T, 21, 2) px, in frames without it on a straight way between those with it."""
     seen = np.flatnonzero(np.isfinite(hand).all(axis=(1, 2)))
     if len(seen) in (0, len(hand)):

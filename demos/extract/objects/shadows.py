@@ -8,12 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.objects.masks import inside_mask
 from demos.extract.objects.scene import StaticScene, dot_colours
-from demos.video import FrameCache
 
-FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+Picture = NDArray[np.uint8]
+
+_PLAIN = 3.0  # levels, spread of the grain of a surface that has none to speak of
+_EVEN = 0.06  # spread of the ratio between lit and shadowed places of one surface
 
 
 def shade_like(scene: StaticScene, early: bool) -> BoolArray:
@@ -25,8 +26,8 @@ def shade_like(scene: StaticScene, early: bool) -> BoolArray:
     return (ratio > 0.3) & (ratio < 0.97) & (tone < 15.0**2)
 
 
-def shadow_part(scene: StaticScene, mask: BoolArray, early: bool) -> float:
-    """How much of a mask may be a shadow: darker than without, and with the grain of what lies under it."""
+def shadow_part(scene: StaticScene, mask: BoolArray) -> float:
+    """How much of a mask may be a shadow, or light where one was: one scene is the other but darker, with the same grain."""
     import cv2
 
     one, other = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) for picture in (scene.early, scene.late))
@@ -34,20 +35,22 @@ def shadow_part(scene: StaticScene, mask: BoolArray, early: bool) -> float:
     if inner.sum() < 30:
         return 0.0
     a, b = ((picture - cv2.GaussianBlur(picture, (0, 0), 3.0))[inner] for picture in (one, other))
-    alike = float((a * b).sum() / np.sqrt(max(float((a * a).sum() * (b * b).sum()), 1e-6)))
-    return float(shade_like(scene, early)[mask].mean()) * float(np.clip(2.0 * alike, 0.0, 1.0))
+    if max(float(a.std()), float(b.std())) < _PLAIN:  # no grain to compare; then a shadow is as dark throughout
+        ratio = one[inner] / np.maximum(other[inner], 1.0)
+        alike = float(np.ptp(np.percentile(ratio, (10, 90))) < _EVEN)
+    else:
+        alike = float((a * b).sum() / np.sqrt(max(float((a * a).sum() * (b * b).sum()), 1e-6)))
+    shaded = max(float(shade_like(scene, early)[mask].mean()) for early in (True, False))
+    return shaded * float(np.clip(2.0 * alike, 0.0, 1.0))
 
 
-def is_no_shadow(cache: FrameCache, scene: StaticScene, frame: int, points: FloatArray) -> BoolArray:
-    """Which points (N, 2) of a picture show more than the scene, as it is or darker, around them (N,)."""
-    import cv2
-
-    picture = cache.rgb(frame).astype(np.float32) + 1.0
+def explained_by_scene(scene: StaticScene, picture: Picture) -> BoolArray:
+    """Where a picture (h, w, 3) shows no more than the scene, early or late, as it is or darker (h, w)."""
+    seen = picture.astype(np.float32) + 1.0
     explained = np.zeros(scene.shape, bool)
     for colours in (scene.early, scene.late):
         behind = colours.astype(np.float32) + 1.0
-        ratio = dot_colours(picture, behind) / dot_colours(behind, behind)
-        tone = dot_colours(picture, picture) - ratio * dot_colours(picture, behind)
+        ratio = dot_colours(seen, behind) / dot_colours(behind, behind)
+        tone = dot_colours(seen, seen) - ratio * dot_colours(seen, behind)
         explained |= (ratio > 0.3) & (ratio < 1.08) & (tone < 12.0**2)
-    share = cv2.blur(explained.astype(np.float32), (9, 9))
-    return ~inside_mask((share > 0.8).astype(np.uint8), points)
+    return explained
