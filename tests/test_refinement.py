@@ -18,7 +18,7 @@ from demos.refine import RefineConfig, Refiner, RefineResult
 from demos.refinement.candidates import Candidate, keep_apart, path_correction
 from demos.refinement.conditions import ConditionRange, draw_conditions
 from demos.refinement.cost import rollout_cost, tracking_error
-from demos.refinement.placement import check_recording, place_and_retarget, swing_begins
+from demos.refinement.placement import check_recording, fill_gaps, place_and_retarget, swing_begins
 from demos.refinement.task import find_tracked_task, flat_box
 from demos.resample import resample
 from demos.rollout import RolloutRunner
@@ -125,7 +125,7 @@ def test_a_mirrored_recording_is_the_other_hands_and_mirrors_back(sample: Intera
 
 def test_bad_recordings_are_refused_with_the_frame(sample: Interaction) -> None:
     unknown = sample.object_pose_world.copy()
-    unknown[7] = np.nan
+    unknown[7:] = np.nan
     with pytest.raises(DexVidError, match="frame 7"):
         check_recording(dataclasses.replace(sample, object_pose_world=unknown))
     with pytest.raises(DexVidError, match="never touches"):
@@ -133,6 +133,16 @@ def test_bad_recordings_are_refused_with_the_frame(sample: Interaction) -> None:
     still = np.tile(sample.object_pose_world[:1], (sample.num_frames, 1, 1))
     with pytest.raises(DexVidError, match="moves by less than"):
         check_recording(dataclasses.replace(sample, object_pose_world=still))
+
+
+def test_a_few_unknown_frames_are_filled(sample: Interaction) -> None:
+    poses, hand = sample.object_pose_world.copy(), sample.hand_keypoints_world.copy()
+    poses[[0, 12, -1]], hand[[5, -1]] = np.nan, np.nan
+    filled = fill_gaps(dataclasses.replace(sample, object_pose_world=poses, hand_keypoints_world=hand))
+    check_recording(filled)
+    np.testing.assert_allclose(filled.object_pose_world[12], sample.object_pose_world[12], atol=0.02)
+    np.testing.assert_allclose(filled.object_pose_world[-1], sample.object_pose_world[-2], atol=1e-9)
+    np.testing.assert_allclose(filled.hand_keypoints_world[5], sample.hand_keypoints_world[5], atol=0.02)
 
 
 def test_a_swing_begins_where_the_lifted_object_is_slow_for_the_last_time(sample: Interaction) -> None:

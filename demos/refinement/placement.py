@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
 
 from demos.align import find_carry, mirror
 from demos.interaction import Interaction
@@ -21,6 +22,7 @@ from dexvid_envs.errors import DexVidError
 FloatArray = NDArray[np.float64]
 _ROUND = 0.10  # wider side over narrower one, less 1, below which a thing has no heading
 _MM_PER_RAD = 40.0  # how much a heading counts that the task does not have, as fingertip error
+_LEAST_KNOWN = 0.7  # share of the frames from which the others are filled
 _SLOW = 0.35  # of a throw's largest speed, below which it has not begun
 
 
@@ -77,6 +79,7 @@ def place_and_retarget(
             touched.
     """
     config, plan_config = retarget_config or RetargetConfig(), plan_config or PlanConfig()
+    interaction = fill_gaps(interaction)
     check_recording(interaction)
     tracked = find_tracked_task(env_id, env_options)
     mirrored = interaction.hand_side == "left"
@@ -161,6 +164,29 @@ def usual_hold(tracked: TrackedTask, place: TaskPlace, object_yaw_rad: float) ->
     hold = find_usual_hold(core, tracked.reset_options(place.start_m[:2], place.goal_m, object_yaw_rad))
     env.close()
     return hold
+
+
+def fill_gaps(interaction: Interaction) -> Interaction:
+    """The recording with the object's pose and the hand known throughout, where only a few frames lack them.
+
+    Between known frames both go on evenly; before the first and after the last one they stand still.
+    """
+    poses, hand = interaction.object_pose_world, interaction.hand_keypoints_world
+    frames = np.arange(interaction.num_frames)
+    known = np.isfinite(poses).all(axis=(1, 2))
+    if not known.all() and known.mean() >= _LEAST_KNOWN:
+        at = np.clip(frames, frames[known][0], frames[known][-1])
+        poses = np.tile(np.eye(4), (len(frames), 1, 1))
+        poses[:, :3, :3] = Slerp(frames[known], Rotation.from_matrix(interaction.object_pose_world[known, :3, :3]))(
+            at
+        ).as_matrix()
+        for axis in range(3):
+            poses[:, axis, 3] = np.interp(frames, frames[known], interaction.object_pose_world[known, axis, 3])
+    known = np.isfinite(hand).all(axis=(1, 2))
+    if not known.all() and known.mean() >= _LEAST_KNOWN:
+        flat = hand.reshape(len(frames), -1)
+        hand = np.stack([np.interp(frames, frames[known], column[known]) for column in flat.T], axis=-1).reshape(hand.shape)
+    return dataclasses.replace(interaction, object_pose_world=poses, hand_keypoints_world=hand)
 
 
 def check_recording(interaction: Interaction) -> None:
