@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks.result import RESULTS, Check, write_result
+from demos.dataset import write_dataset
 from demos.extract.gates import read_failed_gates
 from demos.goals import ENVIRONMENTS, Kind, find_goal
 from demos.interaction import Interaction
@@ -89,8 +90,8 @@ def _kind(name: str) -> Kind | None:
     return _KINDS.get(name.rsplit("-", 1)[-1])
 
 
-def run(source: Source, config: RefineConfig) -> dict[str, Any]:
-    """One row; a clip of which no demonstration can be made says why."""
+def run(source: Source, config: RefineConfig, out: Path) -> dict[str, Any]:
+    """One row, and the demonstration as a dataset; a clip of which none can be made says why."""
     row: dict[str, Any] = {"clip": source.name, "source": source.origin, "task": source.kind or "", "failed": ""}
     row["gates"] = "not passed" if source.origin.startswith("extraction") and read_failed_gates(source.path) else "passed"
     begin, begin_cpu = time.monotonic(), time.process_time()
@@ -103,6 +104,7 @@ def run(source: Source, config: RefineConfig) -> dict[str, Any]:
         result = refine_interaction(placed, env_id, options, config)
     except DexVidError as error:
         return row | {"failed": str(error), "success": False}
+    write_dataset(out, [result.demonstration])
     search = result.refinement
     return row | {
         "task": kind,
@@ -149,7 +151,7 @@ def main() -> int:
     for source in sources(arguments):
         stored = arguments.runs / f"{source.name} {source.origin} {'quick' if arguments.quick else arguments.seed}.json"
         if not stored.is_file():
-            row = run(source, config)
+            row = run(source, config, stored.with_suffix(""))
             with atomic_path(stored) as temporary:
                 temporary.write_text(json.dumps(row))
         rows.append(json.loads(stored.read_text()))
