@@ -1,33 +1,45 @@
-"""Multiplication: one successful demonstration carried to new starts and targets, each copy verified in physics.
+"""Multiplication: one successful demonstration carried to new starts, goals, sizes and masses, each copy verified in physics.
 
-The palm's path is moved with the object: with its start before the lift, with its target after the placing, in between by the
-progress of the carry; the arm is solved anew and the approach planned anew from home. Noise on the servo targets shows the
-learner how to come back: since the targets are part of the observation, the actions that follow a disturbed target lead back.
+Draws visit every cell of what the task draws in turn. The palm's path is moved with the object (`demos.multiplication.copies`),
+the arm solved anew, and each copy is played; only those that end in the task's success are kept. What became of the plays so
+far says where to aim and how to grip the next ones, and a copy that failed is tried again with what has been learnt since.
+Noise on the servo targets shows the learner how to come back: since the targets are part of the observation, the actions that
+follow a disturbed target lead back.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.align import find_carry
 from demos.demonstration import Demonstration
-from demos.plan import Plan, PlanConfig, plan_targets
+from demos.multiplication.copies import plan_copies, start_transforms
+from demos.multiplication.experience import Experience, Play, scene_features
+from demos.multiplication.play import CopyPlayer, Played, Scene
+from demos.multiplication.report import MultiplyReport
+from demos.multiplication.source import SourceMotion, read_source
+from demos.multiplication.starts import CELL_M
 from demos.provenance import model_hash, to_json, versions
-from demos.refine import end_miss, servo_noise, typical_miss
 from demos.replay import demonstrations_from_batch
-from demos.rollout import RolloutRunner
-from dexvid_envs.errors import DexVidError
-from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
+from dexvid_envs.errors import DexVidError, InputFileError
+from dexvid_envs.files import atomic_path
 from robots.arm_hand import ARM_HAND
-from robots.arm_kinematics import palm_pose
+
+__all__ = ["CELL_M", "JOURNAL_NAME", "MultiplyConfig", "MultiplyReport", "multiply"]
 
 FloatArray = NDArray[np.float64]
-CELL_M = 0.04
+#: File of the plays so far, in the folder where a dataset's finished episodes wait.
+JOURNAL_NAME = "plays.jsonl"
+_UNREACHED_M = 0.003  # a plan whose palm stays this far from its path is not played
+_STANDING_COSINE = 0.98
+_NOISE_SHARES = np.where(np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints, 0.25, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +48,14 @@ class MultiplyConfig:
 
     Attributes:
         count: successful demonstrations wanted.
-        seed: of starts, targets, noise and the environments.
+        seed: of starts, goals, noise and the environments.
         batch: simulations at once.
         noise_rad: standard deviation of the white noise on the finger targets; the arm's is a quarter of it.
         noise_free_fraction: share of copies without noise.
         max_attempts_factor: gives up after this many times `count` attempts.
+        retries: a failed copy is tried again up to so many times.
+        size, mass, friction: ranges of factors on what is handled, as the environments' `randomization` takes them; None leaves
+            it as the demonstration's environment has it.
     """
 
     count: int = 1200
@@ -49,78 +64,10 @@ class MultiplyConfig:
     noise_rad: float = 0.02
     noise_free_fraction: float = 0.1
     max_attempts_factor: float = 8.0
-
-
-@dataclasses.dataclass
-class MultiplyReport:
-    """How the multiplication went; grows while it runs.
-
-    Attributes:
-        attempts, accepted: number of copies played and kept.
-        start_cells: accepted copies by 4 cm cell of the start, as "ix,iy".
-        target_cells: the same of the target.
-        missing_start_cells, missing_target_cells: cells of the task's distribution without any accepted copy.
-    """
-
-    attempts: int = 0
-    accepted: int = 0
-    start_cells: dict[str, int] = dataclasses.field(default_factory=dict)
-    target_cells: dict[str, int] = dataclasses.field(default_factory=dict)
-    missing_start_cells: int = 0
-    missing_target_cells: int = 0
-
-    @property
-    def acceptance(self) -> float:
-        """Accepted share of the attempts."""
-        return self.accepted / max(self.attempts, 1)
-
-
-def plan_from_demonstration(demonstration: Demonstration) -> Plan:
-    """The plan behind any successful demonstration, read from its servo targets and the object's path.
-
-    Raises:
-        DexVidError: it is not of tier "successful", or lacks what a plan needs.
-    """
-    if demonstration.tier != "successful":
-        raise DexVidError(
-            f"only demonstrations of tier 'successful' can be multiplied, this one is {demonstration.tier!r}; refine it first"
-        )
-    runner = RolloutRunner(demonstration.env_id, dict(demonstration.env_options), 1)
-    targets = _servo_targets(runner, demonstration)
-    path = demonstration.object_pos_world
-    phases = find_carry(path)
-    timing = demonstration.provenance.get("plan", {})
-    arm = targets[:, : ARM_HAND.arm_joints]
-    return Plan(
-        palm=palm_pose(arm),
-        arm=arm,
-        fingers=targets[:, ARM_HAND.arm_joints :],
-        progress=phases.progress[1:],
-        held=np.zeros(len(targets)),
-        object_pos_world=path[1:],
-        source_frame=demonstration.source_frame[1:],
-        start_xy=path[0, :2],
-        target_xy=path[-1, :2],  # where the bottle really ended, a little off its target
-        approach_steps=int(timing.get("approach_steps", PlanConfig().approach_steps)),
-        return_steps=int(timing.get("return_steps", 0)),
-        rest_steps=int(timing.get("rest_steps", 0)),
-        lift=phases.lift,
-        place=min(phases.place, len(targets) - 1),
-        release=min(phases.place, len(targets) - 1),
-        knots=2,
-    )
-
-
-def _servo_targets(runner: RolloutRunner, demonstration: Demonstration) -> FloatArray:
-    """(T, 23) rad servo target after each action."""
-    core = runner.core
-    core.set_state(0, demonstration.reset_options(0)["state"])
-    target = core.simulation.ctrl.copy()
-    targets = []
-    for action in demonstration.actions:
-        target = core.control.next_target(action[None].astype(np.float64), target)
-        targets.append(target[0].copy())
-    return np.stack(targets)
+    retries: int = 2
+    size: tuple[float, float] | None = None
+    mass: tuple[float, float] | None = None
+    friction: tuple[float, float] | None = None
 
 
 def multiply(
@@ -130,90 +77,224 @@ def multiply(
     first_index: int = 0,
     report: MultiplyReport | None = None,
     progress: Callable[[int, MultiplyReport], None] | None = None,
+    journal: Path | None = None,
 ) -> Iterator[Demonstration]:
     """Yields successful copies until `count` are made; failures are never kept.
 
     Args:
-        demonstration: successful, of DexVid-BottlePickPlace-v0.
+        demonstration: successful, of any of the four tasks.
         config: settings.
-        first_index: copies made in an earlier sitting; the draws go on after theirs.
+        first_index: copies made in an earlier sitting, which are not yielded again.
         report: filled while it runs.
         progress: called after each batch with the number made and the report.
+        journal: file of the plays, written while it runs. With the one of an earlier sitting, of the same demonstration and
+            settings, only batches that were not finished are played again; without it, all are.
 
     Raises:
         DexVidError: too few copies succeed within the allowed attempts.
     """
     config, report = config or MultiplyConfig(), report or MultiplyReport()
-    plan = plan_from_demonstration(demonstration)
-    runner = RolloutRunner(demonstration.env_id, dict(demonstration.env_options), config.batch)
-    settings = runner.task.settings
-    facts = _provenance(demonstration, runner, config)
-    made, batch_index = first_index, first_index
-    aim = np.zeros(2)  # where the bottles end off their targets on average, the next ones are aimed the other way
+    run = _Run(read_source(demonstration), config, report)
+    made, kept = 0, _Journal(journal, demonstration, config) if journal else None
+    if kept and first_index:
+        for plays in kept.resume():
+            made += sum(play.success for play in plays)
+            run.take(plays)
+    elif kept:
+        kept.begin()
     while made < config.count:
         if report.attempts > config.max_attempts_factor * config.count:
             raise DexVidError(
                 f"only {report.accepted} of {report.attempts} copies succeeded, expected {config.count}; "
                 "refine the demonstration further or lower noise_rad"
             )
-        rng = np.random.default_rng([config.seed, batch_index])
-        batch_index += 1
-        starts = _drawn(rng, settings.start_centre_m, settings.start_half_extent_m, config.batch)
-        targets_xy = _drawn(rng, settings.target_centre_m, settings.target_half_extent_m, config.batch)
-        noise = servo_noise(rng, config.batch, plan.num_steps, config.noise_rad)
-        noise[rng.random(config.batch) < config.noise_free_fraction] = 0.0
-        servo, _ = plan_targets(plan, np.zeros((config.batch, *plan.bend_shape())), starts, targets_xy + aim)
-        seeds = rng.integers(2**31, size=config.batch).tolist()
-        rollouts = runner.run(servo, starts, targets_xy, seeds, target_noise=noise, keep=True)
-        aim = aim - 0.5 * typical_miss(end_miss(rollouts, targets_xy))
-        kept = np.flatnonzero(rollouts.success)[: config.count - made]
-        report.attempts += config.batch
-        report.accepted += int(rollouts.success.sum())
-        _count_cells(report, starts[rollouts.success], targets_xy[rollouts.success], settings)
-        batch = {name: getattr(rollouts, name) for name in _KEPT}
-        yield from demonstrations_from_batch(
-            batch,
-            kept.tolist(),
-            [plan.num_steps] * len(kept),
-            env_id=demonstration.env_id,
-            env_options=demonstration.env_options,
-            control_mode=demonstration.control_mode,
-            tier="successful",
-            source_frame=np.concatenate([[-1], plan.source_frame]),
-            provenance=[facts | {"copy": {"batch": batch_index - 1, "row": int(row), "seed": seeds[row]}} for row in kept],
-        )
-        made += len(kept)
+        plays, copies = run.next_batch()
+        yield from copies(max(first_index - made, 0), config.count - made)
+        made = min(made + sum(play.success for play in plays), config.count)
+        run.take(plays)
+        if kept:
+            kept.add(plays)
         if progress:
             progress(made, report)
 
 
-_KEPT = ("observations", "states", "object_pos_world", "actions", "rewards", "successes", "memory")
+class _Journal:
+    """The plays of finished batches in a file, a line each, under a line that says what they belong to."""
+
+    def __init__(self, path: Path, demonstration: Demonstration, config: MultiplyConfig) -> None:
+        settings = to_json(config) | {"count": 0}  # more copies go on as fewer would have
+        actions = hashlib.sha256(np.ascontiguousarray(demonstration.actions).tobytes()).hexdigest()
+        self.path, self._head = path, {"actions_sha256": actions, "multiply": settings}
+
+    def resume(self) -> Iterator[list[Play]]:
+        """The batches of an earlier sitting; a line that a kill has torn is dropped.
+
+        Raises:
+            InputFileError: the file belongs to another multiplication.
+        """
+        if not self.path.is_file():
+            self.begin()
+            return
+        whole = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+        try:
+            head, *batches = [json.loads(line) for line in whole]
+            plays = [[Play(**play) for play in batch] for batch in batches]
+        except (ValueError, TypeError) as error:
+            raise InputFileError(f"{self.path} is damaged ({error}): start anew, without --resume") from error
+        if head != self._head:
+            raise InputFileError(
+                f"{self.path} was written with another demonstration or other settings, expected those of the run to resume: "
+                "give the same again, or start anew without --resume"
+            )
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+        yield from plays
+
+    def begin(self) -> None:
+        """A new file."""
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(self._head) + "\n", encoding="utf-8")
+
+    def add(self, plays: list[Play]) -> None:
+        """Appends a batch."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([dataclasses.asdict(play) for play in plays]) + "\n")
 
 
-def _provenance(demonstration: Demonstration, runner: RolloutRunner, config: MultiplyConfig) -> dict[str, Any]:
-    return {
-        "parent": dict(demonstration.provenance),
-        "multiply": to_json(config),
-        "model_sha256": model_hash(runner.core.simulation.model),
-        "versions": versions(),
-    }
+class _Run:
+    """The state of a multiplication between batches: all of it follows from the plays so far."""
+
+    def __init__(self, source: SourceMotion, config: MultiplyConfig, report: MultiplyReport) -> None:
+        self.source, self.config, self.report = source, config, report
+        demonstration = source.demonstration
+        self.env_options = dict(demonstration.env_options) | _varied(demonstration.env_options, config)
+        self.player = CopyPlayer(demonstration.env_id, self.env_options, demonstration.control_mode, config.batch)
+        self.facts = {
+            "parent": dict(demonstration.provenance),
+            "multiply": to_json(config),
+            "model_sha256": model_hash(self.player.core.simulation.model),
+            "versions": versions(),
+        }
+        self.experience = Experience({"place": source.scene.goal.shape[1], "bearing": 2, "start": 0}[source.starts.goal_kind])
+        self.draws = 0
+        self.again: list[tuple[int, int]] = []  # draws that failed, and how often
+        report.begin(source.starts)
+
+    def next_batch(self) -> tuple[list[Play], Callable[[int, int], Iterator[Demonstration]]]:
+        """Plays a batch; returns the plays, and a function that gives their successful copies from one to another."""
+        config, source = self.config, self.source
+        tries = self.again[: config.batch]
+        tries += [(self.draws + index, 0) for index in range(config.batch - len(tries))]
+        drawn = [source.starts.drawn([config.seed], draw, 1) for draw, _ in tries]
+        values = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
+        rngs = [np.random.default_rng([config.seed, draw, attempt, 7]) for draw, attempt in tries]
+        seeds = [int(np.random.default_rng([config.seed, draw, 8]).integers(2**31)) for draw, _ in tries]
+        scene = self.player.reset(source.starts.reset_options(values), seeds, source.starts.memory_goal)
+        features = scene_features(source, scene, values)
+        aim = self.experience.aims(features)
+        attempts = np.array([attempt for _, attempt in tries])
+        correction = self.experience.corrections(features, attempts, np.random.default_rng([config.seed, *tries[0], 9]))
+        plan = plan_copies(source, scene, aim, correction)
+        noise = np.concatenate([_noise(rng, source, config) for rng in rngs])
+        played = self.player.play(plan.servo_targets + noise, np.flatnonzero(plan.reach_error_m <= _UNREACHED_M))
+        miss = played.end_pose[:, :3, 3] - _wanted_end(source, scene)
+        standing = _standing(source, played)
+        plays = [
+            Play(
+                draw=draw,
+                attempt=attempt,
+                features=features[row].tolist(),
+                aim=aim[row].tolist(),
+                correction=correction[row].tolist(),
+                miss=miss[row].tolist(),
+                standing=bool(standing[row]),
+                success=bool(played.success[row]),
+            )
+            for row, (draw, attempt) in enumerate(tries)
+        ]
+        rows = np.flatnonzero(played.success)
+
+        def copies(begin: int, end: int) -> Iterator[Demonstration]:
+            yield from self._demonstrations(played, rows[begin:end], plays, seeds)
+
+        return plays, copies
+
+    def take(self, plays: list[Play]) -> None:
+        """Learns from a batch and counts it."""
+        retries = self.config.retries
+        self.experience.add(plays)
+        self.report.take(self.source.starts, self.config.seed, plays, retries)
+        self.draws = self.report.draws
+        played = {play.draw for play in plays}
+        failed = [(play.draw, play.attempt + 1) for play in plays if not play.success]
+        self.again = [one for one in self.again if one[0] not in played] + [one for one in failed if one[1] <= retries]
+
+    def _demonstrations(
+        self, played: Played, rows: NDArray[np.int64], plays: list[Play], seeds: list[int]
+    ) -> list[Demonstration]:
+        demonstration = self.source.demonstration
+        return demonstrations_from_batch(
+            played.batch,
+            rows.tolist(),
+            [self.source.num_steps] * len(rows),
+            env_id=demonstration.env_id,
+            env_options=self.env_options,
+            control_mode=demonstration.control_mode,
+            tier="successful",
+            source_frame=self.source.source_frame,
+            provenance=[
+                self.facts
+                | {
+                    "copy": {
+                        "draw": plays[row].draw,
+                        "attempt": plays[row].attempt,
+                        "seed": seeds[row],
+                        "aim_m": plays[row].aim,
+                        "correction": plays[row].correction,
+                    }
+                }
+                for row in rows
+            ],
+        )
 
 
-def _drawn(rng: np.random.Generator, centre: tuple[float, float], half_extent: tuple[float, float], count: int) -> FloatArray:
-    return np.asarray(centre) + np.asarray(half_extent) * rng.uniform(-1.0, 1.0, (count, 2))
+def _varied(env_options: Mapping[str, Any], config: MultiplyConfig) -> dict[str, Any]:
+    """Environment options for what the copies' objects differ in."""
+    ranges = {name: getattr(config, name) for name in ("size", "mass", "friction")}
+    given = {name: list(pair) for name, pair in ranges.items() if pair is not None}
+    if not given:
+        return {}
+    before = env_options.get("randomization") or {}
+    if not isinstance(before, Mapping):
+        raise DexVidError(
+            f"the demonstration's environment has the randomization {before!r}, which size, mass and friction cannot be joined "
+            "to; leave them out, or refine the demonstration without randomization"
+        )
+    return {"randomization": dict(before) | given}
 
 
-def _count_cells(report: MultiplyReport, starts: FloatArray, targets: FloatArray, settings: BottlePickPlaceConfig) -> None:
-    """Adds accepted starts and targets to the coverage map and counts the cells still empty."""
-    places = (
-        ("start", starts, settings.start_centre_m, settings.start_half_extent_m),
-        ("target", targets, settings.target_centre_m, settings.target_half_extent_m),
-    )
-    for name, points, centre, half_extent in places:
-        cells: dict[str, int] = getattr(report, f"{name}_cells")
-        low = np.asarray(centre) - np.asarray(half_extent)
-        shape = np.maximum(np.ceil(2 * np.asarray(half_extent) / CELL_M - 1e-9).astype(int), 1)
-        for ix, iy in np.minimum(((points - low) / CELL_M).astype(int), shape - 1):
-            key = f"{ix},{iy}"
-            cells[key] = cells.get(key, 0) + 1
-        setattr(report, f"missing_{name}_cells", int(shape.prod()) - len(cells))
+def _noise(rng: np.random.Generator, source: SourceMotion, config: MultiplyConfig) -> FloatArray:
+    """(1, T, 23) rad on the servo targets of one copy; none from the release on, after which nothing can be mended."""
+    noise = config.noise_rad * _NOISE_SHARES * rng.standard_normal((1, source.num_steps, ARM_HAND.num_joints))
+    noise[:, source.quiet :] = 0.0
+    return np.zeros_like(noise) if rng.random() < config.noise_free_fraction else noise
+
+
+def _wanted_end(source: SourceMotion, scene: Scene) -> FloatArray:
+    """(N, 3) m where the moved body should end."""
+    if source.starts.goal_kind == "start":
+        pose = start_transforms(source, scene)
+        return pose[:, :3, :3] @ source.end + pose[:, :3, 3]
+    wanted = np.tile(source.end, (len(scene.goal), 1))
+    axes = 2 if source.starts.goal_kind == "bearing" else scene.goal.shape[1]
+    wanted[:, :axes] = scene.goal[:, :axes]
+    if source.starts.on_table:
+        wanted[:, 2] = scene.T_world_object[:, 2, 3]
+    return wanted
+
+
+def _standing(source: SourceMotion, played: Played) -> NDArray[np.bool_]:
+    """(N,) whether the object ended as upright as it began, where it is set down."""
+    if not source.starts.on_table:
+        return np.ones(len(played.end_pose), dtype=bool)
+    return played.end_pose[:, 2, 2] > _STANDING_COSINE

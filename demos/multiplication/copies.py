@@ -1,0 +1,142 @@
+"""Servo targets of copies: the palm's path moved with start and goal, the arm solved anew, the grip adapted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.multiplication.play import Scene
+from demos.multiplication.source import SourceMotion
+from demos.plan import minimum_jerk
+from robots.arm_hand import ARM_HAND
+from robots.arm_kinematics import solve_palm_pose
+
+FloatArray = NDArray[np.float64]
+#: What a correction changes: the palm in its own frame (m), and how far fingers and thumb close (rad).
+CORRECTION_NAMES = ("palm_x", "palm_y", "palm_z", "close_fingers", "close_thumb")
+CORRECTION_SCALE = np.array([0.006, 0.008, 0.008, 0.12, 0.12])
+_IK_ITERATIONS = 10
+_CLOSING_M_PER_RAD = 0.033  # how far the fingers' grip comes in for a rad of closing
+
+
+def _closing() -> FloatArray:
+    """(2, 16) rad of each hand joint for a rad of closing fingers and thumb."""
+    closing = np.zeros((2, ARM_HAND.num_joints - ARM_HAND.arm_joints))
+    for finger in range(3):
+        closing[0, 4 * finger + 1 : 4 * finger + 4] = (0.6, 1.0, 0.6)
+    closing[1, 13:16] = (0.4, 1.0, 0.8)
+    return closing
+
+
+_CLOSING = _closing()
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedCopies:
+    """N copies.
+
+    Attributes:
+        servo_targets: (N, T, 23) rad within the joint limits.
+        reach_error_m: (N,) the palm's largest remaining error.
+    """
+
+    servo_targets: FloatArray
+    reach_error_m: FloatArray
+
+
+def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction: FloatArray) -> PlannedCopies:
+    """Carries the motion to other scenes.
+
+    Args:
+        source: what to carry.
+        scene: N starts.
+        aim: (N, 3) m by which the goal is aimed at elsewhere.
+        correction: (N, C), see `CORRECTION_NAMES`.
+    """
+    count, steps = len(correction), source.num_steps
+    segment = slice(source.approach, source.homeward)
+    start, goal = start_transforms(source, scene), goal_transforms(source, scene, aim)
+    palm = _carried(source.palm[segment], source.progress[segment], start, goal)
+    back, wider = _grown(source, scene)
+    offset = correction[:, :3] - np.stack([back, np.zeros(count), np.zeros(count)], axis=-1)
+    palm[..., :3, 3] += (palm[..., :3, :3] @ offset[:, None, :, None])[..., 0]
+    seed = np.tile(source.arm[segment], (count, 1, 1))
+    seed[..., 0] += source.progress[segment] * _yaw(goal)[:, None]  # the first joint turns about the vertical
+    solved, error = solve_palm_pose(palm.reshape(-1, 4, 4), seed.reshape(-1, ARM_HAND.arm_joints), _IK_ITERATIONS)
+    arm = np.tile(source.arm, (count, 1, 1))
+    arm[:, segment] = solved.reshape(count, -1, ARM_HAND.arm_joints)
+    arm[:, : source.approach] += _eased(source.approach)[:, None] * (arm - source.arm)[:, source.approach, None]
+    if source.homeward < steps:
+        home = _eased(steps - source.homeward)[::-1, None]
+        arm[:, source.homeward :] += home * (arm - source.arm)[:, source.homeward - 1, None]
+    closing = correction[:, 3:] - wider[:, None] / _CLOSING_M_PER_RAD
+    fingers = source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING)
+    targets = np.concatenate([arm, fingers], axis=-1)
+    reach = error.reshape(count, -1).max(axis=-1)
+    return PlannedCopies(np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), reach)
+
+
+def start_transforms(source: SourceMotion, scene: Scene) -> FloatArray:
+    """(N, 4, 4) from the source's start to each scene's, all in the world."""
+    old, new = source.scene.T_world_object[0], scene.T_world_object
+    moved = new @ np.linalg.inv(old)
+    if source.round:
+        moved[:, :3, :3] = np.eye(3)
+        moved[:, :3, 3] = new[:, :3, 3] - old[:3, 3]
+    return moved
+
+
+def goal_transforms(source: SourceMotion, scene: Scene, aim: FloatArray) -> FloatArray:
+    """(N, 4, 4) from the source's goal to each scene's, all in the world; goals are reached without the start's yaw."""
+    kind = source.starts.goal_kind
+    moved = np.tile(np.eye(4), (len(aim), 1, 1))
+    if kind == "start":
+        return start_transforms(source, scene)
+    if kind == "bearing":
+        old, new = source.scene.goal, scene.goal
+        turn = np.arctan2(new[:, 1] + aim[:, 1], new[:, 0]) - np.arctan2(old[:, 1], old[:, 0])
+        moved[:, 0, 0] = moved[:, 1, 1] = np.cos(turn)
+        moved[:, 1, 0], moved[:, 0, 1] = np.sin(turn), -np.sin(turn)
+        return moved
+    axes = scene.goal.shape[1]
+    moved[:, :axes, 3] = scene.goal - source.end[:axes]
+    if source.starts.on_table:
+        moved[:, 2, 3] = scene.T_world_object[:, 2, 3] - source.scene.T_world_object[0, 2, 3]
+    moved[:, :3, 3] += aim
+    return moved
+
+
+def _carried(palm: FloatArray, progress: FloatArray, start: FloatArray, goal: FloatArray) -> FloatArray:
+    """(N, S, 4, 4) palm frames (S, 4, 4) moved by both transforms (N, 4, 4), blended by progress (S,)."""
+    share = progress[None, :, None]
+    from_start, from_goal = start[:, None] @ palm, goal[:, None] @ palm
+    yaw = (1 - progress) * _yaw(start)[:, None] + progress * _yaw(goal)[:, None]  # (N, S)
+    moved = from_start.copy()
+    moved[..., :3, 3] = (1 - share) * from_start[..., :3, 3] + share * from_goal[..., :3, 3]
+    cos, sin = np.cos(yaw)[..., None], np.sin(yaw)[..., None]
+    x, y = palm[:, 0, :3], palm[:, 1, :3]
+    moved[..., 0, :3], moved[..., 1, :3] = cos * x - sin * y, sin * x + cos * y
+    moved[..., 2, :3] = palm[:, 2, :3]
+    return moved
+
+
+def _yaw(transforms: FloatArray) -> FloatArray:
+    """(N,) rad turn about the vertical of transforms (N, 4, 4)."""
+    return np.arctan2(transforms[:, 1, 0], transforms[:, 0, 0])
+
+
+def _grown(source: SourceMotion, scene: Scene) -> tuple[FloatArray, FloatArray]:
+    """(N,) m by which the surface is further from the middle: along the palm's normal, and across the narrowest side."""
+    if not scene.extents_m.shape[1]:
+        return np.zeros(len(scene.mass_kg)), np.zeros(len(scene.mass_kg))
+    lift = int(np.flatnonzero(source.progress > 0).min(initial=source.num_steps - 1))
+    normal = source.scene.T_world_object[0, :3, :3].T @ source.palm[lift, :3, 0]
+    grown = (scene.extents_m - source.scene.extents_m) / 2
+    return grown @ np.abs(normal), grown[:, int(source.scene.extents_m[0].argmin())]
+
+
+def _eased(count: int) -> FloatArray:
+    """(count,) smooth steps from 0 to 1, both left out."""
+    return minimum_jerk((np.arange(count) + 1) / (count + 1))

@@ -1,0 +1,110 @@
+"""What the plays so far teach: where to aim and how to grip a copy, from what became of those most like it.
+
+Aims follow a linear model of where objects ended; grips are searched locally, as in the cross-entropy method: around the best
+of the nearest plays, and the wider the more of those failed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from demos.multiplication.copies import CORRECTION_NAMES, CORRECTION_SCALE
+from demos.multiplication.play import Scene
+from demos.multiplication.source import SourceMotion
+
+FloatArray = NDArray[np.float64]
+_NEIGHBOURS, _ELITES = 24, 6
+_AIM_SAMPLES = 24  # known ends before an aim is changed
+_WIDER = 0.4  # how much more widely grips are searched with each try
+_RIDGE = 2.0
+_FARTHEST_AIM_M = 0.06
+_FAR_M = 0.10  # an object that ends further off did not arrive, and tells nothing about the aim
+
+
+@dataclasses.dataclass(frozen=True)
+class Play:
+    """One played copy.
+
+    Attributes:
+        draw, attempt: which draw of the task it is, and how often that has been tried before.
+        features: (F,) of its scene, see `scene_features`.
+        aim: (3,) m; correction: (C,), with which it was planned.
+        miss: (3,) m from where the object should end to where it ended.
+        standing: it ended as it stood, so that the miss tells about the aim.
+        success: the task's.
+    """
+
+    draw: int
+    attempt: int
+    features: list[float]
+    aim: list[float]
+    correction: list[float]
+    miss: list[float]
+    standing: bool
+    success: bool
+
+
+def scene_features(source: SourceMotion, scene: Scene, values: list[FloatArray]) -> FloatArray:
+    """(N, F) what sets copies apart, each about 1 at the rim of what is drawn: places, then size, mass and friction."""
+    boxes = source.starts.boxes
+    parts = [2 * (value - box.low) / np.maximum(box.size, 1e-9) - 1 for box, value in zip(boxes, values, strict=True)]
+    size = scene.extents_m / source.scene.extents_m if scene.extents_m.shape[1] else np.ones((len(scene.mass_kg), 1))
+    parts += [
+        np.log(size).mean(axis=-1, keepdims=True) / np.log(1.15),
+        (np.log(scene.mass_kg) - np.log(source.scene.mass_kg))[:, None],
+        (scene.friction - 1.0)[:, None] / 0.2,
+    ]
+    return np.concatenate(parts, axis=-1)
+
+
+class Experience:
+    """Plays so far, and what follows from them."""
+
+    def __init__(self, aim_axes: int) -> None:
+        """Args: `aim_axes` of an aim that are learnt, the first ones."""
+        self._aim_axes = aim_axes
+        self._plays: list[Play] = []
+
+    def add(self, plays: list[Play]) -> None:
+        """Takes in what was played."""
+        self._plays += plays
+
+    def aims(self, features: FloatArray) -> FloatArray:
+        """(N, 3) m where to aim beside the goals of scenes with features (N, F)."""
+        aims = np.zeros((len(features), 3))
+        known = [play for play in self._plays if play.standing and np.linalg.norm(play.miss) < _FAR_M]
+        if len(known) < _AIM_SAMPLES or not self._aim_axes:
+            return aims
+        wanted = np.array([play.aim for play in known]) - np.array([play.miss for play in known])
+        terms = _terms(np.array([play.features for play in known]))
+        weights = np.linalg.solve(terms.T @ terms + _RIDGE * np.eye(terms.shape[1]), terms.T @ wanted)
+        aims[:, : self._aim_axes] = (_terms(features) @ weights)[:, : self._aim_axes]
+        return np.clip(aims, -_FARTHEST_AIM_M, _FARTHEST_AIM_M)
+
+    def corrections(self, features: FloatArray, attempts: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
+        """(N, C) grips for scenes with features (N, F), each tried without success `attempts` (N,) times before."""
+        count = len(features)
+        spread = CORRECTION_SCALE * rng.standard_normal((count, len(CORRECTION_NAMES)))
+        if not self._plays:
+            return np.zeros_like(spread)
+        tried = np.array([play.correction for play in self._plays])
+        success = np.array([play.success for play in self._plays], dtype=np.float64)
+        score = success - np.minimum(np.linalg.norm([play.miss for play in self._plays], axis=-1), 0.3)
+        way = (features[:, None] - np.array([play.features for play in self._plays])) * _weights(features.shape[1])
+        nearest = np.argsort((way**2).sum(axis=-1), axis=-1, kind="stable")[:, :_NEIGHBOURS]
+        best = np.take_along_axis(nearest, np.argsort(-score[nearest], axis=-1, kind="stable")[:, :_ELITES], axis=-1)
+        failing = 1.0 - success[nearest].mean(axis=-1, keepdims=True)
+        return tried[best].mean(axis=1) + np.maximum(failing, _WIDER * attempts[:, None]) * spread
+
+
+def _terms(features: FloatArray) -> FloatArray:
+    """(N, M) terms of the linear model: 1, the features, and the squares of size and mass."""
+    return np.concatenate([np.ones((len(features), 1)), features, features[:, -3:-1] ** 2], axis=-1)
+
+
+def _weights(count: int) -> FloatArray:
+    """(F,) how much each feature counts for likeness of grips: what is gripped more than where it stands."""
+    return np.where(np.arange(count) < count - 3, 0.3, 1.0)
