@@ -23,7 +23,7 @@ from baselines.progress import TrainProgress
 from baselines.quickstart import QuickstartArguments, StageStore
 from baselines.report import QuickstartReport, further_commands, write_report
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
-from demos.multiply import MultiplyConfig, MultiplyReport, multiply
+from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
 from demos.provenance import to_json
 from demos.pseudo_demonstration import (
     OpenLoopOutcome,
@@ -142,7 +142,8 @@ class QuickstartRun:
                 def show(made: int, state: MultiplyReport) -> None:
                     bar(made / config.count, f"{made} demonstrations, {state.acceptance:.0%} of the copies succeed")
 
-                for copy in multiply(parent, config, first_index=len(writer), report=report, progress=show):
+                journal, begin = writer.staging / JOURNAL_NAME, len(writer)
+                for copy in multiply(parent, config, first_index=begin, report=report, progress=show, journal=journal):
                     writer.add(copy)
             return to_json(report)
 
