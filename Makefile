@@ -19,20 +19,20 @@ quickstart:  ## sample video to trained policy and a report.html, in minutes (AR
 	@.venv/bin/dexvid quickstart $(ARGS)
 
 test:  ## all tests (ARGS go to pytest)
-	@tools/setup.sh video,dev
+	@tools/setup.sh video,view,dev
 	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
 
 setup:  ## the set-up alone, with everything the tests need
-	@tools/setup.sh video,dev
+	@tools/setup.sh video,view,dev
 
 check:  ## style (ruff) and types (pyright)
-	@tools/setup.sh video,dev
+	@tools/setup.sh video,view,dev
 	@$(PYTHON_IN_VENV) -m ruff check
 	@$(PYTHON_IN_VENV) -m ruff format --check
 	@$(PYTHON_IN_VENV) -m pyright
 
 format:  ## put imports and layout in order
-	@tools/setup.sh video,dev
+	@tools/setup.sh video,view,dev
 	@$(PYTHON_IN_VENV) -m ruff check --fix --select I
 	@$(PYTHON_IN_VENV) -m ruff format
 

@@ -8,6 +8,7 @@ TRAIN = Command(
     "baselines.train_command:main",
     (
         "dexvid train bc --dataset demonstrations --out runs/clone",
+        "dexvid train bc --dataset demonstrations --policy transformer --env-option observation_mode=pointcloud --out runs/cloud",
         "dexvid train ppo --env DexVid-BottlePickPlace-v0 --init runs/clone --out runs/finetuned",
     ),
 )
@@ -25,4 +26,10 @@ QUICKSTART = Command(
     "from one human demonstration to an evaluated policy, in one go",
     "baselines.quickstart:main",
     ("dexvid quickstart", "dexvid quickstart --source path/to/dexmv_recording", "dexvid quickstart --quick"),
+)
+VIEW = Command(
+    "view",
+    "an extraction, a demonstration or a policy in the browser, beside its film",
+    "baselines.view_command:main",
+    ("dexvid view extraction", "dexvid view demonstrations --episode 3", "dexvid view runs/clone"),
 )

@@ -1,0 +1,1 @@
+"""The viewer in the browser: film, person, object and robot on one time line."""
