@@ -16,7 +16,11 @@ from demos.interaction import BoolArray, FloatArray, Interaction, SceneObject
 from demos.source import load_interaction, shipped_sample
 from demos.video import probe_video
 from dexvid_envs.errors import DexVidError, InputFileError
+from robots.cabinet import Cabinet
 
+#: From the moved body's frame to the place on it that the hand takes, where that is elsewhere, m; and how the names of its key
+#: points begin.
+_HANDLED_M = {"DexVid-OpenCabinet-v0": (np.array(Cabinet().handle_position_m), "handle")}
 _FILM_NAMES = ("source.mp4", "video.mp4")
 
 
@@ -96,7 +100,7 @@ def place_on(interaction: Interaction, demonstration: Demonstration) -> Interact
     Raises:
         DexVidError: fewer than two steps of the demonstration have a frame in which the recorded object is known.
     """
-    path = object_path(interaction)
+    path, made_path = _paths(interaction, demonstration)
     rows = {int(frame): row for row, frame in enumerate(interaction.frame_index) if np.isfinite(path[row]).all()}
     pairs = np.array([(step, rows[frame]) for step, frame in enumerate(demonstration.source_frame.tolist()) if frame in rows])
     if len(pairs) < 2:
@@ -104,7 +108,7 @@ def place_on(interaction: Interaction, demonstration: Demonstration) -> Interact
             f"the demonstration refers to {len(pairs)} frames of this interaction in which the object is known, expected two "
             "or more: give the interaction that it was made from"
         )
-    recorded, made = path[pairs[:, 1]], demonstration.object_pos_world[pairs[:, 0]]
+    recorded, made = path[pairs[:, 1]], made_path[pairs[:, 0]]
     a, b = (points[:, :2] - points[:, :2].mean(axis=0) for points in (recorded, made))
     yaw = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())
     T_new_old = np.eye(4)
@@ -118,15 +122,26 @@ def path_error(interaction: Interaction, demonstration: Demonstration) -> FloatA
 
     A step's frame is a whole number: what the recorded object did within half a frame of it is no error.
     """
-    path = object_path(interaction)
+    path, made_path = _paths(interaction, demonstration)
     rows = {int(frame): row for row, frame in enumerate(interaction.frame_index)}
     error = np.full(demonstration.num_steps + 1, np.nan)
     for step, frame in enumerate(demonstration.source_frame.tolist()):
         if (row := rows.get(frame)) is not None and np.isfinite(path[row]).all():
             neighbours = path[[max(row - 1, 0), min(row + 1, len(path) - 1)]]
             ends = np.where(np.isfinite(neighbours), (neighbours + path[row]) / 2, path[row])
-            error[step] = min(_to_segment(demonstration.object_pos_world[step], path[row], one) for one in ends)
+            error[step] = min(_to_segment(made_path[step], path[row], one) for one in ends)
     return error
+
+
+def _paths(interaction: Interaction, demonstration: Demonstration) -> tuple[FloatArray, FloatArray]:
+    """(T, 3) and (T + 1, 3) m of the same point, as recorded and as the robot moved it."""
+    path, made = object_path(interaction), demonstration.object_pos_world
+    if demonstration.env_id not in _HANDLED_M:
+        return path, made
+    offset, beginning = _HANDLED_M[demonstration.env_id]
+    columns = [index for index, name in enumerate(interaction.keypoint_names) if name.startswith(beginning)]
+    seen = interaction.keypoints_world[:, columns].mean(axis=1) if columns else path
+    return seen if np.isfinite(seen).all(axis=1).any() else path, made + offset
 
 
 def _to_segment(point: FloatArray, start: FloatArray, end: FloatArray) -> float:

@@ -20,13 +20,16 @@ from demos.recorded_path import find_source, path_error, place_on
 from demos.replay import Player, demonstrations_from_batch, record, replay
 from demos.replay_plot import measure_forces
 from demos.source import shipped_demonstration, shipped_sample
+from demos.synthetic.truth import ClipTruth
 from dexvid_envs.cli import main
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
 from dexvid_envs.rendering import choose_backend
 from dexvid_envs.vector_env import DexVidVectorEnv
+from robots.cabinet import Cabinet
+from tests.true_interactions import true_interaction
 
-BOTTLE, LIFT = "DexVid-BottlePickPlace-v0", "DexVid-GraspLift-v0"
+BOTTLE, LIFT, CABINET = "DexVid-BottlePickPlace-v0", "DexVid-GraspLift-v0", "DexVid-OpenCabinet-v0"
 ENVIRONMENTS = ((BOTTLE, {"bottle": "mustard"}), (BOTTLE, {}), (LIFT, {}))
 STANDING = {"bottle_position": (0.47, 0.12), "target_position": (0.46, 0.12)}
 needs_rendering = pytest.mark.skipif(choose_backend() is None, reason="no off-screen OpenGL library here")
@@ -369,6 +372,22 @@ def test_command_shows_film_human_and_robot_side_by_side(tmp_path: Path) -> None
     assert picture.shape == (400, 1440, 3)
     for panel in np.split(picture[60:300], 3, axis=1):
         assert panel.std() > 10
+
+
+def test_a_recorded_drawer_lies_on_the_robots_by_its_handle() -> None:
+    """A demonstration that opens the drawer just as the clip does: nothing is left between the two handles."""
+    clip = Path(__file__).parents[1] / "demos/data/synthetic_clips/training-00002-drawer"
+    recording = true_interaction(ClipTruth.load(clip / "truth.npz"))
+    handle = recording.keypoints_world[:, recording.keypoint_names.index("handle_centre")]
+    drawn_m = np.linalg.norm(handle - handle[0], axis=-1)
+    steps = recording.num_frames - 1
+    body = np.array([0.78, 0.0, 0.0]) - drawn_m[:, None] * np.array([1.0, 0.0, 0.0])
+    still_there = Player(CABINET, {}, "joint_delta").record(np.zeros((steps, 23)), source_frame=recording.frame_index)
+    demonstration = dataclasses.replace(still_there, object_pos_world=body)
+    placed = place_on(recording, demonstration)
+    assert np.nanmax(path_error(placed, demonstration)) < 1e-3
+    hand_height_m = placed.hand_keypoints_world[recording.contact][:, :, 2].mean()
+    assert hand_height_m == pytest.approx(Cabinet().handle_height_m, abs=0.08)
 
 
 def test_following_a_demonstration_makes_up_for_an_object_that_lies_elsewhere() -> None:
