@@ -66,10 +66,10 @@ class RefineConfig:
     """
 
     seed: int = 0
-    candidates: int = 32
+    candidates: int = 48
     offset_rounds: int = 6
     spline_rounds: int = 7
-    replicates: int = 4
+    replicates: int = 6
     final_replicates: int = 12
     elites: int = 4
     fresh_fraction: float = 0.25
@@ -282,8 +282,7 @@ class Refiner:
             scale = config.spline_scale * config.decay**index
             candidates = list(parents) + self._mutated(rng, parents, max(count - len(parents), 0), scale, local)
             tried, nominal = self._try(candidates, rng, config.replicates)
-            keep_each = len(self.plans) if index < config.spline_rounds // 2 else 1
-            elites = keep_apart(tried, 0.3 * self._spread(), config.elites, keep_each)
+            elites = keep_apart(tried, 0.3 * self._spread(), config.elites, len(self.plans))
             best = elites[0]
             good = best.success >= config.enough and best.tracking_error_m <= config.close_m
             good_rounds = state.good_rounds + 1 if good else 0

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demos.align import displacement_yaw, mirror
+from demos.dataset import read_dataset
 from demos.interaction import Interaction
 from demos.plan import Plan, make_plan, plan_targets
 from demos.refine import RefineConfig, Refiner, RefineResult
@@ -24,6 +25,7 @@ from demos.resample import resample
 from demos.rollout import RolloutRunner
 from demos.source import load_interaction, shipped_sample
 from demos.synthetic.truth import ClipTruth
+from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError
 from tests.true_interactions import true_interaction
 
@@ -243,3 +245,17 @@ def _run_until(refiner: Refiner, rounds: int) -> None:
 def _correction(result: RefineResult) -> np.ndarray:
     assert result.correction is not None
     return result.correction
+
+
+def test_the_command_finds_the_task_and_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "refined"
+    small = ["--candidates", "4", "--elites", "1", "--offset-rounds", "1", "--spline-rounds", "1", "--replicates", "2"]
+    code = main(["refine", str(shipped_sample()), "--out", str(out), "--final-replicates", "1", *small])
+    printed = capsys.readouterr().out
+    demonstration = read_dataset(out)[0]
+    assert code == (0 if demonstration.tier == "successful" else 1)
+    assert demonstration.env_id == ENV
+    assert demonstration.provenance["refine"]["hold"] in ("video", "usual")
+    assert "the recording shows: place" in printed
+    assert "grip" in printed
+    assert not (tmp_path / "refined.rounds").exists()
