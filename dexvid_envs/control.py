@@ -16,6 +16,7 @@ from robots.arm_hand import RobotModel
 from robots.arm_kinematics import palm_pose, solve_palm_pose
 
 FloatArray = NDArray[np.float64]
+_FLOAT64 = np.dtype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +243,8 @@ def as_numbers(actions: object) -> FloatArray:
     Raises:
         ActionError: they are no array of real numbers.
     """
+    if isinstance(actions, np.ndarray) and actions.dtype is _FLOAT64:  # seen before, most often
+        return actions
     try:
         array = np.asarray(actions)
     except ValueError:  # ragged

@@ -75,8 +75,8 @@ class EnvironmentCore:
         self._term_names = tuple(f"reward/{name}" for name in weights)
         self._weights = np.array(list(weights.values()))[:, None]  # (terms, 1)
         self._guard = NanGuard(type(task).__name__, options.nan_folder)
-        self._steps = np.zeros(simulation.num_envs, dtype=np.int64)
-        self._one_step = np.ones(1, dtype=np.int64)
+        # Steps of a row since it was made: those that all have taken together, and its own.
+        self._common_steps, self._own_steps = 0, np.zeros(simulation.num_envs, dtype=np.int64)
         # The task's memory, the randomizer's, and the actions of the last step; the simulation keeps its own states.
         self._before: tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]], NDArray[Any]] | None = None
         self._restarted = _NO_ROWS  # rows that have been reset since the last step
@@ -175,16 +175,16 @@ class EnvironmentCore:
         checked = self.control.check(actions, simulation.num_envs)
         self._restarted = _NO_ROWS
         # The task replaces entries of its memory in a step, the randomizer writes into its own.
-        drawn = {name: values.copy() for name, values in self.randomizer.memory.items()}
+        drawn = {name: values.copy() for name, values in self.randomizer.memory.items()} if self.randomizer.active else {}
         simulation.keep_states()
         self._before = self.task.memory.copy(), drawn, checked
         targets = self.control.next_target(checked, simulation.ctrl)
         if rows is None:
             simulation.ctrl[:] = targets
-            self._steps += self._one_step
+            self._common_steps += 1
         else:
             simulation.ctrl[rows] = targets[rows]
-            self._steps[rows] += 1
+            self._own_steps[rows] += 1
         if drawn:
             moving = self._all_rows if rows is None else rows
             self.randomizer.disturb(simulation, moving)
@@ -228,7 +228,7 @@ class EnvironmentCore:
             state: dict[str, Any] = {"simulation": states[row]}
             for part, entries in (("memory", memory), ("randomization", drawn)):
                 state[part] = {name: values[row] for name, values in entries.items()}
-            self._guard.report(int(row), int(self._steps[row]), state, actions[row])
+            self._guard.report(int(row), self._common_steps + int(self._own_steps[row]), state, actions[row])
         self._before = None  # one report for one step
 
     # ---- state ------------------------------------------------------------------------------------------------------

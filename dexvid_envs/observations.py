@@ -110,37 +110,51 @@ def memory_source(name: str, size: int, repeat: int = 1) -> Source:
 
 
 class SourceVector:
-    """All source arrays of a task side by side, (N, F) float64, in which every `Source` has its place."""
+    """All numbers that observations are made of side by side, (N, F) float64, in which every `Source` has its place.
 
-    def __init__(self, simulation: Simulation, memory: Mapping[str, NDArray[Any]], fields: Sequence[ObservationField]) -> None:
+    Beside what the fields select these are all positions and velocities and the pose of one body.
+    """
+
+    def __init__(
+        self, simulation: Simulation, memory: Mapping[str, NDArray[Any]], fields: Sequence[ObservationField], body_id: int
+    ) -> None:
         self._memory = memory
-        used = {source.array for field in fields for source in (field.of, field.minus) if source is not None}
-        self._engine = [name for name in ENGINE_ARRAYS if name in used | {"qpos", "qvel", "xpos", "xmat"}]
-        self._remembered = [name for name in memory if name in used]
-        count = simulation.num_envs
-        self._views = [_live_rows(getattr(simulation, name), count) for name in self._engine]
-        self._zeros = np.zeros((count, 1))
+        self.count = count = simulation.num_envs
+        used = {"qpos": {*range(simulation.model.nq)}, "qvel": {*range(simulation.model.nv)}}
+        used |= {"xpos": {*range(3 * body_id, 3 * body_id + 3)}, "xmat": {*range(9 * body_id, 9 * body_id + 9)}}
+        for source in (source for field in fields for source in (field.of, field.minus) if source is not None):
+            used.setdefault(source.array, set()).update(source.indices)
+        used |= {name: {*range(values.shape[1])} for name, values in memory.items() if name in used}
+        self._indices = {name: np.array(sorted(used[name])) for name in (*ENGINE_ARRAYS, *memory) if name in used}
         self._starts: dict[str, int] = {}
         start = 0
-        for name, values in [(name, getattr(simulation, name)) for name in self._engine] + [
-            (name, memory[name]) for name in self._remembered
-        ]:
+        for name, indices in self._indices.items():
             self._starts[name] = start
-            start += int(np.prod(values.shape[1:], dtype=np.int64))
+            start += len(indices)
         self.size = start + 1  # a zero at the end stands for "minus nothing"
+        self._values = np.zeros((count, self.size))
+        engine = {name: indices for name, indices in self._indices.items() if name in ENGINE_ARRAYS}
+        self._read_engine = simulation.make_reader(engine, self._values[:, : sum(map(len, engine.values()))])
+        self._remembered = [
+            (name, self._values[:, self._starts[name] : self._starts[name] + len(indices)])
+            for name, indices in self._indices.items()
+            if name not in engine
+        ]
 
     def read(self) -> FloatArray:
-        """(N, F) the present values; a new array."""
-        memory = self._memory
-        return np.concatenate([*self._views, *[memory[name] for name in self._remembered], self._zeros], 1)
+        """(N, F) the present values; always the same array."""
+        self._read_engine()
+        for name, place in self._remembered:
+            place[...] = self._memory[name]
+        return self._values
 
     def places(self, source: Source) -> NDArray[np.int64]:
         """Columns of a source."""
-        return self._starts[source.array] + np.asarray(source.indices, dtype=np.int64)
+        return self._starts[source.array] + np.searchsorted(self._indices[source.array], source.indices)
 
     def columns(self, array: str, start: int, size: int) -> slice:
-        """Columns `start` to `start + size` of an array as a slice."""
-        first = self._starts[array] + start
+        """Columns `start` to `start + size` of an array, all of which are held, as a slice."""
+        first = int(self.places(Source(array, (start,)))[0])
         return slice(first, first + size)
 
     def array_at(self, column: int) -> str:
@@ -151,13 +165,6 @@ class SourceVector:
     def zero(self) -> int:
         """Column that is always 0."""
         return self.size - 1
-
-
-def _live_rows(array: FloatArray, count: int) -> FloatArray:
-    """A (N, K) view of a live array (N, ...); what is written to the array shows in the view."""
-    view = array.view()
-    view.shape = (count, -1)  # unlike reshape, this fails where a copy would be needed
-    return view
 
 
 class Gather:
@@ -172,12 +179,14 @@ class Gather:
         low = np.concatenate([np.full(field.size, field.low) for field in fields] or [np.zeros(0)])
         high = np.concatenate([np.full(field.size, field.high) for field in fields] or [np.zeros(0)])
         self._low, self._high = low[None], high[None]  # (1, D): see `rows`
+        self._gathered, self._subtracted = np.empty((2, sources.count, len(low)))
         self.space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def __call__(self, values: FloatArray) -> NDArray[np.float32]:
         """(N, D) from source vectors (N, F)."""
-        gathered = values.take(self._plus, axis=1)
-        gathered -= values.take(self._minus, axis=1)
+        # Indices are right by construction; to be told so ("clip") spares numpy a copy.
+        gathered = values.take(self._plus, 1, self._gathered, "clip")
+        gathered -= values.take(self._minus, 1, self._subtracted, "clip")
         np.minimum(gathered, self._high, out=gathered)
         np.maximum(gathered, self._low, out=gathered)
         return gathered.astype(np.float32)

@@ -55,15 +55,13 @@ class Tolerances:
             raise ValueError(f"tolerances {shapes}: expected lower <= upper and margins above 0")
         # One row each: see `rows`.
         self._lower, self._upper = self._lower[None], self._upper[None]
-        self._scale = (_GAUSSIAN_SCALE / margins)[None]
-        self._half = np.full_like(self._scale, -0.5)
+        self._factor = -0.5 * np.square(_GAUSSIAN_SCALE / margins)[None]
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, K) values in [0, 1] of quantities (N, K)."""
         outside = np.maximum(x, self._lower)
         np.minimum(outside, self._upper, out=outside)
         np.subtract(x, outside, out=outside)
-        outside *= self._scale
         outside *= outside
-        outside *= self._half
+        outside *= self._factor
         return np.exp(outside, out=outside)

@@ -6,7 +6,7 @@ Tasks and controllers see arrays, never the engine. After `step` and `forward` e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import mujoco
@@ -65,6 +65,15 @@ class Simulation(Protocol):
 
     def model_values(self, field: str, row: int) -> FloatArray:
         """A model field as one row has it; a view, not to be written to."""
+        ...
+
+    def make_reader(self, columns: Mapping[str, NDArray[np.int64]], out: FloatArray) -> Callable[[], None]:
+        """A function that writes the present values of columns of live arrays into `out`.
+
+        Args:
+            columns: of the arrays of these names, flattened to (N, ...).
+            out: (N, K) for all columns side by side; K is their number.
+        """
         ...
 
     def camera_positions(self) -> FloatArray:
@@ -160,6 +169,25 @@ class SingleSimulation:
         """See `Simulation`."""
         return getattr(self.model, field)
 
+    def make_reader(self, columns: Mapping[str, NDArray[np.int64]], out: FloatArray) -> Callable[[], None]:
+        """See `Simulation`.
+
+        All arrays of an MjData lie in one buffer; seen as one long array, they are read with one call.
+        """
+        arrays = {name: getattr(self, name).ravel() for name in columns}
+        begins = {name: array.ctypes.data for name, array in arrays.items()}
+        first = min(arrays, key=begins.__getitem__)
+        last = max(arrays, key=begins.__getitem__)
+        length = (begins[last] - begins[first]) // out.itemsize + arrays[last].size
+        buffer = np.lib.stride_tricks.as_strided(arrays[first], (1, length), writeable=False)
+        offsets = {name: (begin - begins[first]) // out.itemsize for name, begin in begins.items()}
+        places = np.concatenate([offsets[name] + indices for name, indices in columns.items()])
+
+        def read() -> None:
+            buffer.take(places, 1, out, "clip")  # all are within; to be told so spares numpy a copy
+
+        return read
+
     def camera_positions(self) -> FloatArray:
         """See `Simulation`."""
         return self.data.cam_xpos[None]
@@ -252,6 +280,20 @@ class BatchSimulation:
     def model_values(self, field: str, row: int) -> FloatArray:
         """See `Simulation`."""
         return self._expanded[field][row] if field in self._expanded else getattr(self.model, field)
+
+    def make_reader(self, columns: Mapping[str, NDArray[np.int64]], out: FloatArray) -> Callable[[], None]:
+        """See `Simulation`."""
+        ends = np.cumsum([len(indices) for indices in columns.values()])
+        parts = [
+            (getattr(self, name).reshape(self.num_envs, -1), indices, out[:, end - len(indices) : end])
+            for (name, indices), end in zip(columns.items(), ends, strict=True)
+        ]
+
+        def read() -> None:
+            for array, indices, place in parts:
+                place[...] = array[:, indices]
+
+        return read
 
     def camera_positions(self) -> FloatArray:
         """See `Simulation`."""

@@ -14,7 +14,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import clipped, lengths, means, one_where
+from dexvid_envs.rows import lengths, means, one_where, planar_lengths, row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -106,12 +106,12 @@ class BottlePickPlace(ObjectTask):
         )
         settings, heights = self.settings, self.variant_extents[:, 2:]
         self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3), live
-        self._half_heights_m = np.tile(heights / 2, 4)  # (V, 4), for each fingertip
+        self._half_axes_m = np.zeros((len(heights), len(self._hand_site_ids), 3))  # of the bar from base to cap
+        self._half_axes_m[:, :, 2] = heights / 2
         radius = (self.shape.half_width_m + self.shape.half_depth_m) / 2
         # What is taken off the measures of the reward, for each variant: see `reward_terms`.
         self._offsets_m = np.zeros((len(heights), 9))
         self._offsets_m[:, :4] = heights / self.shape.height_m * radius + FINGERTIP_RADIUS_M
-        self._axis_columns = np.tile(9 * self.object_body_id + np.array([2, 5, 8]), (4, 1))  # of flattened xmat
         self._success_distance_m = np.array([settings.success_distance_m])
         self._success_height_m = np.array([settings.success_height_m])
         self._upright = np.array([np.cos(settings.success_tilt_rad)])
@@ -127,7 +127,7 @@ class BottlePickPlace(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        self.target_distance = lengths(self.memory["target"] - self.object_pos_world[:, :2])  # (N,) m
+        self.target_distance = planar_lengths(self.memory["target"] - self.object_pos_world[:, :2])  # (N,) m
         uprightness = self.bottle_axis_world[:, 2]
         below_centre = self.memory["object_size"][:, 2] / _TWO
         below_centre *= uprightness
@@ -159,14 +159,6 @@ class BottlePickPlace(ObjectTask):
             clearance = self._hand_clearance = np.minimum.reduce(distance - self._hand_radii_m, axis=-1)
         return clearance
 
-    def fingertip_distance(self) -> FloatArray:
-        """(N, 4) m distance of the fingertips from the bottle's axis between base and cap."""
-        half = self._half_heights_m.take(self.memory["variant"], axis=0)
-        axis = self.simulation.xmat.reshape(self.num_envs, -1).take(self._axis_columns, axis=1)  # (N, 4, 3)
-        way = self.way_to_hand()[:, :4]
-        way -= clipped(np.add.reduce(way * axis, -1), -half, half)[..., None] * axis
-        return lengths(way)
-
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
         target, bottle = memory_source("target", 2), find.body_position("bottle")
@@ -191,7 +183,7 @@ class BottlePickPlace(ObjectTask):
         """
         arrived = self.target_distance <= self._success_distance_m
         measures = np.empty((self.num_envs, 9))
-        measures[:, :4] = self.fingertip_distance()
+        measures[:, :4] = self.distance_to_hand(self._half_axes_m)[:, :4]
         measures[:, 4] = self.bottle_axis_world[:, 2]
         measures[:, 5:7] = self.base_height[:, None]
         measures[:, 7:] = self.target_distance[:, None]
@@ -214,7 +206,10 @@ class BottlePickPlace(ObjectTask):
 
     def failed(self) -> BoolArray:
         """The bottle has left the table or lies on its side."""
-        lying = (self.bottle_axis_world[:, 2] < _LYING_COSINE) & (self.object_pos_world[:, 2] < _LYING_HEIGHT_M)
+        position = self.object_pos_world
+        if not np.count_nonzero(np.abs(position - _SAFE_CENTRE_M) > _SAFE_HALF_M):
+            return np.zeros(self.num_envs, dtype=bool)
+        lying = (self.bottle_axis_world[:, 2] < _LYING_COSINE) & (position[:, 2] < _LYING_HEIGHT_M)
         return lying | self.lost()
 
     def metrics(self) -> dict[str, NDArray[Any]]:
@@ -235,6 +230,8 @@ class BottlePickPlace(ObjectTask):
 _NEAR_M = np.array([0.2])
 #: The bottle lies with its axis and its centre below these.
 _LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), np.array([0.07])
+#: With its centre in this box, the bottle has not failed.
+_SAFE_CENTRE_M, _SAFE_HALF_M = row(0.4, 0.0, 1.07), row(0.8, 0.8, 1.0)
 _TWO = np.array([2.0])
 
 # Gaps of four fingertips m, cosine of the tilt, height of the base m (twice), distance to the target m (twice).

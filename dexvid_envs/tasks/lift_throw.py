@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means, one_where, row
+from dexvid_envs.rows import lengths, means, one_where, planar_lengths, row
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -201,13 +201,12 @@ class LiftThrow(ObjectTask):
         Objects that would not rise to the rim are taken at the top of their flight.
         """
         bucket, position, velocity = self.memory["bucket"], self.object_pos_world, self.object_vel_world
-        height = position[:, 2] - (bucket[:, 2] + self._rim_m)
+        height = position[:, 2] - self._rim_m  # the bucket stands on the table
         upward = velocity[:, 2]
         reaches = np.maximum(upward * upward + _TWICE_GRAVITY * height, _NONE)
         flight_s = np.maximum(upward + np.sqrt(reaches), _NONE) / _GRAVITY
         landing = position[:, :2] + velocity[:, :2] * flight_s[:, None]
-        landing -= bucket[:, :2]
-        return lengths(landing)
+        return planar_lengths(landing - bucket[:, :2])
 
     def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Reach, lift, aim; every term is largest with the object in the bucket.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rows import lengths, row
+from dexvid_envs.rows import row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, set_free_pose, vector_option
 from robots.everyday_parts import EverydayObject
@@ -166,11 +166,16 @@ class ObjectTask(Task):
 
     def box_gap(self) -> FloatArray:
         """(N, 5) m distance of the fingertips and the palm from the object's bounding box, 0 inside it."""
-        outside = self.way_to_hand() @ self._object_rotation  # in the object's frame; one small product per row
-        np.abs(outside, out=outside)
-        outside -= self._half_boxes_m.take(self.memory["variant"], axis=0)
-        np.maximum(outside, _NO_GAP, out=outside)
-        return lengths(outside)
+        return self.distance_to_hand(self._half_boxes_m)
+
+    def distance_to_hand(self, half_extents_m: FloatArray) -> FloatArray:
+        """(N, 5) m distance of the fingertips and the palm from a box around the object's centre.
+
+        Args:
+            half_extents_m: (V, 5, 3) of the box for each variant, along the object's axes.
+        """
+        centre = self.simulation.qpos.take(self._position_columns, axis=1)
+        return self.hand_distance(centre, self._object_rotation, half_extents_m.take(self.memory["variant"], axis=0))
 
     def lost(self) -> NDArray[np.bool_]:
         """(N,) whether the object has left the table."""
@@ -182,7 +187,6 @@ class ObjectTask(Task):
 
 # The space over the table outside which an object is lost; it reaches 5 cm below the top.
 _TABLE_CENTRE_M, _TABLE_HALF_M = row(0.4, 0.0, 4.95), row(0.8, 0.8, 5.0)
-_NO_GAP = np.zeros((1, 5, 3))
 
 
 def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:

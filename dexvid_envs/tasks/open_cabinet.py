@@ -14,7 +14,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import clipped, lengths, means, one_where, row
+from dexvid_envs.rows import clipped, means, one_where, row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task, TaskConfig, drawn_in_box, number_option, vector_option
 from robots.allegro import FINGERTIP_RADIUS_M
@@ -93,11 +93,9 @@ class OpenCabinet(Task):
         self.opening = simulation.qpos[:, self.drawer_qposadr]
         self.target_opening = self.memory["target_opening"][:, 0]  # (N,) m, as is the opening
         self._handle_columns = np.full(len(self._hand_site_ids), self.handle_site_id)  # for fingertips and palm
-        along = 9 * self._drawer_body_id + np.array([1, 4, 7])  # the drawer's y axis in flattened xmat
-        self._along_columns = np.tile(along, (len(self._hand_site_ids), 1))
-        half = self.cabinet.handle_width_m / 2
-        self._bar_high_m = row(half, half, half, half, 0.0)  # the palm is measured from the bar's middle
-        self._bar_low_m = -self._bar_high_m
+        self._drawer_rotation = simulation.xmat[:, self._drawer_body_id].reshape(-1, 3, 3)  # live
+        self._half_bar_m = np.zeros((1, len(self._hand_site_ids), 3))
+        self._half_bar_m[:, :-1, 1] = self.cabinet.handle_width_m / 2  # the palm is measured from the bar's middle
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`; reset options: `cabinet_position` ((x, y) m), `cabinet_yaw` (rad) and `opening` (m)."""
@@ -119,12 +117,8 @@ class OpenCabinet(Task):
 
     def handle_distance(self) -> FloatArray:
         """(N, 5) m distance of each fingertip from the bar's axis, and of the palm from its middle."""
-        simulation = self.simulation
-        along = simulation.xmat.reshape(self.num_envs, -1).take(self._along_columns, axis=1)  # (N, 5, 3)
-        way = self.hand_pos_world
-        way -= simulation.site_xpos.take(self._handle_columns, axis=1)
-        way -= clipped(np.add.reduce(way * along, -1), self._bar_low_m, self._bar_high_m)[..., None] * along
-        return lengths(way)
+        middle = self.simulation.site_xpos.take(self._handle_columns, axis=1)  # (N, 5, 3) m
+        return self.hand_distance(middle, self._drawer_rotation, self._half_bar_m)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""

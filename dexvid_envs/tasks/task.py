@@ -19,6 +19,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources
 from dexvid_envs.option_values import check_fields, is_number, numbers
 from dexvid_envs.randomization import Randomization
+from dexvid_envs.rows import lengths
 from dexvid_envs.simulation import Rows, Simulation
 from robots.arm_hand import ARM_HAND, add_arm_hand
 from robots.collision import TABLE_CONTACT
@@ -27,6 +28,7 @@ from robots.scene import CAMERAS, TABLE_TOP, ScenicCamera, TableTop, add_scenery
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 _ONE = np.ones(1, dtype=np.int64)
+_NO_GAP = np.zeros((1, 5, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +180,25 @@ class Task(abc.ABC):
     def palm_pos_world(self) -> FloatArray:
         """(N, 3) m; live."""
         return self.simulation.site_xpos[:, self._hand_site_ids[-1]]
+
+    def hand_distance(self, centre_world: FloatArray, axes_world: FloatArray, half_extents_m: FloatArray) -> FloatArray:
+        """Distances of fingertips and palm from boxes; a bar is a box of no width, a point a box of no extent.
+
+        Args:
+            centre_world: (N, 5, 3) m, for index, middle, ring and thumb tips and palm, as all that follows.
+            axes_world: (N, 3, 3) the box's axes as columns.
+            half_extents_m: (1 or N, 5, 3) along these axes.
+
+        Returns:
+            (N, 5) m, 0 inside.
+        """
+        outside = self.hand_pos_world
+        outside -= centre_world
+        outside = outside @ axes_world  # in the box's frame; one small product per row
+        np.abs(outside, out=outside)
+        outside -= half_extents_m
+        np.maximum(outside, _NO_GAP, out=outside)
+        return lengths(outside)
 
     def count(self, name: str, condition: BoolArray, rows: Rows | None) -> None:
         """Advances a counter in the memory where the condition holds and zeroes it elsewhere."""
