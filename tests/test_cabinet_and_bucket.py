@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from dexvid_envs.tasks.lift_throw import LiftThrow, LiftThrowConfig
 from robots.arm_hand import ARM_HAND, add_arm_hand
 from robots.arm_kinematics import solve_palm_pose
 from robots.bucket import Bucket, add_bucket, inside_bucket
@@ -180,6 +181,24 @@ def test_objects_thrown_into_the_bucket_stay_in_it(name):
         velocity = (1.0, 0.0, 0.6, *rng.normal(size=3))
         assert settled(model, (0.96, rng.uniform(-0.03, 0.03), 0.45), quat / np.linalg.norm(quat), velocity)
     assert not settled(model, (0.95, 0.0, 0.15))
+
+
+@pytest.mark.parametrize("name", ["tennis_ball", "baseball"])
+def test_a_fast_ball_does_not_climb_the_far_wall(name):
+    task = LiftThrow(LiftThrowConfig(objects=(name,)))  # with the engine's options that grasps need
+    model = task.make_model()
+    data, joint = mujoco.MjData(model), model.joint("object_joint")
+    place, motion = slice(joint.qposadr[0], joint.qposadr[0] + 3), slice(joint.dofadr[0], joint.dofadr[0] + 3)
+    for beyond_m in np.linspace(-0.09, 0.09, 10):  # of the bucket's axis, where it passes the rim
+        mujoco.mj_resetData(model, data)
+        data.qpos[place], data.qvel[motion] = (1.10 + beyond_m, 0.02, 0.39), (2.8, 0.0, -3.4)
+        heights_m = []
+        for _ in range(100):
+            mujoco.mj_step(model, data)
+            heights_m.append(data.qpos[place][2])
+        lowest = int(np.argmax(np.array(heights_m) < 0.06))
+        assert 0 < lowest < 60
+        assert max(heights_m[lowest:]) < task.bucket.height_m / 2
 
 
 def test_what_lies_on_the_rim_is_not_inside(bucket_scene):

@@ -41,6 +41,12 @@ def test_scripted_policy_succeeds(env_id: str, options: dict[str, Any]) -> None:
     assert scripted_success(env_id, options, episodes=6).mean() >= 4 / 6
 
 
+@pytest.mark.parametrize("seed", [19, 56])
+def test_an_arm_short_of_room_takes_the_bottle_from_another_side(seed: int) -> None:
+    # With the fingers straight ahead, a wrist joint gets to its stop on the way and the elbow down to the table.
+    assert scripted_success("DexVid-BottlePickPlace-v0", {}, episodes=1, seed=seed).all()
+
+
 @pytest.mark.parametrize("control_mode", ["joint_delta", "joint_target", "wrist_delta"])
 def test_single_environment_in_every_control_mode(control_mode: str) -> None:
     env: Any = gymnasium.make("DexVid-GraspLift-v0", objects=("potted_meat_can",), control_mode=control_mode)
