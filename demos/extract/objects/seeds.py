@@ -47,6 +47,10 @@ _AS_CLEAR = 0.8  # of the outline of a part, that of the whole thing is at least
 _LARGER = (1.25, 20.0)  # times its part
 _MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it nothing is better than a wrong object
 _AT_BORDER = 0.25  # of a thing's size, that the border of the picture cuts off at most
+_PIECE = 0.08  # of a cut, by which it is put right at least
+_MOST_ADDED, _LESS_SOLID = 3.0, 0.08  # times a cut, and by how much its solidity may fall, with what is added to it
+_PIECE_REACH = 0.8  # of its size
+_SURE_SHADOW, _NO_SHADOW = 0.45, 0.3  # part of a piece that may be one
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
 
 
@@ -167,8 +171,42 @@ def _seed_of_place(cache: FrameCache, place: Place, scene: StaticScene) -> Objec
     # a thing of several colours is cut into pieces, where all of the place that is no shadow keeps it whole
     if cuts[-1].sum() > 1.25 * cuts[best].sum() and clear[-1] > 0.5 * clear[best]:
         best = -1
-    mask = cuts[best]
+    mask = _put_right(cuts[best], place, scene)
     return ObjectSeed(place.frame, outline_of(mask), np.zeros((0, 2)), "motion", mask)
+
+
+def _put_right(mask: BoolArray, place: Place, scene: StaticScene) -> BoolArray:
+    """Takes shadows off a cut (h, w), and adds what is only as dark as a shadow: the lid of a can on a table of its tone."""
+    import cv2
+
+    area = mask.sum()
+    for piece in _pieces(mask & shade_like(scene, place.taken), _PIECE * area):
+        if shadow_part(scene, piece) > _SURE_SHADOW and piece.sum() < 0.6 * area:
+            mask = largest_piece(mask & ~piece)
+    reach = 2 * round(_PIECE_REACH * float(np.sqrt(area))) + 1
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    for piece in _pieces(scene.changed & near & ~mask, _PIECE * area):
+        whole = largest_piece(cv2.morphologyEx((mask | piece).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0)
+        grows = mask.sum() < whole.sum() < _MOST_ADDED * area and (mask & ~whole).sum() < 0.05 * area
+        inner = cv2.erode(piece.astype(np.uint8), np.ones((5, 5), np.uint8)).sum() > 30
+        if (
+            inner
+            and grows
+            and shadow_part(scene, piece) < _NO_SHADOW
+            and solidity(whole) > max(_SOLID, solidity(mask) - _LESS_SOLID)
+        ):
+            mask = whole
+    return mask
+
+
+def _pieces(mask: BoolArray, least: float) -> list[BoolArray]:
+    """Connected parts of a mask (h, w) with so many pixels, the largest first."""
+    import cv2
+
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(opened)
+    large = [part for part in range(1, count) if stats[part, cv2.CC_STAT_AREA] >= max(least, _MIN_AREA)]
+    return [parts == part for part in sorted(large, key=lambda part: -stats[part, cv2.CC_STAT_AREA])]
 
 
 def _whole_seed(
