@@ -33,6 +33,7 @@ from baselines.training_state import (
     optimizer_tensors,
     restore_module,
     restore_optimizer,
+    restoring,
     save_training_state,
 )
 from baselines.transformer import SIZES, Size, TransformerActor, TransformerConfig
@@ -306,11 +307,12 @@ class _Trainer:
         """
         tensors, meta = load_training_state(path)
         check_identity(path, meta, self.identity)
-        restore_module(self.module, tensors, "actor.", path)
-        restore_module(module_of(self.average), tensors, "average.", path)
-        restore_optimizer(self.optimizer, tensors)
-        self.generator.set_state(tensors["generator"])
-        self.step, self.elapsed_s = int(meta["step"]), float(meta["elapsed_s"])
+        with restoring(path):
+            restore_module(self.module, tensors, "actor.", path)
+            restore_module(module_of(self.average), tensors, "average.", path)
+            restore_optimizer(self.optimizer, tensors)
+            self.generator.set_state(tensors["generator"])
+            self.step, self.elapsed_s = int(meta["step"]), float(meta["elapsed_s"])
 
 
 def _run(trainer: _Trainer, log: RunLog, progress: ProgressCallback | None, state_path: Path | None) -> None:

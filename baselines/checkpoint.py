@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import torch
+from gymnasium.envs.registration import parse_env_id
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -200,9 +201,13 @@ def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _same_task(one: str, other: str) -> bool:
+    """Whether two ids are of one task in one version; a name of somebody's own for the task is as good."""
+    (_, name, version_of_one), (_, other_name, version_of_other) = parse_env_id(one), parse_env_id(other)
+    if name == other_name:
+        return version_of_one == version_of_other
     specs = [gymnasium.registry.get(env_id) for env_id in (one, other)]
     tasks = [None if spec is None else spec.kwargs.get("task") for spec in specs]
-    return one == other or (tasks[0] is not None and tasks[0] == tasks[1])
+    return tasks[0] is not None and tasks[0] == tasks[1]
 
 
 def contiguous(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:

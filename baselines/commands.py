@@ -8,7 +8,7 @@ TRAIN = Command(
     "baselines.train_command:main",
     (
         "dexvid train bc --dataset demonstrations --out runs/clone",
-        "dexvid train bc --dataset demonstrations --policy transformer --env-option observation_mode=pointcloud --out runs/cloud",
+        "dexvid train bc --dataset data --policy transformer --env-option observation_mode=pointcloud --out runs/points",
         "dexvid train ppo --env DexVid-BottlePickPlace-v0 --init runs/clone --out runs/finetuned",
     ),
 )

@@ -35,6 +35,7 @@ from baselines.training_state import (
     optimizer_tensors,
     restore_module,
     restore_optimizer,
+    restoring,
     save_training_state,
 )
 from demos.demonstration import Demonstration
@@ -167,8 +168,9 @@ class _Run:
             _, callback = algorithm._setup_learn(config.total_steps, None, reset_num_timesteps=False)
             if config.stagger:
                 vec_env.stagger(np.random.default_rng(self.seed))
-            if snapshot is not None:
-                restore_snapshot(algorithm, vec_env, *snapshot)
+            if snapshot is not None and self.folder is not None:
+                with restoring(self.folder / STATE_NAME):
+                    restore_snapshot(algorithm, vec_env, *snapshot)
             self._evaluate_if_due(algorithm)
             self._loop(algorithm, vec_env, callback)
             checkpoint = self._checkpoint(algorithm)
@@ -271,13 +273,14 @@ class _Run:
         path = self.folder / STATE_NAME
         tensors, meta = load_training_state(path)
         check_identity(path, meta, self._identity())
-        restore_module(algorithm.networks, tensors, "policy.", path)
-        restore_optimizer(algorithm.networks.optimizer, tensors)
-        algorithm.num_timesteps, algorithm.iteration = int(meta["steps"]), int(meta["iteration"])
-        algorithm.fraction, self.elapsed_s = float(meta["fraction"]), float(meta["elapsed_s"])
-        self.evaluations = [(steps, EvaluationResult.from_json(result)) for steps, result in meta["evaluations"]]
-        own = {name.removeprefix(_SNAPSHOT): value for name, value in tensors.items() if name.startswith(_SNAPSHOT)}
-        return own, meta["snapshot"]
+        with restoring(path):
+            restore_module(algorithm.networks, tensors, "policy.", path)
+            restore_optimizer(algorithm.networks.optimizer, tensors)
+            algorithm.num_timesteps, algorithm.iteration = int(meta["steps"]), int(meta["iteration"])
+            algorithm.fraction, self.elapsed_s = float(meta["fraction"]), float(meta["elapsed_s"])
+            self.evaluations = [(steps, EvaluationResult.from_json(result)) for steps, result in meta["evaluations"]]
+            own = {name.removeprefix(_SNAPSHOT): value for name, value in tensors.items() if name.startswith(_SNAPSHOT)}
+            return own, meta["snapshot"]
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,22 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimizer_tensors` returned; settings such as the learning rate stay the optimiser's own."""
+    """Puts back what `optimizer_tensors` returned; settings such as the learning rate stay the optimiser's own.
+
+    Raises:
+        ValueError: a parameter's moments are missing, or those of another network.
+    """
     state = optimizer.state_dict()
     state["state"] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
             state["state"].setdefault(int(index), {})[name] = value
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, slots in state["state"].items():
+        shapes = {name: value.shape for name, value in slots.items() if name != "step"}
+        if "step" not in slots or shapes != dict.fromkeys(("exp_avg", "exp_avg_sq"), parameters[index].shape):
+            raise ValueError(f"the optimiser's figures for parameter {index} do not belong to this network")
     optimizer.load_state_dict(state)
 
 
@@ -56,8 +66,14 @@ def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str
 
 def save_training_state(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Writes tensors and JSON values as one file; a kill leaves the previous one whole."""
-    with atomic_path(path) as temporary:
-        save_file(dict(tensors), temporary, metadata={"meta": json.dumps(meta)})
+    try:
+        with atomic_path(path) as temporary:
+            save_file(dict(tensors), temporary, metadata={"meta": json.dumps(meta)})
+    except (SafetensorError, OSError) as error:
+        raise OptionError(
+            f"the training state {path} cannot be written ({error}); an older one there is as it was: make room on the disk "
+            "and resume from it"
+        ) from error
 
 
 def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -74,6 +90,23 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(path), meta
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputFileError(f"{path} is damaged ({error}); start the run again without --resume") from error
+
+
+@contextlib.contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong with a state's content inside the block into an error that names the file.
+
+    Raises:
+        InputFileError: the state lacks something, or holds it in another shape.
+    """
+    try:
+        yield
+    except InputFileError:
+        raise
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise InputFileError(
+            f"{path} is damaged ({type(error).__name__}: {error}); start the run again without --resume"
+        ) from error
 
 
 def check_identity(path: Path, meta: Mapping[str, Any], identity: Mapping[str, Any]) -> None:

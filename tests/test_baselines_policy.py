@@ -204,6 +204,14 @@ def test_checkpoint_refuses_other_environments(checkpoint, env):
     checkpoint.check_env(env)
     with pytest.raises(OptionError, match=r"trained for DexVid-BottlePickPlace-v0, not for DexVid-GraspLift-v0"):
         checkpoint.check_env(gymnasium.make("DexVid-GraspLift-v0"))
+    spec = gymnasium.spec(ENV_ID)
+    with pytest.raises(OptionError, match=r"trained for DexVid-BottlePickPlace-v7, not for DexVid-BottlePickPlace-v0"):
+        dataclasses.replace(checkpoint, env_id="DexVid-BottlePickPlace-v7").check_env(env)
+    gymnasium.register("MyBottle-v3", entry_point=spec.entry_point, kwargs=spec.kwargs)
+    try:
+        checkpoint.check_env(gymnasium.make("MyBottle-v3"))  # the same task under a name of one's own
+    finally:
+        del gymnasium.registry["MyBottle-v3"]
     with pytest.raises(OptionError, match=r"make the environment with control_mode='joint_delta'"):
         checkpoint.check_env(gymnasium.make(ENV_ID, control_mode="joint_target"))
     smaller = Checkpoint(MlpActor(MlpConfig(7, 23, (8,))), ENV_ID, {}, "joint_delta")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ from baselines.ppo import FineTuneConfig, FineTunePPO
 from baselines.progress import TrainProgress
 from baselines.residual import ResidualActor
 from baselines.tokens import part_shapes
+from baselines.training_state import load_training_state, save_training_state
 from baselines.transformer import TransformerActor, TransformerConfig
 from demos.dataset import read_dataset
 from demos.demonstration import Demonstration
+from dexvid_envs.cli import main
 from dexvid_envs.control import CONTROL_MODES
-from dexvid_envs.errors import OptionError
+from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.vector_env import DexVidVectorEnv
 from robots.arm_hand import ARM_HAND
 
@@ -191,6 +194,58 @@ def test_killed_and_resumed_run_equals_an_unbroken_one(tmp_path, shipped, kind):
     times = {"time/elapsed_s"}
     for one, other in zip(resumed.history, unbroken.history, strict=True):
         assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run's folder with its training state."""
+    folder = tmp_path_factory.mktemp("finished")
+    clone = Checkpoint(MlpActor(MlpConfig(127, 23, (8,))), BOTTLE, {}, "joint_delta")
+    clone.save(folder / "clone")
+    fine_tune(BOTTLE, {}, clone, dataclasses.replace(CONFIG, total_steps=32), run_folder=folder / "run")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["policy.log_std", "optimizer.", "snapshot.state.simulation", "snapshot.torch_random", "snapshot.returns"]
+)
+@pytest.mark.parametrize("damage", ["missing", "shape"])
+def test_damaged_training_states_are_refused(finished, tmp_path, name, damage):
+    state = finished / "run" / "training_state.safetensors"
+    tensors, meta = load_training_state(state)
+    name = next(full for full in sorted(tensors) if full.startswith(name))
+    whole = tensors.pop(name)
+    if damage == "shape":
+        tensors[name] = torch.zeros((*whole.shape, 7), dtype=whole.dtype)
+    save_training_state(tmp_path / state.name, tensors, meta)
+    config = dataclasses.replace(CONFIG, total_steps=32)
+    clone = load_checkpoint(finished / "clone")
+    with pytest.raises(InputFileError, match=r"training_state\.safetensors"):
+        fine_tune(BOTTLE, {}, clone, config, run_folder=tmp_path, resume=True)
+
+
+def test_full_disk_leaves_the_older_training_state(finished):
+    state = finished / "run" / "training_state.safetensors"
+    before, limits = state.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    tensors, meta = load_training_state(state)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+        with pytest.raises(OptionError, match="an older one there is as it was"):
+            save_training_state(state, tensors, meta)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert state.read_bytes() == before
+
+
+def test_command_with_residual_curriculum_and_privileged_critic(finished, tmp_path, capsys):
+    data = Path(__file__).parents[1] / "demos" / "data" / "refined_pick_place"
+    arguments = ["train", "ppo", "--init", str(finished / "clone"), "--out", str(tmp_path / "run"), "--total-steps", "32"]
+    sizes = ["--num-envs", "4", "--rollout-steps", "8", "--minibatch-size", "32", "--evaluations", "0"]
+    more = ["--residual-scale", "0.1", "--privileged", "--curriculum.share", "0.5", "--env-option", "bottle=pet"]
+    assert main([*arguments, *sizes, *more]) == 2
+    assert "curriculum share 0.5 needs demonstrations" in capsys.readouterr().err
+    assert main([*arguments, *sizes, *more, "--demonstrations", str(data)]) == 0
+    assert isinstance(load_checkpoint(tmp_path / "run").actor, ResidualActor)
 
 
 def flat_states(result: FineTuneResult) -> dict[str, torch.Tensor]:
