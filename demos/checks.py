@@ -75,18 +75,19 @@ def inspect_interaction(interaction: Interaction, environment: str | None = None
     """Everything that is wrong with an interaction, the refusals first; see `check_interaction`."""
     if interaction.duration_s < _SHORTEST_S:
         return [Finding(f"it lasts {interaction.duration_s:.2f} s, expected {_SHORTEST_S} s or more")]
-    findings = [
-        *_unknown(interaction, "hand key points are", np.isfinite(interaction.hand_keypoints_world).all(axis=(1, 2))),
-        *_unknown(interaction, "the object is", np.isfinite(object_path(interaction)).all(axis=1)),
-        *_bad_poses(interaction),
-        *_sizes(interaction),
-        *_touch(interaction),
-        *_reach(interaction),
-        *_jumps(interaction),
-        *_flags(interaction),
-    ]
-    if not any(finding.refused for finding in findings):  # else the path may mean nothing
-        findings += _motion(interaction, environment)
+    with np.errstate(over="ignore", invalid="ignore"):  # of absurdly large numbers, which are refused
+        findings = [
+            *_unknown(interaction, "hand key points are", np.isfinite(interaction.hand_keypoints_world).all(axis=(1, 2))),
+            *_unknown(interaction, "the object is", np.isfinite(object_path(interaction)).all(axis=1)),
+            *_bad_poses(interaction),
+            *_sizes(interaction),
+            *_touch(interaction),
+            *_reach(interaction),
+            *_jumps(interaction),
+            *_flags(interaction),
+        ]
+        if not any(finding.refused for finding in findings):  # else the path may mean nothing
+            findings += _motion(interaction, environment)
     return sorted(findings, key=lambda finding: not finding.refused)
 
 
@@ -114,9 +115,8 @@ def _bad_poses(interaction: Interaction) -> list[Finding]:
     pose = interaction.object_pose_world
     known = np.isfinite(pose).all(axis=(1, 2))
     turn = np.where(known[:, None, None], pose[:, :3, :3], np.eye(3))
-    with np.errstate(over="ignore", invalid="ignore"):
-        off = np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
-        mirrored = np.linalg.det(turn) < 0
+    off = np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    mirrored = np.linalg.det(turn) < 0
     wrong = known & (~(off < 1e-2) | mirrored | (np.abs(pose[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-6))
     if not wrong.any():
         return []
@@ -126,8 +126,7 @@ def _bad_poses(interaction: Interaction) -> list[Finding]:
 def _sizes(interaction: Interaction) -> list[Finding]:
     """A hand that is no hand in metres."""
     points = interaction.hand_keypoints_world
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(points[:, _MIDDLE_BASE] - points[:, WRIST], axis=-1)
+    lengths = np.linalg.norm(points[:, _MIDDLE_BASE] - points[:, WRIST], axis=-1)
     lengths = lengths[np.isfinite(lengths)]
     if not len(lengths) or _HAND_LENGTH_M[0] < float(np.median(lengths)) < _HAND_LENGTH_M[1]:
         return []
@@ -160,8 +159,7 @@ def _touch(interaction: Interaction) -> list[Finding]:
         points = interaction.object_points_world[row]
         tips, points = tips[np.isfinite(tips).all(axis=1)], points[np.isfinite(points).all(axis=1)]
         if len(tips) and len(points):
-            with np.errstate(over="ignore"):
-                distance_m[row] = np.linalg.norm(tips[:, None] - points, axis=-1).min()
+            distance_m[row] = np.linalg.norm(tips[:, None] - points, axis=-1).min()
     known = distance_m[np.isfinite(distance_m)]
     if not len(known) or float(known.min()) <= _TOUCH_M:
         return []
@@ -198,8 +196,7 @@ def _jumps(interaction: Interaction) -> list[Finding]:
     """Steps that nothing on a table makes."""
     findings = []
     for what, path in (("the hand", interaction.hand_keypoints_world[:, WRIST]), ("the object", object_path(interaction))):
-        with np.errstate(over="ignore", invalid="ignore"):
-            speed = np.linalg.norm(np.diff(path, axis=0), axis=1) * interaction.fps
+        speed = np.linalg.norm(np.diff(path, axis=0), axis=1) * interaction.fps
         rows = np.flatnonzero(np.isfinite(speed) & (speed > _FASTEST_M_PER_S)) + 1
         if len(rows):
             reason = f"{what} jumps, at up to {speed[rows - 1].max():.3g} m/s"

@@ -144,7 +144,7 @@ class Player:
         """Plays (T, A) actions from a reset and keeps everything.
 
         Args:
-            actions: (T, A) in [-1, 1].
+            actions: (T, A); those outside [-1, 1] are kept as the environment plays them, clipped.
             reset_options: options of the reset; `{"state": ...}` goes on from a saved state.
             seed: of the reset.
             tier: of the result.
@@ -155,7 +155,7 @@ class Player:
             ActionError: an action has a wrong size or is not finite.
             DexVidError: the simulation became unstable, or tier "successful" is claimed without success after the last step.
         """
-        played = np.array(actions, dtype=np.float32)
+        played = np.clip(np.array(actions, dtype=np.float32), -1.0, 1.0)
         if played.ndim != 2 or not len(played):
             raise DexVidError(f"the actions have shape {played.shape}; expected (steps, action size) with at least one step")
         steps = len(played)
@@ -321,7 +321,7 @@ def demonstrations_from_batch(
                 env_options=dict(env_options),
                 control_mode=control_mode,
                 observations=batch["observations"][: length + 1, row].astype(np.float32),
-                actions=batch["actions"][:length, row].astype(np.float32),
+                actions=np.clip(batch["actions"][:length, row], -1.0, 1.0).astype(np.float32),
                 rewards=batch["rewards"][:length, row].astype(np.float64),
                 successes=batch["successes"][:length, row].astype(bool),
                 states=batch["states"][: length + 1, row].astype(np.float64),

@@ -114,6 +114,13 @@ def test_recording_from_the_middle_equals_the_rest(player: Player) -> None:
     np.testing.assert_array_equal(rest.rewards, whole.rewards[10:])
 
 
+def test_actions_that_are_clipped_in_playing_are_kept_so(player: Player) -> None:
+    wild = 3.0 * random_actions(5)
+    recorded = player.record(wild, seed=2)
+    np.testing.assert_array_equal(recorded.actions, np.clip(wild, -1.0, 1.0))
+    np.testing.assert_array_equal(recorded.states, player.record(np.clip(wild, -1.0, 1.0), seed=2).states)
+
+
 def test_a_recording_says_where_it_comes_from(player: Player) -> None:
     recorded = player.record(random_actions(3), seed=8, provenance={"source_sha256": "abc"}, source_frame=[-1, 4, 5, 6])
     assert recorded.provenance["source_sha256"] == "abc"
