@@ -26,6 +26,7 @@ from demos.extract.task_points.task_points import (
     TARGET,
     TaskPointQuery,
     TrackedObject,
+    at_pixel,
 )
 from demos.interaction import BoolArray, FloatArray
 from demos.video import FrameCache
@@ -37,7 +38,7 @@ _GRIP = (4, 8, 12)  # tips of thumb, index and middle finger
 _STRAIGHT_SHARE = 0.06  # of its length, that an articulated path leaves the straight line
 _MIN_WAY_OBJECTS = 0.25  # a shorter path, in object sizes, says nothing
 _VANISHED_SHARE = 0.6  # of the object's area that is left in a container
-_BASE_SHARE = 0.25  # a thing's base is seen from above: its middle lies this part of the width above its lowest edge
+_END_SHARE = 0.2  # top and base are seen from above: their middles lie this part of the width within the outline
 _AT_HAND_SIZES = 0.5  # fingertips that hold an object are so near to what is seen of it
 _POUR_HAND_SIZES = (0.4, 1.0)  # how far from an object's end what it pours into is looked for
 _NOT_ABOVE = -0.1  # downward part of a direction
@@ -145,7 +146,7 @@ def _grip_px(hand_px: FloatArray, path: FloatArray, start: int, fps: float) -> t
 
 def _object_points(moved: TrackedObject, frame: int, grip: tuple[int, FloatArray]) -> list[TaskPointQuery]:
     """Ends of the moved object and where it is gripped."""
-    top, bottom = _upper_and_lower(moved.masks[frame])
+    top, bottom = _top_and_base(moved.masks[frame])
     return [
         TaskPointQuery("object_top", moved.name, frame, top, inside=True),
         TaskPointQuery("object_bottom", moved.name, frame, bottom, inside=True),
@@ -161,6 +162,15 @@ def _upper_and_lower(mask: BoolArray) -> tuple[FloatArray, FloatArray]:
         np.array([columns[rows <= low].mean(), rows.min()]),
         np.array([columns[rows >= high].mean(), rows.max()]),
     )
+
+
+def _top_and_base(mask: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Middles (2,) px of the top and of the base of a thing that stands upright; of another one its ends."""
+    rows, columns = np.nonzero(mask)
+    within = _END_SHARE * min(float(np.ptp(columns)), float(np.ptp(rows)))
+    top, base = np.array([columns.mean(), rows.min() + within]), np.array([columns.mean(), rows.max() - within])
+    upright = at_pixel(mask, top) and at_pixel(mask, base)
+    return (top, base) if upright else _upper_and_lower(mask)
 
 
 def _articulated_points(
@@ -304,11 +314,7 @@ def _some(frames: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _target(moved: TrackedObject, frame: int, start: int, hand_px: FloatArray) -> TaskPointQuery:
     """The middle of the place on which the object rests in a frame, asked for while nothing is on it yet."""
-    mask = moved.masks[frame]
-    rows, columns = np.nonzero(mask)
-    _, lowest = _upper_and_lower(mask)
-    width = float(np.ptp(columns))
-    pixel = lowest - np.array([0.0, _BASE_SHARE * min(width, float(np.ptp(rows)))])
+    _, pixel = _top_and_base(moved.masks[frame])
     return TaskPointQuery(TARGET, TARGET, _uncovered(moved, hand_px, pixel, start), pixel)
 
 
