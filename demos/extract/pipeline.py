@@ -33,6 +33,7 @@ from demos.extract.objects.stage import (
     to_video_pixels,
 )
 from demos.extract.objects.standing import lift_standing
+from demos.extract.objects.touch import bring_to_object
 from demos.extract.overlay import OverlayData, write_overlay
 from demos.extract.quality import (
     camera_quality,
@@ -180,6 +181,7 @@ class _Run:
                 "contact", Contact, self._depends(after=("hand", "objects")), lambda: self._contact(hand, moved)
             )
             lifted = self._lift_objects(hand, contact.flags, objects)
+            hand = self._at_object(hand, next(iter(lifted.values()), None), contact.flags)
             tracks = {name: one.track for name, one in lifted.items()}
             target = next(iter(tracks.values()), _no_object(len(contact.flags)))
             world = place_world(recording, hand.track, target, contact.flags, config.camera_pitch_deg)
@@ -297,6 +299,14 @@ class _Run:
             lifted[name] = self.store.run(f"lift-{number}", LiftedObject, depends | {"number": number}, make)
         self.store.key("lift", self._depends(after=tuple(f"lift-{n}" for n, name in enumerate(objects) if name in lifted)))
         return lifted
+
+    def _at_object(self, hand: MetricHand, held: LiftedObject | None, contact: NDArray[np.bool_]) -> MetricHand:
+        """The hand as far away as the object that it holds, where depth pictures do not say it."""
+        recording = self.recording
+        if held is None or (recording.depth is not None and recording.depth.metric):
+            return hand
+        track = bring_to_object(hand.track, held, contact, recording.K, recording.fps)
+        return dataclasses.replace(hand, track=track)
 
     def _standing(
         self, objects: dict[str, FollowedObject], lifted: dict[str, LiftedObject], T_world_camera: np.ndarray

@@ -28,6 +28,10 @@ FloatArray = NDArray[np.float64]
 
 _LIMIT_SIGMA_RAD = 0.05  # beyond the end of a hinge's range
 _TABLE_SIGMA_M = 0.01
+#: Who handles things on a table holds the hand about level or fingers down, the palm facing down or sideways: height that the
+#: palm gains towards the fingers, and that the direction in which it faces has, as shares of their lengths.
+_USUAL_RISE, _RISE_SIGMA = -0.1, 0.4
+_HIGHEST_FACING, _FACING_SIGMA = 0.2, 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +118,7 @@ def misfit(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) 
     cost = 4.5 * np.log1p(squared / 9.0).sum(axis=1) + 0.5 * bent.sum(axis=1)
     if seen.table is not None:
         cost += 0.5 * ((below_table(points, seen.table, shape) / _TABLE_SIGMA_M) ** 2).sum(axis=1)
+        cost += 4.5 * np.log1p(_unusual_turn(posture, seen.table[:3])[0] ** 2 / 9.0).sum(axis=1)
     return cost
 
 
@@ -166,7 +171,25 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
         rising = np.einsum("i,tkip->tkp", seen.table[:3], by_step) * (below > 0.0)[..., None] / _TABLE_SIGMA_M
         normal += rising.swapaxes(-1, -2) @ rising
         gradient -= np.einsum("tkp,tk->tp", rising, below)
+        _add_usual_turn(normal, gradient, posture, seen.table[:3])
     return Equations(normal, gradient, mixed, shape_normal, shape_gradient)
+
+
+def _unusual_turn(posture: Posture, up: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """How unusually (T, 2) a hand rises and faces, and the derivatives (T, 2, 3) by its turn; `up` is the upward direction."""
+    facing, along = posture.rotation[..., 0], posture.rotation[..., 2]
+    beyond = np.maximum(facing @ up - _HIGHEST_FACING, 0.0) / _FACING_SIGMA
+    error = np.stack([(along @ up - _USUAL_RISE) / _RISE_SIGMA, beyond], axis=-1)
+    by_facing = np.cross(facing, up) * (beyond > 0.0)[:, None] / _FACING_SIGMA
+    return error, np.stack([np.cross(along, up) / _RISE_SIGMA, by_facing], axis=1)
+
+
+def _add_usual_turn(normal: FloatArray, gradient: FloatArray, posture: Posture, up: FloatArray) -> None:
+    error, by_turn = _unusual_turn(posture, up)
+    weight = 1.0 / (1.0 + error**2 / 9.0)
+    weighted = by_turn * weight[..., None]
+    normal[:, :3, :3] += weighted.swapaxes(-1, -2) @ by_turn
+    gradient[:, :3] += np.einsum("tkp,tk->tp", weighted, error)
 
 
 def mark_arms(posture: Posture, shape: HandShape) -> FloatArray:

@@ -27,6 +27,7 @@ from dexvid_envs.errors import InputFileError, OptionError
 BoolArray = NDArray[np.bool_]
 
 _OUTLIER_SIGMAS = 6.0
+_STEADY_WORSE = 1.25  # a motion without turns may explain the points this much worse
 _LARGEST_GAP_S = 0.4  # a pose is carried so far through frames that do not show it
 _MIN_POINTS = 3  # that show a pose
 _LOOSE_SIZES = 0.06  # points that miss the rigid object by this share of its half extent belong to a deformable one
@@ -122,7 +123,13 @@ def lift_object(
         views = make_views(rays, seen_on, point_depth, contact, outlines, ray_sigma)
         carried = hand_turns(hand, contact, fps)[views.frame]
         distance_m, thickness_m = _first_distance(grip, contact), grip.thickness_m(contact)
-        motion = find_rigid_motion(views, fps, ray_sigma, distance_m, thickness_m, carried, config.max_key_views)
+        start = views, fps, ray_sigma, distance_m, thickness_m, carried, config.max_key_views
+        motion = find_rigid_motion(*start)
+        if motion is not None and not np.isfinite(point_depth).any():
+            # turns and distances are hard to tell apart: what can be explained without turns says the distances better
+            steady = find_rigid_motion(*start, steady=True)
+            if steady is not None and steady.misfit() < _STEADY_WORSE * motion.misfit():
+                motion = steady
         if motion is not None:
             motion, figures = to_metres(motion, views, carried, grip, contact, fps, config.known_length_m, T_world_camera)
             lifted = _rigid_track(motion, views, tracks.pixels, rays, seen_on, focal_px, fps, ray_sigma, figures)

@@ -8,28 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import FloatArray
-from demos.extract.objects.grip import FINGER_M, Grip
+from demos.extract.objects.grip import Grip
 from demos.extract.objects.lift_figures import LiftFigures
 from demos.extract.objects.rigid_motion import RigidMotion, refine_path
+from demos.extract.objects.touch import HAND_SIGMA, distance_beside
 from demos.extract.objects.views import Views
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-_HAND_SIGMA = 0.035  # of the hand's distance, one for the whole clip
 _LENGTH_SIGMA = 0.12  # of the length as the pictures show it
 _LENGTH_SIGMA_POSED = 0.05  # the same where the camera's pose is known
 _LENGTH_QUANTILE = 0.7
 _LOOKS_DOWN_RAD = 0.5  # a camera of unknown pose that looks at a table
 _TABLE_SIGMA = 0.02  # of the distance at which the table is met
-_TABLE_TOLERANCE = 0.1  # by which a later rest may correct the distance
+_TABLE_TOLERANCE = 0.1  # by which a later rest may make the distance larger
+_LEVEL_SIGMA = 0.003  # of the distance once it is found
 _LIFTED_RISE = 0.4  # of its way, that an object rises which is lifted off something
 _LIFTED_TOLERANCE = 0.35  # by which the table and other hints may then disagree
-_FOOT_RADII = (0.85, 0.35)  # how far behind the mask's nearest edge the object's axis is, of a box or can, and of a ball
-_GRIP_SIGMA = 0.05  # of the hand's distance, frame by frame
-_GRIP_FRAMES = 24  # in which the object's surface is brought to the fingertips
-_MIDDLE_SIGMA = 0.05  # of the distance, between the object's middle and the fingertips'
-_SURFACE_SIGMA_M = 0.012  # between the fingertips and the ellipsoid
+_FOOT_RADII = 0.82  # how far behind the mask's nearest edge the axis of a box or can is
+_GRIP_FRAMES = 24  # in which the object's surface is compared with the fingertips
 
 
 def to_metres(
@@ -55,7 +53,7 @@ def to_metres(
     resting = _resting_depth(views, T_world_camera)
     first = int(np.argmax(np.isfinite(resting)))
     sources = {
-        "hand" if len(held) else "hand without contact": (by_hand, _HAND_SIGMA if len(held) else 0.25),
+        "hand" if len(held) else "hand without contact": (by_hand, HAND_SIGMA if len(held) else 0.25),
         "table": (float(np.log(resting[first] / motion.place[first, 2])), _TABLE_SIGMA),
         "length": (np.nan, 1.0),
     }
@@ -76,21 +74,14 @@ def to_metres(
         if abs(away) > allowed:
             del known["table"]
     if "table" in known and "hand" in known:
-        known["hand"] = known["hand"][0], max(_HAND_SIGMA, 0.5 * abs(known["hand"][0] - known["table"][0]))
+        known["hand"] = known["hand"][0], max(HAND_SIGMA, 0.5 * abs(known["hand"][0] - known["table"][0]))
     weight = sum(1.0 / sigma**2 for _, sigma in known.values())
     factor = float(np.exp(sum(value / sigma**2 for value, sigma in known.values()) / weight))
     motion = motion.scaled(factor)
-    expected, sigma = np.full(len(views.frame), np.nan), np.full(len(views.frame), np.nan)
-    if len(held) and grip.known:
-        # the hand's distance errs for the whole clip alike; what it adds frame by frame is how the distance changes
-        level, view = grip.middle[held, 2], views.of_frame[held]
-        expected[view] = level * float(np.median(motion.place[view, 2] / level))
-        sigma[view] = _GRIP_SIGMA * expected[view]
     if "table" in known:
-        on_table = np.abs(np.log(resting / motion.place[:, 2])) < _TABLE_TOLERANCE  # not in a bucket, not cut off
-        expected[on_table], sigma[on_table] = resting[on_table], _TABLE_SIGMA * resting[on_table]
-    if np.isfinite(expected).any():
-        motion = refine_path(motion, fps, carried, expected, sigma)
+        motion = dataclasses.replace(motion, place=motion.place * _between_rests(motion, views, resting)[:, None])
+    level = motion.place[:, 2]
+    motion = refine_path(dataclasses.replace(motion, steady=False), fps, carried, level, _LEVEL_SIGMA * level)
     return motion, dataclasses.replace(
         figures,
         scale_source=" and ".join(known),
@@ -101,23 +92,15 @@ def to_metres(
 
 
 def _scale_by_hand(motion: RigidMotion, views: Views, grip: Grip, frames: IntArray) -> float:
-    """Logarithm of the factor that brings the object between the fingertips of the given frames, and its surface to them."""
+    """Logarithm of the factor that brings the object's surface to the fingertips of the given frames."""
     chosen = frames[np.unique(np.linspace(0, len(frames) - 1, _GRIP_FRAMES).astype(int))]
-    by_middle = float(np.median(np.log(grip.middle[frames, 2] / motion.place[views.of_frame[frames], 2])))
-    tips = grip.tips[chosen]
-    known = np.isfinite(tips).all(axis=(1, 2))
-    if not known.any():
-        return by_middle
-    view = views.of_frame[chosen[known]]
-    factor = np.exp(by_middle + np.arange(-0.25, 0.2501, 0.005))[:, None, None, None]  # (S, 1, 1, 1)
-    off = tips[known] - factor * motion.place[view][:, None]  # (S, k, 5, 3)
-    off = np.einsum("skni,kij,jl->sknl", off, motion.turn[view], motion.body.axes)
-    half = factor * motion.body.half + 0.5 * FINGER_M
-    inside = ((off / half) ** 2).sum(axis=-1)
-    distance = (inside - 1.0) / (2.0 * np.sqrt(((off / half**2) ** 2).sum(axis=-1)) + 1e-9)  # to first order
-    cost = np.log1p((distance / _SURFACE_SIGMA_M) ** 2).mean(axis=(1, 2)) * tips.shape[1]
-    cost += 0.5 * ((np.log(factor[:, 0, 0, 0]) - by_middle) / _MIDDLE_SIGMA) ** 2
-    return float(np.log(factor[np.argmin(cost), 0, 0, 0]))
+    found: list[float] = []
+    for frame in chosen:
+        view = views.of_frame[frame]
+        points = motion.points[:-1][views.seen[view]] @ motion.turn[view].T + motion.place[view]
+        beside = distance_beside(points, grip.middle[frame])
+        found.append(grip.middle[frame, 2] / (beside if np.isfinite(beside) else motion.place[view, 2]))
+    return float(np.log(np.median(found)))
 
 
 def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArray:
@@ -136,14 +119,29 @@ def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArra
         # a ball's mask fills its ellipse and is as long as wide, that of a box has corners
         round_mask = np.clip((outlines.area[view] / (np.pi * long * short) - 0.955) / 0.035, 0.0, 1.0)
         round_mask *= np.clip((short / long - 0.8) / 0.15, 0.0, 1.0)
-        behind = radius * (_FOOT_RADII[0] + (_FOOT_RADII[1] - _FOOT_RADII[0]) * float(round_mask))
         ahead = foot - (foot @ up) * up
+        # the ray that touches a ball from below meets the table before the place on which it rests
+        down = float(np.arctan2(-(foot @ up), np.linalg.norm(ahead)))
+        behind = radius * (_FOOT_RADII + (np.tan(0.5 * down) - _FOOT_RADII) * float(round_mask))
         axis = foot + behind * ahead / max(float(np.linalg.norm(ahead)), 1e-9)
         # the middle is on its ray above that place, hardly higher than the object is wide if the camera looks straight down
         rows = np.concatenate([np.stack([ray, -up], axis=1), [[0.0, 0.1]]])
         found = float(np.linalg.lstsq(rows, np.append(axis, 0.1 * radius), rcond=None)[0][0])
         depth[view] = found if found > 0.0 else np.nan
     return depth
+
+
+def _between_rests(motion: RigidMotion, views: Views, resting: FloatArray) -> FloatArray:
+    """Factors (n,) of the places that bring the object onto the table wherever it rests there, and evenly so in between.
+
+    The motion of points says little of a slow change of distance: what is off at a later rest has crept in since the first.
+    """
+    rests = np.flatnonzero(np.isfinite(resting))
+    off = np.log(resting[rests] / motion.place[rests, 2])
+    off -= off[0]
+    # nothing is below the table; but what seems to hover may have been put onto or into something
+    believed = (off < _TABLE_TOLERANCE) & (off > -_LIFTED_TOLERANCE)
+    return np.exp(np.interp(views.frame, views.frame[rests[believed]], off[believed]))
 
 
 def _is_lifted(motion: RigidMotion, view: int, T_world_camera: FloatArray) -> bool:

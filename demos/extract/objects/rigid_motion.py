@@ -23,6 +23,7 @@ from demos.extract.objects.rigid_structure import (
     fit_path,
     fit_pose,
     place_points,
+    ray_errors,
 )
 from demos.extract.objects.views import Views
 
@@ -32,6 +33,7 @@ BoolArray = NDArray[np.bool_]
 _MAX_POINTS = 300  # in the adjustment; the others are placed afterwards
 _TURN_RATE = 1.0  # rad/s, expected between key views
 _CARRIED_SIGMA = 0.12  # rad, of the hand's turn, and of the object's in the hand
+_STEADY_SIGMA = 1e-3  # rad, of what does not turn
 _DEPTH_RATE = 0.5  # m/s, expected between key views
 _ACCELERATION = 6.0  # m/s^2, of a hand that carries something
 _TURN_ACCELERATION = 20.0  # rad/s^2
@@ -52,6 +54,7 @@ class RigidMotion:
         prior: of all points.
         key_views: (k,) on which the shape was found.
         reference: the view from which it grew.
+        steady: it was taken not to turn.
     """
 
     turn: FloatArray
@@ -62,6 +65,12 @@ class RigidMotion:
     prior: PointPrior
     key_views: IntArray
     reference: int
+    steady: bool = False
+
+    def misfit(self) -> float:
+        """Typical distance of the sightings from where their points should be seen, in the unit of rays."""
+        of_points = self.sightings.pick(self.sightings.point < len(self.points) - 1)
+        return float(np.median(ray_errors(self.turn, self.place, self.points, of_points)))
 
     def scaled(self, factor: float) -> RigidMotion:
         """The same pictures of an object `factor` times as large and as far away."""
@@ -86,6 +95,7 @@ def find_rigid_motion(
     thickness_m: float,
     carried: FloatArray,
     max_key_views: int,
+    steady: bool = False,
 ) -> RigidMotion | None:
     """Shape and path of the object; None where no view shows enough points.
 
@@ -104,17 +114,19 @@ def find_rigid_motion(
     start, body = first_body(views, reference, distance_m, thickness_m)
     sightings = find_sightings(views, reference, ray_sigma, float(start[2]))
     keys = find_key_views(views, reference, float(body.half[0] / start[2]), max_key_views)
-    turn, place, points, prior = _grow(views, sightings, keys, reference, start, body, fps)
-    turn, place, points, prior = _adjust(views, sightings, keys, reference, turn, place, points, prior, body, carried, fps)
+    turn, place, points, prior = _grow(views, sightings, keys, reference, start, body, fps, steady)
+    turn, place, points, prior = _adjust(
+        views, sightings, keys, reference, turn, place, points, prior, body, carried, fps, steady
+    )
     if len(keys) >= max_key_views - 1:
         placed = np.isin(np.arange(len(points)), sightings.point[np.isin(sightings.frame, keys)])
         every = np.arange(len(views.frame))
         path_turn, path_place, points, prior = _grow(
-            views, sightings, every, reference, start, body, fps, (points, prior.direction, placed)
+            views, sightings, every, reference, start, body, fps, steady, (points, prior.direction, placed)
         )
     else:
         path_turn, path_place = _between(views.frame, views.frame[keys], turn, place)
-    motion = RigidMotion(path_turn, path_place, points, body, sightings, prior, keys, reference)
+    motion = RigidMotion(path_turn, path_place, points, body, sightings, prior, keys, reference, steady)
     return refine_path(motion, fps, carried)
 
 
@@ -140,8 +152,8 @@ def refine_path(
         _ACCELERATION / fps**2,
         unknown if depth is None else depth,
         unknown if depth_sigma is None else depth_sigma,
-        _as_carried(motion.turn, carried),
-        _CARRIED_SIGMA,
+        np.tile(np.eye(3), (len(motion.turn), 1, 1)) if motion.steady else _as_carried(motion.turn, carried),
+        _STEADY_SIGMA if motion.steady else _CARRIED_SIGMA,
     )
     turn, place, points = motion.turn, motion.place, motion.points
     for iterations in (5, 3):
@@ -169,6 +181,7 @@ def _grow(
     start: FloatArray,
     body: Body,
     fps: float,
+    steady: bool,
     known: tuple[FloatArray, FloatArray, BoolArray] | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray, PointPrior]:
     """First poses (k, 3, 3), (k, 3) of the key views and places (P + 1, 3) of the points, outwards from the reference.
@@ -198,7 +211,7 @@ def _grow(
                     place[key],
                     points,
                     part.pick(placed[part.point]),
-                    0.05 + _TURN_RATE * min(time_s, 1.0),
+                    _STEADY_SIGMA if steady else 0.05 + _TURN_RATE * min(time_s, 1.0),
                     np.array([1.0, 1.0, depth_sigma]),
                 )
                 before = key
@@ -237,6 +250,7 @@ def _adjust(
     body: Body,
     carried: FloatArray,
     fps: float,
+    steady: bool,
 ) -> tuple[FloatArray, FloatArray, FloatArray, PointPrior]:
     """Poses of the key views and points that are seen in them, together."""
     index = np.full(len(views.frame), -1)
@@ -252,6 +266,9 @@ def _adjust(
     at_keys = dataclasses.replace(at_keys, frame=index[at_keys.frame], point=number[at_keys.point])
     part = _pick_prior(prior, chosen)
     links = _links(views.frame[keys] / fps, carried[keys])
+    if steady:
+        identity = np.tile(np.eye(3), (len(links.turn), 1, 1))
+        links = dataclasses.replace(links, turn=identity, turn_sigma=np.full(len(links.turn), _STEADY_SIGMA))
     fixed = int(np.flatnonzero(keys == reference)[0])
     for iterations in (8, 8):
         turn, place, points[chosen] = adjust(turn, place, points[chosen], at_keys, part, links, fixed, iterations)

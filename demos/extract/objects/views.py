@@ -19,7 +19,7 @@ BoolArray = NDArray[np.bool_]
 
 _MIN_MASK_PIXELS = 12
 _END_PERCENT = (0.3, 99.7)  # of a mask's pixels: its ends without stray pixels
-_FOOT_PERCENT = 3.0  # of a mask's pixels
+_FOOT_PERCENT = 1.0  # of a mask's pixels
 _MIN_DOWN = 0.05  # a ray less steep than this meets the table too far away
 _MIN_STILL_FRAMES = 3
 _MOVING_SIGMAS = 3.0  # of a ray, that the points move from frame to frame
