@@ -29,7 +29,7 @@ class Demonstration:
         successes: (T,) bool, `info["success"]` after each step.
         states: (T + 1, S) float64 full integration states of the simulation.
         memory: the task's memory by name, (T + 1, ...) each; with `states` it makes `reset(options={"state": ...})`.
-        randomization: what the episode drew (mass, friction, noise) by name, (T + 1, ...) each; empty where nothing is randomised.
+        randomization: what the episode drew (mass, friction, noise) by name, (T + 1, ...) each; empty where nothing is.
         object_pos_world: (T + 1, 3) m centre of the moved object.
         source_frame: (T + 1,) int frame of the source video behind each step; -1 where there is none (approach, retreat).
         tier: kinematic, replayable or successful; never mixed up.
