@@ -24,7 +24,7 @@ from demos.multiplication.copies import plan_copies, start_transforms
 from demos.multiplication.experience import Experience, Play, scene_features
 from demos.multiplication.play import CopyPlayer, Played, Scene
 from demos.multiplication.report import MultiplyReport
-from demos.multiplication.source import SourceMotion, read_source
+from demos.multiplication.source import SourceMotion, landing, read_source
 from demos.multiplication.starts import CELL_M
 from demos.provenance import model_hash, to_json, versions
 from demos.replay import demonstrations_from_batch
@@ -37,7 +37,7 @@ __all__ = ["CELL_M", "JOURNAL_NAME", "MultiplyConfig", "MultiplyReport", "multip
 FloatArray = NDArray[np.float64]
 #: File of the plays so far, in the folder where a dataset's finished episodes wait.
 JOURNAL_NAME = "plays.jsonl"
-_UNREACHED_M = 0.003  # a plan whose palm stays this far from its path is not played
+_UNREACHED_M = 0.03  # a plan whose palm stays this far from its path is not played; a radian counts as 0.15 m
 _STANDING_COSINE = 0.98
 _NOISE_SHARES = np.where(np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints, 0.25, 1.0)
 
@@ -175,7 +175,7 @@ class _Run:
             "model_sha256": model_hash(self.player.core.simulation.model),
             "versions": versions(),
         }
-        self.experience = Experience({"place": source.scene.goal.shape[1], "bearing": 2, "start": 0}[source.starts.goal_kind])
+        self.experience = Experience(source.starts)
         self.draws = 0
         self.again: list[tuple[int, int]] = []  # draws that failed, and how often
         report.begin(source.starts)
@@ -197,7 +197,7 @@ class _Run:
         plan = plan_copies(source, scene, aim, correction)
         noise = np.concatenate([_noise(rng, source, config) for rng in rngs])
         played = self.player.play(plan.servo_targets + noise, np.flatnonzero(plan.reach_error_m <= _UNREACHED_M))
-        miss = played.end_pose[:, :3, 3] - _wanted_end(source, scene)
+        miss = _missed(source, scene, played)
         standing = _standing(source, played)
         plays = [
             Play(
@@ -278,6 +278,13 @@ def _noise(rng: np.random.Generator, source: SourceMotion, config: MultiplyConfi
     noise = config.noise_rad * _NOISE_SHARES * rng.standard_normal((1, source.num_steps, ARM_HAND.num_joints))
     noise[:, source.quiet :] = 0.0
     return np.zeros_like(noise) if rng.random() < config.noise_free_fraction else noise
+
+
+def _missed(source: SourceMotion, scene: Scene, played: Played) -> FloatArray:
+    """(N, 3) m from where the moved body should end, or come down, to where it did."""
+    if source.starts.goal_kind == "bearing" and played.batch:
+        return (landing(played.batch["object_pos_world"]) - scene.goal) * np.array([1.0, 1.0, 0.0])
+    return played.end_pose[:, :3, 3] - _wanted_end(source, scene)
 
 
 def _wanted_end(source: SourceMotion, scene: Scene) -> FloatArray:

@@ -7,17 +7,17 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from demos.multiplication.arm import solve_paths
 from demos.multiplication.play import Scene
-from demos.multiplication.source import SourceMotion
+from demos.multiplication.source import THROW_STEPS, SourceMotion
 from demos.plan import minimum_jerk
 from robots.arm_hand import ARM_HAND
-from robots.arm_kinematics import solve_palm_pose
 
 FloatArray = NDArray[np.float64]
 #: What a correction changes: the palm in its own frame (m), and how far fingers and thumb close (rad).
 CORRECTION_NAMES = ("palm_x", "palm_y", "palm_z", "close_fingers", "close_thumb")
 CORRECTION_SCALE = np.array([0.006, 0.008, 0.008, 0.12, 0.12])
-_IK_ITERATIONS = 10
+_SWING_PER_M = 0.47  # how much faster a throw is for a metre of distance, as the scripted policy's
 _CLOSING_M_PER_RAD = 0.033  # how far the fingers' grip comes in for a rad of closing
 
 
@@ -64,9 +64,10 @@ def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction:
     palm[..., :3, 3] += (palm[..., :3, :3] @ offset[:, None, :, None])[..., 0]
     seed = np.tile(source.arm[segment], (count, 1, 1))
     seed[..., 0] += source.progress[segment] * _yaw(goal)[:, None]  # the first joint turns about the vertical
-    solved, error = solve_palm_pose(palm.reshape(-1, 4, 4), seed.reshape(-1, ARM_HAND.arm_joints), _IK_ITERATIONS)
     arm = np.tile(source.arm, (count, 1, 1))
-    arm[:, segment] = solved.reshape(count, -1, ARM_HAND.arm_joints)
+    arm[:, segment], reach = solve_paths(palm, seed)
+    if source.starts.goal_kind == "bearing":
+        arm = _swung(source, arm, np.linalg.norm((scene.goal + aim)[:, :2], axis=-1) - np.linalg.norm(source.end[:2]))
     arm[:, : source.approach] += _eased(source.approach)[:, None] * (arm - source.arm)[:, source.approach, None]
     if source.homeward < steps:
         home = _eased(steps - source.homeward)[::-1, None]
@@ -74,8 +75,15 @@ def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction:
     closing = correction[:, 3:] - wider[:, None] / _CLOSING_M_PER_RAD
     fingers = source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING)
     targets = np.concatenate([arm, fingers], axis=-1)
-    reach = error.reshape(count, -1).max(axis=-1)
     return PlannedCopies(np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), reach)
+
+
+def _swung(source: SourceMotion, arm: FloatArray, further_m: FloatArray) -> FloatArray:
+    """Arm angles (N, T, 7) with the throw's swing through the posture of its release widened, to throw further (N,) m."""
+    release = source.quiet + THROW_STEPS
+    begins = np.clip((np.arange(source.num_steps) - source.quiet + THROW_STEPS) / THROW_STEPS, 0.0, 1.0)
+    wider = 1.0 + _SWING_PER_M * further_m[:, None, None] * minimum_jerk(begins)[:, None]
+    return arm[:, release, None] + wider * (arm - arm[:, release, None])
 
 
 def start_transforms(source: SourceMotion, scene: Scene) -> FloatArray:
@@ -95,8 +103,8 @@ def goal_transforms(source: SourceMotion, scene: Scene, aim: FloatArray) -> Floa
     if kind == "start":
         return start_transforms(source, scene)
     if kind == "bearing":
-        old, new = source.scene.goal, scene.goal
-        turn = np.arctan2(new[:, 1] + aim[:, 1], new[:, 0]) - np.arctan2(old[:, 1], old[:, 0])
+        aimed = scene.goal + aim
+        turn = np.arctan2(aimed[:, 1], aimed[:, 0]) - np.arctan2(source.end[1], source.end[0])
         moved[:, 0, 0] = moved[:, 1, 1] = np.cos(turn)
         moved[:, 1, 0], moved[:, 0, 1] = np.sin(turn), -np.sin(turn)
         return moved

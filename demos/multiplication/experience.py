@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from demos.multiplication.copies import CORRECTION_NAMES, CORRECTION_SCALE
 from demos.multiplication.play import Scene
 from demos.multiplication.source import SourceMotion
+from demos.multiplication.starts import TaskStarts
 
 FloatArray = NDArray[np.float64]
 _NEIGHBOURS, _ELITES = 24, 6
 _AIM_SAMPLES = 24  # known ends before an aim is changed
 _WIDER = 0.4  # how much more widely grips are searched with each try
 _RIDGE = 2.0
-_FARTHEST_AIM_M = 0.06
-_FAR_M = 0.10  # an object that ends further off did not arrive, and tells nothing about the aim
+#: An object that ends further off did not arrive, and tells nothing about the aim.
+_FAR_M, _FAR_THROW_M = 0.10, 0.40
+_AIM_SHARE = 0.6  # of that distance, by which it is aimed elsewhere at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +65,11 @@ def scene_features(source: SourceMotion, scene: Scene, values: list[FloatArray])
 class Experience:
     """Plays so far, and what follows from them."""
 
-    def __init__(self, aim_axes: int) -> None:
-        """Args: `aim_axes` of an aim that are learnt, the first ones."""
-        self._aim_axes = aim_axes
+    def __init__(self, starts: TaskStarts) -> None:
+        """Args: `starts` of the task, on whose goal it depends what can be aimed."""
+        axes = 0 if starts.goal is None else len(starts.goal.low)
+        self._aim_axes = {"place": axes, "bearing": 2, "start": 0}[starts.goal_kind]
+        self._far_m = _FAR_THROW_M if starts.goal_kind == "bearing" else _FAR_M
         self._plays: list[Play] = []
 
     def add(self, plays: list[Play]) -> None:
@@ -75,14 +79,14 @@ class Experience:
     def aims(self, features: FloatArray) -> FloatArray:
         """(N, 3) m where to aim beside the goals of scenes with features (N, F)."""
         aims = np.zeros((len(features), 3))
-        known = [play for play in self._plays if play.standing and np.linalg.norm(play.miss) < _FAR_M]
+        known = [play for play in self._plays if play.standing and np.linalg.norm(play.miss) < self._far_m]
         if len(known) < _AIM_SAMPLES or not self._aim_axes:
             return aims
         wanted = np.array([play.aim for play in known]) - np.array([play.miss for play in known])
         terms = _terms(np.array([play.features for play in known]))
         weights = np.linalg.solve(terms.T @ terms + _RIDGE * np.eye(terms.shape[1]), terms.T @ wanted)
         aims[:, : self._aim_axes] = (_terms(features) @ weights)[:, : self._aim_axes]
-        return np.clip(aims, -_FARTHEST_AIM_M, _FARTHEST_AIM_M)
+        return np.clip(aims, -_AIM_SHARE * self._far_m, _AIM_SHARE * self._far_m)
 
     def corrections(self, features: FloatArray, attempts: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
         """(N, C) grips for scenes with features (N, F), each tried without success `attempts` (N,) times before."""

@@ -21,6 +21,7 @@ from demos.multiplication.starts import TaskStarts, task_starts
 from dexvid_envs.errors import DexVidError
 from robots.arm_hand import ARM_HAND
 from robots.arm_kinematics import palm_pose
+from robots.bucket import Bucket
 
 FloatArray = NDArray[np.float64]
 _NEAR_M = 0.10  # the grasp begins with the palm this near to where it is when the object leaves its place
@@ -30,7 +31,9 @@ _LOST_M = 0.03  # an object this far from its place in the hand has been let go
 _OPEN = 0.5
 #: What stands on the table is let go of slowly: a bottle that is flicked rolls on its rim for a long time.
 _RELEASE_STEPS, _RELEASE_SLOWER = 9, 3
-_THROW_STEPS = 14  # a throw is kept as it is from so many steps before the release on
+#: A throw is kept as it is from so many steps before the release on.
+THROW_STEPS = 14
+_RIM_M = Bucket().height_m
 _HOME_RAD, _AWAY_M = 0.05, 0.20
 
 
@@ -46,10 +49,10 @@ class SourceMotion:
         palm: (T, 4, 4) `T_world_palm` of the arm's targets.
         progress: (T,) in [0, 1] from the start's frame to the goal's.
         held: (T,) in [0, 1] how far the fingers are closed on the object.
-        end: (3,) m where the object ends.
+        end: (3,) m where the object ends; of a throw, where it comes down to the bucket's rim.
         source_frame: (T + 1,) frame of the video behind each step; -1 where there is none.
         approach: step with which the grasp begins.
-        quiet: step from which the object is let go of; T where it is held to the end.
+        quiet: step from which the object is let go of, or its throw begins; T where it is held to the end.
         homeward: step with which the return begins; T where there is none.
         round: the object looks the same from all sides.
     """
@@ -110,7 +113,7 @@ def read_source(demonstration: Demonstration) -> SourceMotion:
         palm=palm,
         progress=_progress(path[:1], trace.path, lift, place, spatial=not starts.on_table),
         held=held,
-        end=path[-1],
+        end=path[-1] if starts.goal_kind != "bearing" else landing(path[:, None])[0],
         source_frame=np.concatenate([demonstration.source_frame[:1], trace.source_frame]),
         approach=approach,
         quiet=place if held[-1] < _OPEN else len(arm),
@@ -172,7 +175,7 @@ def _carry_of(path: FloatArray, palm: FloatArray, starts: TaskStarts) -> tuple[i
         lost = np.linalg.norm(in_palm - in_palm[lift], axis=-1) > _LOST_M
         still = np.linalg.norm(in_palm - in_palm[min(lift + 20, len(palm) - 1)], axis=-1) <= _LOST_M
         release = int(np.flatnonzero(still & ~(lost & ~still)).max())
-        return lift, max(release - _THROW_STEPS, lift + 1)
+        return lift, max(release - THROW_STEPS, lift + 1)
     if starts.goal_kind == "start":
         return lift, len(path) - 2
     off_end = np.flatnonzero(np.linalg.norm(path - path[-1], axis=-1) > _REST_M)
@@ -194,6 +197,18 @@ def _homeward(arm: FloatArray, palm: FloatArray, place: int) -> int:
         return len(arm)
     far = np.linalg.norm(palm[place:, :3, 3] - palm[place, :3, 3], axis=-1) > _AWAY_M
     return place + int(np.argmax(far)) if far.any() else len(arm)
+
+
+def landing(paths: FloatArray) -> FloatArray:
+    """(N, 3) m where objects on paths (T, N, 3) m come down to the height of the bucket's rim, or end where they never do."""
+    highest = paths[..., 2].argmax(axis=0)
+    ends = paths[-1].copy()
+    for row, top in enumerate(highest):
+        below = np.flatnonzero(paths[top:, row, 2] <= _RIM_M)
+        if len(below) and below[0] > 0:
+            before, after = paths[top + below[0] - 1, row], paths[top + below[0], row]
+            ends[row] = before + (before[2] - _RIM_M) / (before[2] - after[2]) * (after - before)
+    return ends
 
 
 def _is_round(player: CopyPlayer) -> bool:
