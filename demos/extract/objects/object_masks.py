@@ -28,16 +28,25 @@ class ObjectMasks:
         self.shape = shape
         self.origin: NDArray[np.int8] = np.full(frames, LOST, np.int8)
         self._packed = [b""] * frames
+        self._boxes = np.zeros((frames, 4), np.int32)  # first column and row of what is packed, its width and height
 
     def __len__(self) -> int:
         return len(self._packed)
 
     def __getitem__(self, frame: int) -> BoolArray:
         """The mask (h, w) of a frame."""
+        (x, y), part = self.cut_out(frame)
+        mask = np.zeros(self.shape, bool)
+        mask[y : y + part.shape[0], x : x + part.shape[1]] = part
+        return mask
+
+    def cut_out(self, frame: int) -> tuple[tuple[int, int], BoolArray]:
+        """Column and row of the upper left pixel of what a frame's mask holds, and that part (a, b) of it."""
+        x, y, width, height = (int(value) for value in self._boxes[frame])
         if not self._packed[frame]:
-            return np.zeros(self.shape, bool)
+            return (0, 0), np.zeros((0, 0), bool)
         bits = np.frombuffer(zlib.decompress(self._packed[frame]), np.uint8)
-        return np.unpackbits(bits, count=self.shape[0] * self.shape[1]).reshape(self.shape).astype(bool)
+        return (x, y), np.unpackbits(bits, count=width * height).reshape(height, width).view(bool)
 
     def put(self, frame: int, mask: BoolArray, origin: int) -> None:
         """Stores the mask (h, w) of a frame.
@@ -47,8 +56,15 @@ class ObjectMasks:
         """
         if mask.shape != self.shape:
             raise ValueError(f"the mask has shape {mask.shape}, expected {self.shape}")
-        self._packed[frame] = zlib.compress(np.packbits(mask).tobytes(), 1)
         self.origin[frame] = origin
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not len(rows):
+            self._packed[frame] = b""
+            return
+        y, x = int(rows[0]), int(columns[0])
+        part = mask[y : rows[-1] + 1, x : columns[-1] + 1]
+        self._boxes[frame] = x, y, part.shape[1], part.shape[0]
+        self._packed[frame] = zlib.compress(np.packbits(part).tobytes(), 1)
 
     @property
     def frames(self) -> MaskFrames:
@@ -59,7 +75,7 @@ class ObjectMasks:
         """As arrays, for a file."""
         lengths = np.array([len(packed) for packed in self._packed], np.int64)
         data = np.frombuffer(b"".join(self._packed), np.uint8)
-        return {"shape": np.array(self.shape), "origin": self.origin, "lengths": lengths, "data": data}
+        return {"shape": np.array(self.shape), "origin": self.origin, "boxes": self._boxes, "lengths": lengths, "data": data}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ObjectMasks:
@@ -67,6 +83,7 @@ class ObjectMasks:
         height, width = (int(side) for side in arrays["shape"])
         masks = cls((height, width), len(arrays["origin"]))
         masks.origin[:] = arrays["origin"]
+        masks._boxes[:] = arrays["boxes"]
         data, lengths = arrays["data"].tobytes(), arrays["lengths"].tolist()
         ends = np.cumsum(lengths).tolist()
         masks._packed = [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]

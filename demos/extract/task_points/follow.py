@@ -162,9 +162,10 @@ def mask_middles(carried: TrackedObject) -> FloatArray:
     """Middle (T, 2) px of what is seen of the object; NaN where nothing is."""
     middle = np.full((len(carried.masks), 2), np.nan)
     for frame in np.flatnonzero(carried.masks.origin == SEEN):
-        rows, columns = np.nonzero(carried.masks[int(frame)])
+        (x, y), mask = carried.masks.cut_out(int(frame))
+        rows, columns = np.nonzero(mask)
         if len(rows):
-            middle[frame] = columns.mean(), rows.mean()
+            middle[frame] = x + columns.mean(), y + rows.mean()
     return middle
 
 
@@ -204,23 +205,16 @@ def _visible(
     progress: Callable[[], None],
 ) -> BoolArray:
     """Which points (T, K) nothing covers: an object's mask shows its points; what stands still must look as it did."""
-    import cv2
-
     frames = len(pictures)
     shape = pictures.gray(0).shape[:2] if frames else (0, 0)
     standing = [number for number, carrier in enumerate(on) if carrier is None]
     patches = {number: _patch(pictures.gray(queries[number].frame), queries[number].pixel) for number in standing}
     visible = np.zeros(pixels.shape[:2], bool)
-    around = np.ones((2 * _NEAR_MASK_PX + 1,) * 2, np.uint8)
     for frame in range(frames):
         masks = {
-            carried.name: carried.masks[frame].astype(np.uint8)
-            if carried.masks.origin[frame] == SEEN
-            else np.zeros(carried.masks.shape, np.uint8)
+            carried.name: carried.masks[frame] if carried.masks.origin[frame] == SEEN else np.zeros(carried.masks.shape, bool)
             for carried in objects
         }
-        wide = {name: cv2.dilate(mask, around) for name, mask in masks.items()}
-        narrow = {name: cv2.erode(mask, around) for name, mask in masks.items()}
         gray = pictures.gray(frame) if standing else np.zeros(shape, np.uint8)
         hand = hand_mask((shape[0], shape[1]), hand_px[frame], forearm=False)
         for number, carrier in enumerate(on):
@@ -228,14 +222,21 @@ def _visible(
             if not np.isfinite(pixel).all() or not ((pixel >= 0) & (pixel <= np.array(shape[::-1]) - 1)).all():
                 continue
             if carrier == HAND:
-                visible[frame, number] = not any(at_pixel(mask, pixel) for mask in narrow.values())
+                visible[frame, number] = not any(_around(mask, pixel).all() for mask in masks.values())
             elif carrier is not None:
-                visible[frame, number] = at_pixel(wide[carrier], pixel)
+                visible[frame, number] = bool(_around(masks[carrier], pixel).any())
             else:
                 covered = at_pixel(hand, pixel) or any(at_pixel(mask, pixel) for mask in masks.values())
                 visible[frame, number] = not covered and _looks_alike(patches[number], _patch(gray, pixel))
         progress()
     return visible
+
+
+def _around(mask: BoolArray, pixel: FloatArray) -> BoolArray:
+    """The part of a mask (h, w) within `_NEAR_MASK_PX` of a pixel inside it."""
+    x, y = (round(float(value)) for value in pixel)
+    rows = slice(max(0, y - _NEAR_MASK_PX), y + _NEAR_MASK_PX + 1)
+    return mask[rows, max(0, x - _NEAR_MASK_PX) : x + _NEAR_MASK_PX + 1]
 
 
 def _patch(gray: NDArray[np.uint8], pixel: FloatArray) -> FloatArray:

@@ -45,11 +45,14 @@ def still_picture(pictures: FrameCache, covered: Callable[[int], BoolArray]) -> 
         covered: says where (h, w) hand or moved object hide the scene in a frame; used where another frame shows it.
     """
     frames = np.unique(np.linspace(0, len(pictures) - 1, min(_STILL_PICTURES, len(pictures))).astype(int))
-    stack = np.array([pictures.rgb(int(frame)) for frame in frames], np.float32)
+    stack = np.array([pictures.rgb(int(frame)) for frame in frames])
     hidden = np.array([covered(int(frame)) for frame in frames])
     hidden &= ~hidden.all(axis=0)
-    stack[hidden] = np.nan
-    return np.nanmedian(stack, axis=0).astype(np.uint8)
+    stack[hidden] = 255  # what is hidden comes last
+    stack.sort(axis=0)
+    last = (len(frames) - 1 - hidden.sum(axis=0))[None, :, :, None]
+    low, high = (np.take_along_axis(stack, middle, axis=0)[0].astype(np.uint16) for middle in (last // 2, (last + 1) // 2))
+    return ((low + high) // 2).astype(np.uint8)
 
 
 def find_container(still: NDArray[np.uint8], arrivals: Sequence[FloatArray], hand_size_px: float) -> Container | None:
