@@ -159,6 +159,8 @@ class Refiner:
                 f"expected at least as many candidates as replicates and one elite, got {config.candidates}, "
                 f"{config.replicates} and {config.elites}"
             )
+        if any(plan.num_steps != self.plan.num_steps for plan in self.plans):
+            raise DexVidError(f"expected plans of the same timing, got {[plan.num_steps for plan in self.plans]} steps")
         self.goal_m = self.plan.target_xy if goal_m is None else goal_m
         self.object_yaw_rad = object_yaw_rad
         disturbed = {

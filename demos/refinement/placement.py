@@ -102,7 +102,7 @@ def place_and_retarget(
     hold = usual_hold(tracked, place, object_yaw)
     usual = with_usual_hold(plan, hold, plan_config)
     if tracked.ending == "throw":
-        plan, usual = with_throw(plan, hold), with_throw(usual, hold)
+        plan, usual = with_throw([plan, usual], hold)
     return PlacedMotion(placed, motion, plan, yaw, candidates, usual, place, object_yaw, mirrored)
 
 

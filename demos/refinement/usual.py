@@ -7,7 +7,7 @@ timing and path of the object are kept, and the hold is the scripted one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ FloatArray = NDArray[np.float64]
 _MOST_STEPS = 260
 _HOOK_STEPS = 4  # of the pull, in which a hooked hand closes
 _FOLLOW_STEPS = 40  # kept of the motion after a throw, until the object has come to rest
-_WIND_UP_RAD_PER_S = 0.9
+_WIND_UP_RAD_PER_S = 0.48  # on average, of the joint with the longest way
+_CONTROL_HZ = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +100,22 @@ def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig) -> Plan:
     return dataclasses.replace(plan, palm=palm, arm=arm, fingers=fingers)
 
 
-def with_throw(plan: Plan, hold: UsualHold) -> Plan:
-    """The plan, which ends with a lifted object, and then the robot's own wind-up and throw.
+def with_throw(plans: Sequence[Plan], hold: UsualHold) -> list[Plan]:
+    """Plans of the same timing, which end with a lifted object, and then the robot's own wind-up and throw.
 
     The joints of the robot are too slow for a person's throw; only one in which all of them add up reaches the bucket.
     """
+    way = max(float(np.abs(hold.throw[0, : ARM_HAND.arm_joints] - plan.arm[-1]).max()) for plan in plans)
+    steps = max(int(np.ceil(way / _WIND_UP_RAD_PER_S * _CONTROL_HZ)), 1)
+    return [_thrown(plan, hold, steps) for plan in plans]
+
+
+def _thrown(plan: Plan, hold: UsualHold, wind_up_steps: int) -> Plan:
+    """One plan with the wind-up and the throw."""
     arm_joints = ARM_HAND.arm_joints
-    lifted, begin = plan.arm[-1], hold.throw[0, :arm_joints]
-    arm = np.concatenate([_wind_up(lifted, begin), hold.throw[:, :arm_joints]])
+    throw = hold.throw[:, :arm_joints]
+    share = minimum_jerk((np.arange(wind_up_steps) + 1) / wind_up_steps)[:, None]
+    arm = np.concatenate([plan.arm[-1] + share * (throw[0] - plan.arm[-1]), throw])
     before = len(arm) - len(hold.throw)
     count, let_go = len(arm), before + hold.let_go
     hand = np.tile(plan.fingers[-1], (count, 1))
@@ -126,9 +135,3 @@ def with_throw(plan: Plan, hold: UsualHold) -> Plan:
         source_frame=np.concatenate([plan.source_frame, np.full(count, -1)]),
         release=plan.num_steps + let_go - 1,
     )
-
-
-def _wind_up(start: FloatArray, end: FloatArray) -> FloatArray:
-    """(S, 7) rad on the way from one posture to another, gently."""
-    steps = max(int(np.ceil(np.abs(end - start).max() / _WIND_UP_RAD_PER_S * 20 * 1.9)), 1)
-    return start + minimum_jerk((np.arange(steps) + 1) / steps)[:, None] * (end - start)
