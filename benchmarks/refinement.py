@@ -26,6 +26,7 @@ from demos.dataset import write_dataset
 from demos.extract.gates import read_failed_gates
 from demos.goals import ENVIRONMENTS, Kind, find_goal
 from demos.interaction import Interaction
+from demos.provenance import extraction_facts
 from demos.pseudo_demonstration import closest_options, place_and_retarget, refine_interaction
 from demos.refine import RefineConfig
 from demos.source import load_interaction, shipped_sample
@@ -104,7 +105,8 @@ def run(source: Source, config: RefineConfig, out: Path) -> dict[str, Any]:
         result = refine_interaction(placed, env_id, options, config)
     except DexVidError as error:
         return row | {"failed": str(error), "success": False}
-    write_dataset(out, [result.demonstration])
+    facts = extraction_facts(source.path, interaction) | dict(result.demonstration.provenance)
+    write_dataset(out, [dataclasses.replace(result.demonstration, provenance=facts)])
     search = result.refinement
     return row | {
         "task": kind,
