@@ -8,6 +8,7 @@ for a while: the object is what goes along with the hand. Coordinates are pixels
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ _MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it not
 _AT_BORDER = 0.25  # of a thing's size, that the border of the picture cuts off at most
 _PIECE = 0.08  # of a cut, by which it is put right at least
 _MOST_ADDED, _LESS_SOLID = 3.0, 0.08  # times a cut, and by how much its solidity may fall, with what is added to it
+_STILL_CLEAR = 0.6  # of the outline of a cut, that with what is added to it is at least
 _PIECE_REACH = 0.8  # of its size
 _SURE_SHADOW, _NO_SHADOW = 0.45, 0.3  # part of a piece that may be one
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
@@ -171,12 +173,15 @@ def _seed_of_place(cache: FrameCache, place: Place, scene: StaticScene) -> Objec
     # a thing of several colours is cut into pieces, where all of the place that is no shadow keeps it whole
     if cuts[-1].sum() > 1.25 * cuts[best].sum() and clear[-1] > 0.5 * clear[best]:
         best = -1
-    mask = _put_right(cuts[best], place, scene)
+    mask = _put_right(cuts[best], place, scene, lambda cut: outline_contrast(picture, cut) - outline_contrast(other, cut))
     return ObjectSeed(place.frame, outline_of(mask), np.zeros((0, 2)), "motion", mask)
 
 
-def _put_right(mask: BoolArray, place: Place, scene: StaticScene) -> BoolArray:
-    """Takes shadows off a cut (h, w), and adds what is only as dark as a shadow: the lid of a can on a table of its tone."""
+def _put_right(mask: BoolArray, place: Place, scene: StaticScene, contrast: Callable[[BoolArray], float]) -> BoolArray:
+    """Takes shadows off a cut (h, w), and adds what is only as dark as a shadow: the lid of a can on a table of its tone.
+
+    `contrast` says how clear an outline is with the object rather than without it.
+    """
     import cv2
 
     area = mask.sum()
@@ -189,11 +194,13 @@ def _put_right(mask: BoolArray, place: Place, scene: StaticScene) -> BoolArray:
         whole = largest_piece(cv2.morphologyEx((mask | piece).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0)
         grows = mask.sum() < whole.sum() < _MOST_ADDED * area and (mask & ~whole).sum() < 0.05 * area
         inner = cv2.erode(piece.astype(np.uint8), np.ones((5, 5), np.uint8)).sum() > 30
+        solid = solidity(whole) > max(_SOLID, solidity(mask) - _LESS_SOLID)
         if (
             inner
             and grows
+            and solid
             and shadow_part(scene, piece) < _NO_SHADOW
-            and solidity(whole) > max(_SOLID, solidity(mask) - _LESS_SOLID)
+            and contrast(whole) > _STILL_CLEAR * contrast(mask)
         ):
             mask = whole
     return mask
