@@ -22,9 +22,10 @@ from baselines.ppo import FineTuneConfig
 from baselines.progress import TrainProgress
 from baselines.quickstart import QuickstartArguments, StageStore
 from baselines.report import QuickstartReport, further_commands, write_report
+from demos.checks import check_interaction
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
 from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
-from demos.provenance import to_json
+from demos.provenance import extraction_facts, to_json
 from demos.pseudo_demonstration import (
     OpenLoopOutcome,
     PlacedMotion,
@@ -57,6 +58,7 @@ class QuickstartRun:
         self.out = arguments.out
         self.source = arguments.source or shipped_sample()
         self.interaction = load_interaction(self.source)  # a wrong source is refused before anything is written
+        check_interaction(self.interaction, arguments.env)
         given = parse_env_options(arguments.env_option)
         task_settings(arguments.env, given)
         self.env_options = given if "bottle" in given else {"bottle": closest_bottle(self.interaction), **given}
@@ -112,8 +114,9 @@ class QuickstartRun:
 
         def make(report: Report) -> dict[str, Any]:
             result = refine_interaction(placed, self.arguments.env, self.env_options, config, progress=report)
-            write_dataset(self.out / "refined", [result.demonstration])
-            write_dataset(self.out / "open-loop", [result.open_loop_demonstration])
+            facts = extraction_facts(self.source, self.interaction)
+            for name, made in (("refined", result.demonstration), ("open-loop", result.open_loop_demonstration)):
+                write_dataset(self.out / name, [dataclasses.replace(made, provenance={**facts, **made.provenance})])
             return {"open_loop": to_json(result.open_loop), "refinement": to_json(result.refinement)}
 
         with progress_bar("refine") as report:
