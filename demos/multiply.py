@@ -189,14 +189,16 @@ class _Run:
         values = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
         rngs = [np.random.default_rng([config.seed, draw, attempt, 7]) for draw, attempt in tries]
         seeds = [int(np.random.default_rng([config.seed, draw, 8]).integers(2**31)) for draw, _ in tries]
-        scene = self.player.reset(source.starts.reset_options(values), seeds, source.starts.memory_goal)
+        options = [one | source.object_options for one in source.starts.reset_options(values)]
+        scene = self.player.reset(options, seeds, source.starts.memory_goal)
         features = scene_features(source, scene, values)
         aim = self.experience.aims(features)
         attempts = np.array([attempt for _, attempt in tries])
         correction = self.experience.corrections(features, attempts, np.random.default_rng([config.seed, *tries[0], 9]))
         plan = plan_copies(source, scene, aim, correction)
         noise = np.concatenate([_noise(rng, source, config) for rng in rngs])
-        played = self.player.play(plan.servo_targets + noise, np.flatnonzero(plan.reach_error_m <= _UNREACHED_M))
+        reached = plan.reach_error_m <= _UNREACHED_M
+        played = self.player.play(plan.servo_targets + noise, np.flatnonzero(reached))
         miss = _missed(source, scene, played)
         standing = _standing(source, played)
         plays = [
@@ -209,6 +211,7 @@ class _Run:
                 miss=miss[row].tolist(),
                 standing=bool(standing[row]),
                 success=bool(played.success[row]),
+                reached=bool(reached[row]),
             )
             for row, (draw, attempt) in enumerate(tries)
         ]
@@ -226,7 +229,7 @@ class _Run:
         self.report.take(self.source.starts, self.config.seed, plays, retries)
         self.draws = self.report.draws
         played = {play.draw for play in plays}
-        failed = [(play.draw, play.attempt + 1) for play in plays if not play.success]
+        failed = [(play.draw, play.attempt + 1) for play in plays if play.reached and not play.success]
         self.again = [one for one in self.again if one[0] not in played] + [one for one in failed if one[1] <= retries]
 
     def _demonstrations(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 
 from demos.dataset import dataset_length, read_dataset
 from demos.demonstration import Demonstration
+from demos.multiplication.starts import CELL_RAD, TaskStarts, box_around
 from demos.multiply import MultiplyConfig, MultiplyReport, multiply
+from demos.provenance import missing_provenance
 from demos.replay import replay
 from demos.source import load_interaction, shipped_demonstration, shipped_sample
 from dexvid_envs.cli import main
-from dexvid_envs.errors import DexVidError
+from dexvid_envs.errors import DexVidError, InputFileError
+from tests.demonstration_cases import CABINET, LIFT, THROW, scripted_demonstration
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +54,71 @@ def test_copies_succeed_start_elsewhere_and_replay(shipped: Demonstration) -> No
     assert sum(report.start_cells.values()) == report.accepted
 
 
-def test_multiplication_goes_on_where_it_stopped(shipped: Demonstration) -> None:
-    config = MultiplyConfig(count=4, batch=4)
-    assert len(list(multiply(shipped, config, first_index=3))) == 1
+def test_continued_multiplication_gives_what_an_unbroken_one_gives(shipped: Demonstration, tmp_path: Path) -> None:
+    config = MultiplyConfig(count=5, batch=3, size=(0.9, 1.1), mass=(0.5, 1.5))
+    whole, report = list(multiply(shipped, config, journal=tmp_path / "whole")), MultiplyReport()
+    broken = multiply(shipped, config, journal=tmp_path / "journal")
+    begun = [next(broken) for _ in range(4)]  # stops within the second batch
+    broken.close()
+    rest = list(multiply(shipped, config, first_index=4, journal=tmp_path / "journal", report=report))
+    assert len(begun) + len(rest) == 5
+    for copy, expected in zip(begun + rest, whole, strict=True):
+        np.testing.assert_array_equal(copy.states, expected.states)
+        assert copy.provenance == expected.provenance
+    assert (tmp_path / "journal").read_text() == (tmp_path / "whole").read_text()
+
+
+def test_multiplication_is_not_continued_with_other_settings(shipped: Demonstration, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    list(multiply(shipped, MultiplyConfig(count=1, batch=2), journal=journal))
+    with pytest.raises(InputFileError, match="other settings"):
+        list(multiply(shipped, MultiplyConfig(count=2, batch=2, seed=1), first_index=1, journal=journal))
+    journal.write_text("no json\n")
+    with pytest.raises(InputFileError, match="damaged"):
+        list(multiply(shipped, MultiplyConfig(count=2, batch=2), first_index=1, journal=journal))
+
+
+def test_copies_differ_in_size_mass_and_friction_and_replay(shipped: Demonstration) -> None:
+    config = MultiplyConfig(count=6, batch=8, size=(0.85, 1.15), mass=(1 / 6, 2.0), friction=(0.8, 1.2))
+    copies = list(multiply(shipped, config))
+    heights = [float(copy.memory["object_size"][0, 2]) for copy in copies]
+    assert max(heights) - min(heights) > 0.01
+    masses = np.array([copy.randomization["mass"][0] for copy in copies])
+    assert masses.min() >= 1 / 6
+    assert np.ptp(masses) > 0.2
+    assert np.ptp([copy.randomization["friction"][0] for copy in copies]) > 0.05
+    outcome = replay(copies[0])
+    assert outcome.success
+    assert outcome.state_deviation == 0.0
+    assert missing_provenance(copies[0]) == missing_provenance(shipped)
+    assert len(copies[0].source_frame) == copies[0].num_steps + 1
+    assert set(copies[0].source_frame) <= set(shipped.source_frame)
+
+
+@pytest.mark.parametrize("env_id", [LIFT, CABINET, THROW])
+def test_every_task_is_multiplied(env_id: str) -> None:
+    report = MultiplyReport()
+    source = scripted_demonstration(env_id)
+    copies = list(multiply(source, MultiplyConfig(count=2, batch=4, noise_rad=0.005), report=report))
+    assert len(copies) == 2
+    starts = np.array([copy.object_pos_world[0, :2] for copy in copies])
+    assert np.ptp(starts, axis=0).max() > 0.005
+    assert all(copy.successes[-1] for copy in copies)
+    assert sum(report.start_attempts.values()) == report.attempts
+    for copy in copies:  # the object is the one that was demonstrated
+        np.testing.assert_array_equal(copy.memory.get("variant", [0])[0], source.memory.get("variant", [0])[0])
+
+
+def test_draws_visit_every_cell_in_turn() -> None:
+    place = box_around("start", "object_position", (0.4, 0.0), (0.08, 0.10))
+    yaw = box_around("yaw", "object_yaw", (0.0,), (0.8,), CELL_RAD)
+    starts = TaskStarts(place, yaw, None, "start", None)
+    cells = int(np.prod(place.shape + yaw.shape))
+    values = [starts.drawn([3], draw, 1) for draw in range(cells)]
+    visited = {(int(place.cells_of(xy)[0]), int(yaw.cells_of(angle)[0])) for xy, angle in values}
+    assert len(visited) == cells
+    places = np.concatenate([xy for xy, _ in values])
+    assert (np.abs(places - (0.4, 0.0)) <= (0.08, 0.10)).all()
 
 
 def test_only_successful_demonstrations_are_multiplied(shipped: Demonstration) -> None:
@@ -68,11 +134,13 @@ def test_hopeless_multiplication_gives_up_with_advice(shipped: Demonstration) ->
 
 
 def test_multiply_command_writes_a_dataset_and_its_coverage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, figures = tmp_path / "copies", tmp_path / "coverage.json"
+    out, figures, picture = tmp_path / "copies", tmp_path / "coverage.json", tmp_path / "coverage.png"
     arguments = ["multiply", str(shipped_demonstration()), "--count", "3", "--out", str(out), "--json", str(figures)]
+    arguments += ["--figure", str(picture), "--size", "0.95", "1.05"]
     assert main(arguments) == 0
     assert dataset_length(out) == 3
-    assert figures.is_file()
+    assert json.loads(figures.read_text())["accepted"] >= 3
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert "accepted" in capsys.readouterr().out
 
 

@@ -37,6 +37,7 @@ class Play:
         miss: (3,) m from where the object should end to where it ended.
         standing: it ended as it stood, so that the miss tells about the aim.
         success: the task's.
+        reached: the arm reaches all of the path; otherwise the copy was not played.
     """
 
     draw: int
@@ -47,6 +48,7 @@ class Play:
     miss: list[float]
     standing: bool
     success: bool
+    reached: bool
 
 
 def scene_features(source: SourceMotion, scene: Scene, values: list[FloatArray]) -> FloatArray:

@@ -29,6 +29,7 @@ class MultiplyReport:
         missing_start_cells, missing_target_cells: cells of the task's distribution without any accepted copy.
         start_attempts, target_attempts: attempts by cell.
         draws, given_up: starts drawn, and those of them that failed in every try.
+        out_of_reach: attempts, among the failed, that were not played, since the arm does not reach all of the path.
         boxes: what is drawn: label, low, size and cell (m or rad) of each.
     """
 
@@ -42,6 +43,7 @@ class MultiplyReport:
     target_attempts: Counts = dataclasses.field(default_factory=dict)
     draws: int = 0
     given_up: int = 0
+    out_of_reach: int = 0
     boxes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
@@ -62,7 +64,8 @@ class MultiplyReport:
             self.attempts += 1
             self.accepted += play.success
             self.draws = max(self.draws, play.draw + 1)
-            self.given_up += not play.success and play.attempt >= retries
+            self.given_up += not play.success and (play.attempt >= retries or not play.reached)
+            self.out_of_reach += not play.reached
             drawn = dict(zip((box.label for box in starts.boxes), starts.drawn([seed], play.draw, 1), strict=True))
             for name, boxes in _places(starts):
                 key = _key(boxes, drawn)

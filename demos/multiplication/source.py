@@ -10,6 +10,7 @@ return     back home, where the demonstration goes there
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -19,6 +20,7 @@ from demos.demonstration import Demonstration
 from demos.multiplication.play import CopyPlayer, Scene
 from demos.multiplication.starts import TaskStarts, task_starts
 from dexvid_envs.errors import DexVidError
+from dexvid_envs.tasks.object_task import ObjectTask
 from robots.arm_hand import ARM_HAND
 from robots.arm_kinematics import palm_pose
 from robots.bucket import Bucket
@@ -55,6 +57,7 @@ class SourceMotion:
         quiet: step from which the object is let go of, or its throw begins; T where it is held to the end.
         homeward: step with which the return begins; T where there is none.
         round: the object looks the same from all sides.
+        object_options: reset options that choose the same object, where the environment has several.
     """
 
     demonstration: Demonstration
@@ -71,6 +74,7 @@ class SourceMotion:
     quiet: int
     homeward: int
     round: bool
+    object_options: dict[str, str]
 
     @property
     def num_steps(self) -> int:
@@ -119,6 +123,7 @@ def read_source(demonstration: Demonstration) -> SourceMotion:
         quiet=place if held[-1] < _OPEN else len(arm),
         homeward=_homeward(arm, palm, place),
         round=_is_round(player),
+        object_options=_object_options(player.task),
     )
 
 
@@ -211,18 +216,27 @@ def landing(paths: FloatArray) -> FloatArray:
     return ends
 
 
+def _object_options(task: Any) -> dict[str, str]:
+    """Reset options for the object that the task has now, where it draws one of several."""
+    if not isinstance(task, ObjectTask) or len(task.object_names) < 2:
+        return {}
+    return {task.noun: task.objects_in(task.memory["variant"])[0]}
+
+
 def _is_round(player: CopyPlayer) -> bool:
     """Whether every collision part of the moved body is a ball or an upright cylinder around its middle."""
-    model = player.core.simulation.model
-    body = model.body(player.task.moved_body).id
-    if player.task.moved_body == "drawer":
+    simulation = player.core.simulation
+    body = simulation.model.body(player.task.moved_body).id
+    if not isinstance(player.task, ObjectTask):
         return False
-    for geom in np.flatnonzero((model.geom_bodyid == body) & ((model.geom_contype > 0) | (model.geom_conaffinity > 0))):
-        kind = model.geom_type[geom]
-        if np.linalg.norm(model.geom_pos[geom, :2]) > 1e-3:
+    names = ("geom_type", "geom_pos", "geom_quat", "geom_contype", "geom_conaffinity")
+    types, positions, quats, contype, conaffinity = (simulation.model_values(name, 0) for name in names)
+    for geom in np.flatnonzero((simulation.model.geom_bodyid == body) & ((contype > 0) | (conaffinity > 0))):
+        kind = types[geom]
+        if np.linalg.norm(positions[geom, :2]) > 1e-3:
             return False
         axis = np.zeros(9)
-        mujoco.mju_quat2Mat(axis, model.geom_quat[geom])
+        mujoco.mju_quat2Mat(axis, quats[geom])
         upright = kind == mujoco.mjtGeom.mjGEOM_CYLINDER and abs(axis[8]) > 0.999
         if not (upright or kind == mujoco.mjtGeom.mjGEOM_SPHERE):
             return False
