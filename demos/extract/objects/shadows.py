@@ -34,7 +34,9 @@ def shadow_part(scene: StaticScene, mask: BoolArray) -> float:
     inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     if inner.sum() < 30:
         return 0.0
-    a, b = ((picture - cv2.GaussianBlur(picture, (0, 0), 3.0))[inner] for picture in (one, other))
+    own = mask.astype(np.float32)  # what is around the mask says nothing of its grain
+    share = np.maximum(cv2.GaussianBlur(own, (0, 0), 3.0), 1e-3)
+    a, b = ((picture - cv2.GaussianBlur(picture * own, (0, 0), 3.0) / share)[inner] for picture in (one, other))
     if max(float(a.std()), float(b.std())) < _PLAIN:  # no grain to compare; then a shadow is as dark throughout
         ratio = one[inner] / np.maximum(other[inner], 1.0)
         alike = float(np.ptp(np.percentile(ratio, (10, 90))) < _EVEN)
