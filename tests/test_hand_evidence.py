@@ -1,4 +1,4 @@
-"""What is expected of a hand beside its pixels: about level, the palm down or sideways."""
+"""What is expected of a hand beside its pixels: about level, the palm down or sideways, before what a depth camera sees."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from demos.camera import project
 from demos.extract.hand.evidence import FitOptions, Seen, misfit
 from demos.extract.hand.fit import settle
-from demos.extract.hand.model import RELAXED_RAD, HandShape, Posture
+from demos.extract.hand.model import RADIUS_RATIOS, RELAXED_RAD, HandShape, Posture, hand_points
+from demos.extract.hand.surface import depth_misfit
+from demos.parts import DepthFrames
 
 K = np.array([[500.0, 0.0, 319.5], [0.0, 500.0, 239.5], [0.0, 0.0, 1.0]])
 SHAPE, OPTIONS, FRAMES = HandShape.average(0.09), FitOptions(), 4
@@ -45,3 +48,19 @@ def test_steps_lead_to_less_misfit() -> None:
     assert (cost < misfit(seen, start, SHAPE, OPTIONS)).all()
     rise = -settled.rotation[:, 2, 2]  # of the fingers, towards the camera
     assert (np.abs(rise) < 0.3).all()
+
+
+def test_depth_pictures_tell_a_hand_from_its_mirror_image() -> None:
+    """What is seen of the hand must not lie behind it, at whatever distance the hand is taken to be."""
+    hand = hand_points(posture(Rotation.from_rotvec([0.0, 0.5, 0.0]) * LEVEL), SHAPE)[:1]
+    mirrored = hand * [1.0, 1.0, -1.0] + [0.0, 0.0, 2.0 * hand[..., 2].mean()]
+    picture = np.full((480, 640), 1.0)
+    radius = RADIUS_RATIOS * 0.09
+    column, row = np.round(project(hand[0], K)).astype(int).T
+    for x, y, z in sorted(zip(column, row, hand[0, :, 2] - radius, strict=True), key=lambda one: -one[2]):
+        picture[y - 9 : y + 10, x - 9 : x + 10] = z  # the nearest is painted last
+    depth = DepthFrames(1, lambda frame: picture)
+    frames = np.zeros(1, np.int64)
+    right, nearer, wrong = (depth_misfit(depth, frames, points, K, 0.09)[0] for points in (hand, hand * 0.95, mirrored))
+    assert right < 0.3 * wrong
+    assert nearer < 0.5 * wrong

@@ -7,6 +7,7 @@ equations are banded and cost the same for every frame.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,16 +92,26 @@ def _settle_part(
     return posture, misfit(seen, posture, shape, options)
 
 
-def best_start(seen: Seen, shape: HandShape, options: FitOptions) -> tuple[Seen, Posture]:
+def best_start(
+    seen: Seen, shape: HandShape, options: FitOptions, further: Callable[[FloatArray], FloatArray] | None = None
+) -> tuple[Seen, Posture, FloatArray]:
     """Tries the detector's 3D shape as it is and tipped over to the far side, which looks nearly the same in a picture.
 
+    Args:
+        seen: the evidence, T frames.
+        shape: of the hand.
+        options: how much each kind of evidence is trusted.
+        further: what else speaks against key points (T, 21, 3) m, as (T,).
+
     Returns:
-        What was seen with the better prior in each frame, and the posture to start from.
+        What was seen with the better prior in each frame, the posture to start from, and its misfit (T,).
     """
     tries: list[tuple[Posture, Posture, FloatArray]] = []
     for prior in (seen.prior, _tipped(seen.prior)):
         candidate = dataclasses.replace(seen, prior=prior)
         posture, cost = settle(candidate, start_of(prior, seen.pixels, shape, seen.K), shape, options)
+        if further is not None:
+            cost = cost + further(hand_points(posture, shape))
         tries.append((prior, posture, gaussian_filter1d(cost, 0.3 * seen.fps, mode="nearest")))
     tip = tries[1][2] < _TIPPED_BETTER * tries[0][2]
     prior, posture = (
@@ -111,7 +122,7 @@ def best_start(seen: Seen, shape: HandShape, options: FitOptions) -> tuple[Seen,
         )
         for a, b in ((tries[0][0], tries[1][0]), (tries[0][1], tries[1][1]))
     )
-    return dataclasses.replace(seen, prior=prior), posture
+    return dataclasses.replace(seen, prior=prior), posture, np.where(tip, tries[1][2], tries[0][2])
 
 
 def _tipped(posture: Posture) -> Posture:

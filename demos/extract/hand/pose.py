@@ -18,7 +18,7 @@ from demos.extract.hand.evidence import FitOptions, Seen, misfit
 from demos.extract.hand.fit import best_start, fit_clip, follow, posture_of_shape, size_by_surface, view_turns
 from demos.extract.hand.flags import find_jumps, find_stalls
 from demos.extract.hand.model import HandShape, Posture, hand_points
-from demos.extract.hand.surface import collect_surface
+from demos.extract.hand.surface import collect_surface, depth_misfit
 from demos.interaction import HAND_BONES, HandTrack
 from demos.parts import DepthFrames
 
@@ -74,12 +74,13 @@ def lift_hand(
     _, spread = bone_lengths(raw.shape[known], raw.confidence[known], hand_length_m)
     average = HandShape.average(hand_length_m)
     table = None if T_world_camera is None else T_world_camera[2]
-    raw, seen, start = _best_explanation(raw, K, fps, average, options, table)
-    mirror = np.array([1.0, 1.0, 1.0]) if raw.side == "right" else np.array([-1.0, 1.0, 1.0])
+    metric = depth if depth is not None and depth.metric else None
+    raw, seen, start = _best_explanation(raw, K, fps, average, options, table, metric)
+    mirror = _mirror(raw.side)
     posture, shape = fit_clip(seen, start, average, options)
     correction = np.full(len(known), np.nan)
-    if depth is not None and depth.metric:
-        posture, shape, correction = _with_depth(depth, seen, posture, shape, raw, mirror, options)
+    if metric is not None:
+        posture, shape, correction = _with_depth(metric, seen, posture, shape, raw, mirror, options)
     points = hand_points(posture, shape) * mirror
 
     reprojection = np.full(len(known), np.nan)
@@ -95,7 +96,13 @@ def lift_hand(
 
 
 def _best_explanation(
-    raw: RawHand, K: FloatArray, fps: float, average: HandShape, options: FitOptions, table: FloatArray | None
+    raw: RawHand,
+    K: FloatArray,
+    fps: float,
+    average: HandShape,
+    options: FitOptions,
+    table: FloatArray | None,
+    depth: DepthFrames | None,
 ) -> tuple[RawHand, Seen, Posture]:
     """The hand as the right or left one that it must be (both are tried where the detector wavers), and where to start."""
     known, hand_length_m = raw.origin != LOST, float(np.linalg.norm(average.palm_m[2]))
@@ -103,14 +110,27 @@ def _best_explanation(
     tries: list[tuple[float, RawHand, Seen, Posture]] = []
     for hand in hands:
         seen = _seen(hand, K, fps, hand_length_m, options, table)
-        chosen, start = best_start(seen[known], average, options)
+        further = None
+        if depth is not None:
+            mirror = _mirror(hand.side)
+            further = lambda points, mirror=mirror: depth_misfit(  # noqa: E731
+                depth, np.flatnonzero(known), points * mirror, K, hand_length_m
+            )
+        chosen, start, cost_by_frame = best_start(seen[known], average, options, further)
         cost = 0.0
-        if len(hands) > 1:
+        if len(hands) > 1 and depth is not None:
+            cost = float(np.average(cost_by_frame, weights=chosen.weight))
+        elif len(hands) > 1:
             posture, shape = fit_clip(chosen, start, average, options)
             cost = float(np.average(misfit(chosen, posture, shape, options), weights=chosen.weight))
         cost *= 1.0 if hand is raw else _OTHER_SIDE_HANDICAP
         tries.append((cost, hand, dataclasses.replace(seen, prior=_fill(chosen.prior, known)), _fill(start, known)))
     return min(tries, key=lambda one: one[0])[1:]
+
+
+def _mirror(side: str) -> FloatArray:
+    """What key points (T, 21, 3) are multiplied by so that a hand of either side is a right one, and back."""
+    return np.array([1.0, 1.0, 1.0]) if side == "right" else np.array([-1.0, 1.0, 1.0])
 
 
 def _as_other_side(raw: RawHand) -> RawHand:

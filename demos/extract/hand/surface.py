@@ -16,6 +16,7 @@ BoolArray = NDArray[np.bool_]
 
 _POINTS = 240  # a frame
 _REACH_M = 0.03  # about the key points
+_COVERED_SIGMA_M, _BEFORE_SIGMA_M = 0.02, 0.01  # of a key point behind and before the surface that is seen there
 _SHIFTS_M = np.arange(-0.30, 0.301, 0.01)  # in which a hand is looked for along its ray
 
 
@@ -76,6 +77,29 @@ def _shift(picture: FloatArray, points: FloatArray, pixels: FloatArray, hand_len
     best = _SHIFTS_M[np.argmax(votes)]
     near = np.abs(apart - best) < 0.02
     return float(np.mean(apart[near])) if near.sum() >= 5 else np.nan
+
+
+def depth_misfit(
+    depth: DepthFrames, frames: NDArray[np.int64], points: FloatArray, K: FloatArray, hand_length_m: float
+) -> FloatArray:
+    """How badly (N,) key points (N, 21, 3) m of a hand suit the depth pictures of their frames (N,), at whatever distance.
+
+    A key point lies a finger's radius behind what is seen, or farther where something covers it; before it nothing can be.
+    """
+    misfit = np.zeros(len(frames))
+    for number, frame in enumerate(frames):
+        picture = depth.read_m(int(frame))
+        column, row = np.round(project(points[number], K)).astype(int).T
+        height, width = picture.shape
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        surface = picture[row[inside], column[inside]]
+        hidden = (points[number, inside, 2] - RADIUS_RATIOS[inside] * hand_length_m - surface)[surface > 0.0]  # NaN is not
+        if len(hidden) < 8:
+            continue
+        sigma = np.where(hidden - _SHIFTS_M[:, None] > 0.0, _COVERED_SIGMA_M, _BEFORE_SIGMA_M)
+        cost = 4.5 * np.log1p(((hidden - _SHIFTS_M[:, None]) / (3.0 * sigma)) ** 2)
+        misfit[number] = cost.sum(axis=1).min() * 21.0 / len(hidden)
+    return misfit
 
 
 def _near_points(picture: FloatArray, points: FloatArray, pixels: FloatArray, K: FloatArray) -> FloatArray:
