@@ -200,12 +200,12 @@ class Refiner:
         return np.array([config.palm_std_m] * 3 + [config.palm_std_rad] * 3 + [config.close_std_rad] * 7)
 
     def _fresh(self, rng: np.random.Generator, count: int) -> list[Candidate]:
-        """New constant bends, of all holds in turn; the first of each is none. The usual hold is closed already."""
+        """New constant bends, of all holds in turn, the first of each their mean. The usual hold is closed already."""
         drawn = []
         for index in range(count):
             hold = index % len(self.plans)
             close = self.config.close_mean_rad if hold == 0 else 0.0
-            mean = np.array([0.0] * 6 + [close] * 6 + [0.3 if hold == 0 else 0.0])
+            mean = np.array([0.0] * 6 + [close] * 6 + [0.3 if hold == 0 else self.tracked.usual_opening_rad])
             scale = (1.0 if hold == 0 else 0.6) * float(index >= len(self.plans))
             bend = mean + scale * self._spread() * rng.standard_normal(len(mean))
             drawn.append(Candidate(hold, np.tile(bend, (self.plan.knots, 1)), np.zeros((self.plan.num_steps, 6))))

@@ -12,7 +12,7 @@ from demos.rollout import Rollouts
 FloatArray = NDArray[np.float64]
 _FARTHEST_M = 0.15  # an object farther off its path is lost, how far does not matter
 _EARLY_STEPS = 6  # before the lift, while which the object should still stand where it stood
-_WEAK, _STRONG = 2.0, 25.0  # grip, as normal forces over weight; the friction is about 1
+_WEAK, _STRONG = 2.0, 10.0  # grip, as normal forces over weight; the friction is about 1
 _CLEAR_M = 0.01  # of the hand at the end, where it has let go
 
 
@@ -68,7 +68,7 @@ def rollout_cost(
         cost += 1 - np.clip(height / max(wanted, 1e-3), 0.0, 1.0)
     if weight_n > 0 and len(rollouts.grip_force_n):
         grip = rollouts.grip_force_n.min(axis=0) / weight_n
-        cost += 0.5 * np.clip(1 - grip / _WEAK, 0.0, 1.0) + 0.2 * np.clip(grip / _STRONG - 1, 0.0, 2.0)
+        cost += 0.5 * np.clip(1 - grip / _WEAK, 0.0, 1.0) + 0.3 * np.clip(grip / _STRONG - 1, 0.0, 2.0)
     if whole:
         cost += 4.0 * np.minimum(rollouts.target_distance, 0.25) + (1 - rollouts.success)
         if tracked.upright:

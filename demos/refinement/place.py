@@ -19,6 +19,7 @@ class TrackedBottlePickPlace(TrackedTask):
     task_name: ClassVar[str] = BottlePickPlace.__name__
     ending: ClassVar[Ending] = "release"
     upright: ClassVar[bool] = True
+    usual_opening_rad: ClassVar[float] = 0.45
 
     def object_shape(self) -> EverydayObject:
         """See `TrackedTask`."""

@@ -55,6 +55,7 @@ class TrackedTask(abc.ABC):
         lifted: the object is carried through the air.
         free_yaw: the recording may be turned about the vertical; otherwise its displacement decides.
         goal_follows_start: the goal moves with the start.
+        usual_opening_rad: by which the usual hold opens wider than the scripted one, which looks where the object is.
     """
 
     task_name: ClassVar[str]
@@ -63,6 +64,7 @@ class TrackedTask(abc.ABC):
     lifted: ClassVar[bool] = True
     free_yaw: ClassVar[bool] = False
     goal_follows_start: ClassVar[bool] = False
+    usual_opening_rad: ClassVar[float] = 0.0
 
     def __init__(self, env_id: str, env_options: Mapping[str, Any]) -> None:
         self.env_id, self.env_options = env_id, dict(env_options)

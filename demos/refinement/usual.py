@@ -91,6 +91,8 @@ def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig) -> Plan:
     if plan.return_steps:  # lets go and draws back the way it came
         away = (np.arange(steps) - opened) / config.retreat_steps
         palm[:, :3, 3] += minimum_jerk(np.clip(away, 0.0, 1.0))[:, None] * (before[:3, 3] - grasp[:3, 3])
+        # only then may the fingers be drawn out from beside the object, lest they sweep it away on the hand's way home
+        palm[:, :3, 3] += minimum_jerk(np.clip(away - 1.0, 0.0, 1.0))[:, None] * _drawn_out(grasp, config.retreat_m)
     arm = np.empty((steps, ARM_HAND.arm_joints))
     posture = hold.grasp_arm
     for step in range(steps):  # each from the one before, so that the elbow does not jump
@@ -98,6 +100,12 @@ def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig) -> Plan:
         arm[step] = posture
     fingers = hold.open_hand + plan.held[:, None] * (hold.closed_hand - hold.open_hand)
     return dataclasses.replace(plan, palm=palm, arm=arm, fingers=fingers)
+
+
+def _drawn_out(palm: FloatArray, way_m: float) -> FloatArray:
+    """(3,) m back along the fingers, level, and a little up."""
+    back = -palm[:3, 2] * np.array([1.0, 1.0, 0.0])
+    return way_m * (back / max(float(np.linalg.norm(back)), 1e-9) + np.array([0.0, 0.0, 0.4]))
 
 
 def with_throw(plans: Sequence[Plan], hold: UsualHold) -> list[Plan]:
