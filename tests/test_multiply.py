@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.multiplication import MultiplicationConfig, run
 from demos.dataset import dataset_length, read_dataset
 from demos.demonstration import Demonstration
 from demos.multiplication.starts import CELL_RAD, TaskStarts, box_around
@@ -58,8 +60,7 @@ def test_continued_multiplication_gives_what_an_unbroken_one_gives(shipped: Demo
     config = MultiplyConfig(count=5, batch=3, size=(0.9, 1.1), mass=(0.5, 1.5))
     whole, report = list(multiply(shipped, config, journal=tmp_path / "whole")), MultiplyReport()
     broken = multiply(shipped, config, journal=tmp_path / "journal")
-    begun = [next(broken) for _ in range(4)]  # stops within the second batch
-    broken.close()
+    begun = list(itertools.islice(broken, 4))  # stops within the second batch
     rest = list(multiply(shipped, config, first_index=4, journal=tmp_path / "journal", report=report))
     assert len(begun) + len(rest) == 5
     for copy, expected in zip(begun + rest, whole, strict=True):
@@ -148,3 +149,15 @@ def test_multiply_command_refuses_what_is_no_dataset(tmp_path: Path, capsys: pyt
     assert main(["multiply", str(tmp_path), "--count", "3", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("error:") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_benchmark_says_what_is_covered(tmp_path: Path) -> None:
+    out = tmp_path / "multiplication.json"
+    run(MultiplicationConfig(tasks=("open_cabinet",), count=3, out=out, quick=True))
+    result = json.loads(out.read_text())
+    row, report = result["rows"][0], result["config"]["reports"]["open_cabinet"]
+    assert row["copies"] == 3
+    assert row["replays_that_hold"] == "2 of 2"
+    assert sum(report["start_cells"].values()) == report["accepted"]
+    assert {check["name"] for check in result["checks"]} >= {"open_cabinet: cells without a copy"}
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
