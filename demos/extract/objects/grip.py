@@ -14,18 +14,14 @@ from demos.interaction import FINGERTIPS, HandTrack
 
 BoolArray = NDArray[np.bool_]
 
-FINGER_M = 0.014  # thickness of a fingertip
+_FINGER_M = 0.014  # thickness of a fingertip
 _TURN_SMOOTHING_S = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
 class Grip:
-    """Fingertips (T, 5, 3) m, the middle (T, 3) m between thumb and fingers, and how far (T,) m they are apart.
+    """The middle (T, 3) m between thumb and fingers, and how far (T,) m they are apart; NaN where there is no hand at all."""
 
-    The latter are NaN where there is no hand at all.
-    """
-
-    tips: FloatArray
     middle: FloatArray
     width: FloatArray
 
@@ -36,7 +32,7 @@ class Grip:
 
     def thickness_m(self, contact: BoolArray) -> float:
         """Of what is held: the tips' middles are half a finger outside; infinite without contact."""
-        return max(float(np.median(self.width[contact])) - FINGER_M, FINGER_M) if contact.any() and self.known else np.inf
+        return max(float(np.median(self.width[contact])) - _FINGER_M, _FINGER_M) if contact.any() and self.known else np.inf
 
 
 def find_grip(hand: HandTrack) -> Grip:
@@ -47,10 +43,10 @@ def find_grip(hand: HandTrack) -> Grip:
     width = np.linalg.norm(opposing - thumb, axis=-1)
     known = np.flatnonzero(np.isfinite(middle).all(axis=-1))
     if not len(known):
-        return Grip(tips, np.full((len(thumb), 3), np.nan), width)
+        return Grip(np.full((len(thumb), 3), np.nan), width)
     frames = np.arange(len(thumb))
     path = np.stack([np.interp(frames, known, middle[known, axis]) for axis in range(3)], axis=-1)
-    return Grip(tips, path, np.interp(frames, known, width[known]))
+    return Grip(path, np.interp(frames, known, width[known]))
 
 
 def hand_turns(hand: HandTrack, contact: BoolArray, fps: float) -> FloatArray:

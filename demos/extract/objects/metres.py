@@ -40,7 +40,7 @@ def to_metres(
     known_length_m: float | None,
     T_world_camera: FloatArray | None,
 ) -> tuple[RigidMotion, LiftFigures]:
-    """The motion in metres, by what is known of its scale, then held at the grip's depth frame by frame."""
+    """The motion in metres by what is known of its scale, on the table at every rest; its turns are found again there."""
     still = 1.0 - len(views.frame) / len(views.of_frame)
     figures = LiftFigures(True, "depth", 0.01, key_views=len(motion.key_views), still_fraction=still)
     if np.isfinite(views.depth).any():
