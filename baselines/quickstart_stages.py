@@ -42,6 +42,7 @@ from dexvid_envs.cli import parse_env_options
 from dexvid_envs.errors import DexVidError, RenderingUnavailableError
 from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import Report, progress_bar
+from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
 
 #: First seed of the starts by which the final policy is chosen; apart from the published ones (10000 on) and from training.
 VALIDATION_SEED = 20_000
@@ -60,7 +61,11 @@ class QuickstartRun:
         self.interaction = load_interaction(self.source)  # a wrong source is refused before anything is written
         check_interaction(self.interaction, arguments.env)
         given = parse_env_options(arguments.env_option)
-        task_settings(arguments.env, given)
+        if not isinstance(task_settings(arguments.env, given), BottlePickPlaceConfig):
+            raise DexVidError(
+                f"the quickstart and its report are about bottle pick-and-place, got --env {arguments.env}; for another task run "
+                "`dexvid refine`, `multiply`, `train` and `evaluate` one after the other"
+            )
         self.env_options = given if "bottle" in given else {"bottle": closest_bottle(self.interaction), **given}
         self._prepare_folder()
         self.store = StageStore(self.out / "stages", arguments.resume)
