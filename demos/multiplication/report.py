@@ -103,7 +103,7 @@ def draw_coverage(path: Path, reports: Sequence[tuple[str, MultiplyReport]]) -> 
 
     rows = [_panels(report) for _, report in reports]
     columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(2.6 * columns + 0.6, 3.0 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(2.4 * columns + 0.6, 2.7 * len(rows)), layout="constrained")
     parts: Any = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     for part, (title, report), row in zip(parts, reports, rows, strict=True):
         part.suptitle(
@@ -129,6 +129,7 @@ def draw_coverage(path: Path, reports: Sequence[tuple[str, MultiplyReport]]) -> 
                 axes.text(y + (iy + 0.5) * side_y, x + (ix + 0.5) * side_x, text, ha="center", va="center", fontsize=5)
             axes.set_title(name, fontsize=7)
             axes.tick_params(labelsize=6)
+            axes.locator_params(nbins=4)
             axes.set_xlabel("y [m]", fontsize=6)
             axes.set_ylabel("x [m]", fontsize=6)
             axes.invert_xaxis()  # as the robot sees it: its left is on the left
@@ -148,12 +149,11 @@ def _panels(report: MultiplyReport) -> list[tuple[str, dict[str, Any], NDArray[n
         kept, tried = (_grid(getattr(report, f"{name}_{part}"), shape) for part in ("cells", "attempts"))
         layers = [""]
         if extra is not None:
-            edges = np.degrees(extra["low"][0] + extra["cell"] * np.arange(shape[2] + 1))
-            edges[-1] = np.degrees(extra["low"][0] + extra["size"][0])
+            edges = np.degrees(extra["low"][0] + extra["size"][0] * np.arange(shape[2] + 1) / shape[2])
             layers = [f", yaw {low:.0f} to {high:.0f} degrees" for low, high in itertools.pairwise(edges)]
         elif len(shape) == 3:
-            edges = box["low"][2] + box["cell"] * np.arange(shape[2] + 1)
-            layers = [f", from z = {low:.2f} m" for low in edges[:-1]]
+            edges = box["low"][2] + box["size"][2] * np.arange(shape[2] + 1) / shape[2]
+            layers = [f", z = {low:.2f} to {high:.2f} m" for low, high in itertools.pairwise(edges)]
         kept, tried = kept.reshape(*shape[:2], -1), tried.reshape(*shape[:2], -1)
         panels += [(f"{name}{text}", box, kept[..., layer], tried[..., layer]) for layer, text in enumerate(layers)]
     return panels

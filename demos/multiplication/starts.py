@@ -49,16 +49,20 @@ class CellBox:
         """Number of cells along each axis."""
         return tuple(int(count) for count in np.maximum(np.ceil(self.size / self.cell - 1e-9), 1))
 
+    @property
+    def sides(self) -> FloatArray:
+        """(D,) of each cell: all cells along an axis are alike, so that draws by cell are uniform."""
+        return self.size / np.array(self.shape)
+
     def cells_of(self, values: FloatArray) -> IntArray:
         """(N,) index of the cell of values (N, D)."""
-        places = np.clip(((values - self.low) / self.cell).astype(np.int64), 0, np.array(self.shape) - 1)
+        places = np.clip(((values - self.low) / self.sides).astype(np.int64), 0, np.array(self.shape) - 1)
         return np.asarray(np.ravel_multi_index(tuple(places.T), self.shape), dtype=np.int64)
 
     def drawn(self, rng: np.random.Generator, cells: IntArray) -> FloatArray:
         """(N, D) values, each uniform in its cell."""
-        corner = self.low + self.cell * np.stack(np.unravel_index(cells, self.shape), axis=-1)
-        side = np.minimum(self.cell, self.low + self.size - corner)
-        return corner + side * rng.random(corner.shape)
+        corner = self.low + self.sides * np.stack(np.unravel_index(cells, self.shape), axis=-1)
+        return corner + self.sides * rng.random(corner.shape)
 
 
 def box_around(label: str, option: str, centre: Sequence[float], half: Sequence[float], cell: float = CELL_M) -> CellBox:
