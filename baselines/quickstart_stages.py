@@ -63,8 +63,8 @@ class QuickstartRun:
         given = parse_env_options(arguments.env_option)
         if not isinstance(task_settings(arguments.env, given), BottlePickPlaceConfig):
             raise DexVidError(
-                f"the quickstart and its report are about bottle pick-and-place, got --env {arguments.env}; for another task run "
-                "`dexvid refine`, `multiply`, `train` and `evaluate` one after the other"
+                f"the quickstart and its report are about bottle pick-and-place, got --env {arguments.env}; for another "
+                "task run `dexvid refine`, `multiply`, `train` and `evaluate` one after the other"
             )
         self.env_options = given if "bottle" in given else {"bottle": closest_bottle(self.interaction), **given}
         self._prepare_folder()
