@@ -305,7 +305,7 @@ class _Run:
         recording = self.recording
         if held is None or (recording.depth is not None and recording.depth.metric):
             return hand
-        track = bring_to_object(hand.track, held, contact, recording.K, recording.fps)
+        track = bring_to_object(hand.track, held, contact, recording.fps)
         return dataclasses.replace(hand, track=track)
 
     def _standing(

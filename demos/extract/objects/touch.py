@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from demos.camera import FloatArray, project
+from demos.camera import FloatArray
 from demos.extract.objects.grip import find_grip
 from demos.extract.objects.lift_figures import LiftedObject
 from demos.interaction import HandTrack
@@ -36,16 +36,16 @@ def distance_beside(points: FloatArray, place: FloatArray) -> float:
     return float(np.median(points[nearest, 2]))
 
 
-def bring_to_object(hand: HandTrack, held: LiftedObject, contact: BoolArray, K: FloatArray, fps: float) -> HandTrack:
-    """The hand at the distance at which its fingertips touch the object; unchanged in the directions in which it is seen.
+def bring_to_object(hand: HandTrack, held: LiftedObject, contact: BoolArray, fps: float) -> HandTrack:
+    """The hand at the distance at which its fingertips touch the object, in the direction and the posture in which it is seen.
 
-    Before and after the contact the correction fades to what is wrong with the hand's apparent size in the whole clip.
+    Where its key points are in the picture is known better than where a hand of this size at this distance would have them, so
+    these stay. Before and after the contact the correction fades to what is wrong with the hand's size in the whole clip.
 
     Args:
         hand: T frames.
         held: the object, of the same frames.
         contact: (T,).
-        K: (3, 3) px.
         fps: frames a second.
     """
     grip = find_grip(hand)
@@ -61,7 +61,7 @@ def bring_to_object(hand: HandTrack, held: LiftedObject, contact: BoolArray, K: 
         return hand
     factor = np.exp(_correction(off[known], known, len(contact), fps, held.figures.scale_sigma))
     moved = hand.keypoints_camera + (grip.middle * (factor - 1.0)[:, None])[:, None]
-    return dataclasses.replace(hand, keypoints_camera=moved, keypoints_image=project(moved, K))
+    return dataclasses.replace(hand, keypoints_camera=moved)
 
 
 def _correction(off: FloatArray, known: NDArray[np.int64], frames: int, fps: float, object_sigma: float) -> FloatArray:
