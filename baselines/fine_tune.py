@@ -183,7 +183,7 @@ class _Run:
         """Rollout, update, report, until the budget is used."""
         config = self.config
         saved_at = self.elapsed_s
-        while algorithm.fraction < 1.0:
+        while algorithm.fraction < 1.0 and not self._enough:
             started = time.perf_counter()
             algorithm.collect_rollouts(vec_env, callback, algorithm.rollout_buffer, config.rollout_steps)
             algorithm.train()
@@ -197,6 +197,13 @@ class _Run:
             if self.folder is not None and self.elapsed_s - saved_at >= config.save_every_s:
                 self._save(algorithm, vec_env)
                 saved_at = self.elapsed_s
+
+    @property
+    def _enough(self) -> bool:
+        """Whether the last evaluations were good enough to end the run; the one before the training does not count."""
+        times = self.config.enough_times
+        last = [result.success.rate for steps, result in self.evaluations if steps > 0][-times:] if times else []
+        return 0 < times == len(last) and min(last) >= self.config.enough_success
 
     def _report(self, algorithm: FineTunePPO) -> None:
         """Writes the figures of the update and calls back."""

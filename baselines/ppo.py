@@ -69,6 +69,8 @@ class FineTuneConfig:
         stagger: first episodes are shortened at random, so that a rollout holds all phases of an episode.
         evaluations: evaluations over the published seeds, spread over the run; 2 are start and end, 0 is none.
         evaluation_episodes: episodes of each.
+        enough_success, enough_times: the run ends early after so many evaluations in a row with at least this success rate; 0
+            times is never.
         save_every_s: wall time between savings of the training state (with a run folder).
         update_threads: torch threads of the updates; 0 takes one or all cores, whichever is faster at the start.
     """
@@ -101,6 +103,8 @@ class FineTuneConfig:
     stagger: bool = True
     evaluations: int = 2
     evaluation_episodes: int = 50
+    enough_success: float = 0.95
+    enough_times: int = 0
     save_every_s: float = 20.0
     update_threads: int = 0
 
@@ -111,7 +115,15 @@ class FineTuneConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name} has to be positive, got {getattr(self, name)}")
-        for name in ("warmup_iterations", "warmup_epochs", "pull_weight", "evaluations", "update_threads", "residual_scale"):
+        for name in (
+            "warmup_iterations",
+            "warmup_epochs",
+            "pull_weight",
+            "evaluations",
+            "update_threads",
+            "residual_scale",
+            "enough_times",
+        ):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.minibatch_size < 2 or (self.num_envs * self.rollout_steps) % self.minibatch_size:

@@ -207,6 +207,15 @@ def test_learns_to_reach(tmp_path):
     assert {"rollout/success", "rollout/return", "train/kl", "train/explained_variance"} <= set(rows[0])
 
 
+def test_a_run_ends_once_it_is_good_enough():
+    config = dataclasses.replace(QUICK, evaluations=9, evaluation_episodes=4, enough_times=2, enough_success=0.0)
+    result = fine_tune("Point-v0", {}, make_clone(), config)
+    assert len(result.evaluations) == 3  # the clone's own does not count
+    assert 0 < result.steps < QUICK.total_steps
+    never = dataclasses.replace(config, enough_success=1.1)
+    assert fine_tune("Point-v0", {}, make_clone(), never).steps == QUICK.total_steps
+
+
 def test_killed_run_goes_on(tmp_path):
     config = dataclasses.replace(QUICK, save_every_s=1e-9, evaluations=2, evaluation_episodes=4)
 
