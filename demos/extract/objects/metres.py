@@ -100,7 +100,8 @@ def _scale_by_hand(motion: RigidMotion, views: Views, grip: Grip, frames: IntArr
         points = motion.points[:-1][views.seen[view]] @ motion.turn[view].T + motion.place[view]
         beside = distance_beside(points, grip.middle[frame])
         found.append(grip.middle[frame, 2] / (beside if np.isfinite(beside) else motion.place[view, 2]))
-    return float(np.log(np.median(found)))
+    ratio = float(np.median(found))
+    return float(np.log(ratio)) if ratio > 0.0 else np.nan
 
 
 def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArray:

@@ -29,7 +29,7 @@ _FADING_S = 0.5
 
 def distance_beside(points: FloatArray, place: FloatArray) -> float:
     """Distance z of those object points (N, 3) m that lie beside a place (3,) m in the picture; NaN where there are few."""
-    if len(points) < _LEAST_POINTS or not np.isfinite(place).all():
+    if len(points) < _LEAST_POINTS or not np.isfinite(place).all() or place[2] <= 0.0:
         return float("nan")
     away = np.linalg.norm(points[:, :2] / points[:, 2:] - place[:2] / place[2], axis=1)
     nearest = np.argsort(away)[: max(_BESIDE_LEAST, round(_BESIDE_SHARE * len(points)))]
@@ -55,7 +55,8 @@ def bring_to_object(hand: HandTrack, held: LiftedObject, contact: BoolArray, fps
     off = np.full(len(contact), np.nan)  # logarithm of the factor that the hand's distance lacks
     for frame in np.flatnonzero(contact):
         cloud = points[frame][np.isfinite(points[frame]).all(axis=-1) & (points[frame, :, 2] > 0.0)]
-        off[frame] = np.log(distance_beside(cloud, grip.middle[frame]) / grip.middle[frame, 2])
+        if grip.middle[frame, 2] > 0.0:
+            off[frame] = np.log(distance_beside(cloud, grip.middle[frame]) / grip.middle[frame, 2])
     known = np.flatnonzero(np.abs(off) < _LARGEST)  # NaN is not
     if not len(known):
         return hand
