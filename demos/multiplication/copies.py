@@ -18,7 +18,6 @@ FloatArray = NDArray[np.float64]
 CORRECTION_NAMES = ("palm_x", "palm_y", "palm_z", "close_fingers", "close_thumb")
 CORRECTION_SCALE = np.array([0.006, 0.008, 0.008, 0.12, 0.12])
 _SWING_PER_M = 0.47  # how much faster a throw is for a metre of distance, as the scripted policy's
-_CLOSING_PER_WEIGHT = 0.15  # rad by which it closes further for an object that is e times as hard to hold
 _CLOSING_M_PER_RAD = 0.033  # how far the fingers' grip comes in for a rad of closing
 
 
@@ -73,8 +72,7 @@ def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction:
     if source.homeward < steps:
         home = _eased(steps - source.homeward)[::-1, None]
         arm[:, source.homeward :] += home * (arm - source.arm)[:, source.homeward - 1, None]
-    heavier = np.maximum(np.log(scene.mass_kg / (source.scene.mass_kg * scene.friction)), 0.0)
-    closing = correction[:, 3:] - (wider / _CLOSING_M_PER_RAD - _CLOSING_PER_WEIGHT * heavier)[:, None]
+    closing = correction[:, 3:] - wider[:, None] / _CLOSING_M_PER_RAD
     fingers = source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING)
     targets = np.concatenate([arm, fingers], axis=-1)
     return PlannedCopies(np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), reach)

@@ -36,7 +36,7 @@ _RELEASE_STEPS, _RELEASE_SLOWER = 9, 3
 #: A throw is kept as it is from so many steps before the release on.
 THROW_STEPS = 14
 _RIM_M = Bucket().height_m
-_HOME_RAD, _AWAY_M = 0.05, 0.20
+_HOME_RAD, _AWAY_M = 0.05, 0.28
 
 
 @dataclasses.dataclass(frozen=True)
