@@ -125,14 +125,14 @@ class ArmColours:
         return _most(self.arm.density(index) > self.still.density(index), 7, 0.35)
 
 
-def no_arm_and_shadow(cache: FrameCache, scene: StaticScene, colours: ArmColours) -> Accept:
-    """Refuses points that have the arm's colours, and those that a shadow explains at both ends of their way."""
+def no_arm_and_shadow(cache: FrameCache, scene: StaticScene, colours: ArmColours | None) -> Accept:
+    """Refuses points that a shadow explains at both ends of their way, and those that have the arm's colours, if given."""
 
     def accept(part: Comoving) -> BoolArray:
         before, after = cache.rgb(part.start), cache.rgb(part.end)
         shade = _most(explained_by_scene(scene, before), 9, 0.85), _most(explained_by_scene(scene, after), 9, 0.85)
         shaded = inside_mask(shade[0], part.first) & inside_mask(shade[1], part.last)
-        return ~shaded & ~inside_mask(colours.most_of(before), part.first)
+        return ~shaded if colours is None else ~shaded & ~inside_mask(colours.most_of(before), part.first)
 
     return accept
 

@@ -48,6 +48,8 @@ _AS_CLEAR = 0.8  # of the outline of a part, that of the whole thing is at least
 _LARGER = (1.25, 20.0)  # times its part
 _MIN_SCORE = 0.7  # hand sizes, less the part that may be a shadow; below it nothing is better than a wrong object
 _AT_BORDER = 0.25  # of a thing's size, that the border of the picture cuts off at most
+_MANY_POINTS = 10  # that go along are an object
+_PART_INSIDE = 0.5  # of a part, that lies in its whole
 _PIECE = 0.08  # of a cut, by which it is put right at least
 _MOST_ADDED, _LESS_SOLID = 3.0, 0.08  # times a cut, and by how much its solidity may fall, with what is added to it
 _STILL_CLEAR = 0.6  # of the outline of a cut, that with what is added to it is at least
@@ -83,28 +85,54 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
             solid = solidity(seed.mask)
             score *= min(1.0, solid / _SOLID)
             if score >= _CLEAR_TRAVEL and seed.mask.sum() > (_NO_DETAIL * size) ** 2 and solid > _SOLID:
-                return seed
+                return _righted(cache, seed, seed.mask, place, scene)
             worth = min(score, _CLEAR_TRAVEL) * float(np.sqrt(seed.mask.sum()))  # a detail of a thing goes along as well
             if worth > best_worth:
-                best, best_score, best_worth = seed, score, worth
+                best = _righted(cache, seed, seed.mask, place, scene)
+                best_score, best_worth = score, worth
         if best_score >= _MIN_SCORE:
             break
-    colours = ArmColours.of_clip(cache, hand, scene)
-    moving = find_comoving(cache, hand, known, fps, no_arm_and_shadow(cache, scene, colours))
     if best_score < _MIN_SCORE:
-        best, best_score, best_worth = None, 0.0, 0.0
-    if moving is None:
-        return best
-    grown = seed_of_points(cache, moving, hand, scene, colours)
+        best, best_score = None, 0.0
+    moving, score = _moving_seed(cache, hand, known, fps, scene)
+    if moving is None or best is None or score > best_score:
+        return moving or best
+    larger = moving.mask is not None and best.mask is not None and moving.mask.sum() > _LARGER[0] * best.mask.sum()
+    return moving if larger and _is_part_of(cache, best, moving, hand, fps, scene) else best
+
+
+def _moving_seed(
+    cache: FrameCache, hand: FloatArray, known: BoolArray, fps: float, scene: StaticScene
+) -> tuple[ObjectSeed | None, float]:
+    """The object by points that go along with the hand, and how far it does so (hand sizes)."""
+    colours, look = ArmColours.of_clip(cache, hand, scene), round(_LOOK_S * fps)
+    for arm in (colours, None):  # what the hand always holds has the arm's colours
+        part = find_comoving(cache, hand, known, fps, no_arm_and_shadow(cache, scene, arm))
+        if part is None:
+            continue
+        seed = seed_of_points(cache, part, hand, scene, colours)
+        if seed.mask is not None and _is_cut_off(seed.mask):
+            continue
+        ways = range(seed.frame, min(seed.frame + look, len(cache))), range(seed.frame, max(seed.frame - look, -1), -1)
+        score = max(_goes_along(cache, seed, hand, known, fps, scene, frames) for frames in ways)
+        if arm is not None and len(part.first) >= _MANY_POINTS:  # these do go along, whatever its colours say
+            score = max(score, _MIN_SCORE)
+        if score >= _MIN_SCORE:
+            return seed, score
+    return None, 0.0
+
+
+def _is_part_of(
+    cache: FrameCache, part: ObjectSeed, whole: ObjectSeed, hand: FloatArray, fps: float, scene: StaticScene
+) -> bool:
+    """Whether a thing is where another one is in the frame that shows the other: a drawer's handle."""
     look = round(_LOOK_S * fps)
-    ways = range(grown.frame, min(grown.frame + look, len(cache))), range(grown.frame, max(grown.frame - look, -1), -1)
-    score = max(_goes_along(cache, grown, hand, known, fps, scene, frames) for frames in ways)
-    if grown.mask is not None and _is_cut_off(grown.mask):
-        return best
-    if best is None:  # its points do go along, whatever its colours say
-        score = max(score, _MIN_SCORE)
-    area = float(grown.mask.sum()) if grown.mask is not None else 0.0
-    return grown if min(score, _CLEAR_TRAVEL) * float(np.sqrt(area)) > best_worth else best
+    if part.frame <= whole.frame:
+        frames = range(max(part.frame, whole.frame - look), whole.frame + 1)
+    else:
+        frames = range(min(part.frame, whole.frame + look), whole.frame - 1, -1)
+    there = trail_of(cache, part, hand, fps, scene, frames).masks[whole.frame]
+    return whole.mask is not None and bool(there.any()) and float(whole.mask[there].mean()) > _PART_INSIDE
 
 
 def seed_at_click(
@@ -173,8 +201,15 @@ def _seed_of_place(cache: FrameCache, place: Place, scene: StaticScene) -> Objec
     # a thing of several colours is cut into pieces, where all of the place that is no shadow keeps it whole
     if cuts[-1].sum() > 1.25 * cuts[best].sum() and clear[-1] > 0.5 * clear[best]:
         best = -1
-    mask = _put_right(cuts[best], place, scene, lambda cut: outline_contrast(picture, cut) - outline_contrast(other, cut))
+    mask = cuts[best]
     return ObjectSeed(place.frame, outline_of(mask), np.zeros((0, 2)), "motion", mask)
+
+
+def _righted(cache: FrameCache, seed: ObjectSeed, mask: BoolArray, place: Place, scene: StaticScene) -> ObjectSeed:
+    """The seed with its mask (h, w) put right."""
+    picture, other = cache.rgb(place.frame), scene.late if place.taken else scene.early
+    mask = _put_right(mask, place, scene, lambda cut: outline_contrast(picture, cut) - outline_contrast(other, cut))
+    return dataclasses.replace(seed, polygon=outline_of(mask), mask=mask)
 
 
 def _put_right(mask: BoolArray, place: Place, scene: StaticScene, contrast: Callable[[BoolArray], float]) -> BoolArray:

@@ -31,7 +31,7 @@ _CAP = 6.0  # one pixel's colour never says more than that (nats)
 _SAME = 18.0  # levels; nearer colours count as the same
 _MIN_PIECE = 0.12  # of the largest piece of a mask; the hand may cut it into several
 _FAINT = 0.03  # less of a soft mask is nothing
-_LEARN = 0.08  # share of a new picture in the histograms
+_LEARN = 0.04  # share of a new picture in the histograms
 
 
 class ColourModel:

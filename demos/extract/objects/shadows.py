@@ -34,16 +34,22 @@ def shadow_part(scene: StaticScene, mask: BoolArray) -> float:
     inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     if inner.sum() < 30:
         return 0.0
-    own = mask.astype(np.float32)  # what is around the mask says nothing of its grain
+    blurred = [cv2.GaussianBlur(picture, (0, 0), 3.0) for picture in (one, other)]
+    alike = _correlation((one - blurred[0])[inner], (other - blurred[1])[inner])
+    own = mask.astype(np.float32)  # without what is around the mask
     share = np.maximum(cv2.GaussianBlur(own, (0, 0), 3.0), 1e-3)
-    a, b = ((picture - cv2.GaussianBlur(picture * own, (0, 0), 3.0) / share)[inner] for picture in (one, other))
-    if max(float(a.std()), float(b.std())) < _PLAIN:  # no grain to compare; then a shadow is as dark throughout
-        ratio = one[inner] / np.maximum(other[inner], 1.0)
-        alike = float(np.ptp(np.percentile(ratio, (10, 90))) < _EVEN)
-    else:
-        alike = float((a * b).sum() / np.sqrt(max(float((a * a).sum() * (b * b).sum()), 1e-6)))
+    within = [cv2.GaussianBlur(picture * own, (0, 0), 3.0) / share for picture in (one, other)]
+    a, b = (one - within[0])[inner], (other - within[1])[inner]
+    alike = max(alike, _correlation(a, b))
+    if max(float(a.std()), float(b.std())) < _PLAIN:  # little grain to compare; then a shadow is as dark throughout
+        ratio = within[0][inner] / np.maximum(within[1][inner], 1.0)
+        alike = max(alike, float(np.ptp(np.percentile(ratio, (10, 90))) < _EVEN))
     shaded = max(float(shade_like(scene, early)[mask].mean()) for early in (True, False))
     return shaded * float(np.clip(2.0 * alike, 0.0, 1.0))
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float((a * b).sum() / np.sqrt(max(float((a * a).sum() * (b * b).sum()), 1e-6)))
 
 
 def explained_by_scene(scene: StaticScene, picture: Picture) -> BoolArray:

@@ -32,7 +32,6 @@ _MIN_TRACK_S = 0.2
 _TRUSTED_POINTS = 8  # so many agree on a motion: no other is tried
 _SEEN_SHARE = 0.3  # of the part that nothing hides; less, and the colours do not show the object
 _FORGET = 0.5  # of the old shape, where the new one is seen
-_LEARN_STRIDE = 2  # frames between looks at how the colours change
 _RETURN_STRIDE = 3  # frames between looks for a lost object in the whole picture
 _SMALLEST_PX = 4  # across; what is smaller is found everywhere
 _COMES_BACK = 2.0  # mean log odds at which a lost object is found again
@@ -207,7 +206,7 @@ class _Follower:
         seen = mask.sum() >= max(10.0, _SEEN_SHARE * open_part)
         self._missing = 0 if seen or open_part < 0.4 * self.shape.area else self._missing + 1
         self._finish(gray, evidence, mask if seen else (soft > 0.5) & ~evidence.hidden, soft, frame, SEEN if seen else CARRIED)
-        if seen and frame % _LEARN_STRIDE == 0:
+        if seen:
             self._segmenter.learn(picture, evidence, mask, soft, self._hand[frame], mask.sum() > 0.7 * open_part)
 
     def _comes_back(self, picture: Picture, frame: int) -> bool:
