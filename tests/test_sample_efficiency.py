@@ -1,0 +1,56 @@
+"""The benchmark of sample efficiency: runs are kept and gone on with, and its table says what the logs say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.sample_efficiency import RunArguments, TableArguments, _quick, run, steps_to, table
+
+TASK = "DexVid-GraspLift-v0"
+
+
+def _log(arm: str, seed: int, *points: tuple[int, float]) -> dict[str, Any]:
+    evaluations = [{"steps": steps, "success": success, "episodes": 50, "per_object": {}} for steps, success in points]
+    return {"arm": arm, "task": TASK, "seed": seed, "steps": points[-1][0], "evaluations": evaluations}
+
+
+def test_steps_to_a_success_lie_between_the_evaluations() -> None:
+    log = _log("scratch", 0, (0, 0.0), (100, 0.4), (200, 0.6), (300, 0.5))
+    assert steps_to(log, 0.5) == pytest.approx(150.0)
+    assert steps_to(log, 0.4) == 100.0
+    assert steps_to(log, 0.9) == float("inf")
+    assert steps_to(_log("pretrained", 0, (0, 0.7), (100, 0.9)), 0.5) == 0.0
+
+
+def test_the_table_is_made_from_the_logs_alone(tmp_path: Path) -> None:
+    logs = [
+        *[_log("scratch", seed, (0, 0.0), (1000, 0.1)) for seed in range(3)],
+        *[_log("pretrained", seed, (0, 0.0), (400, 0.8), (1000, 0.9)) for seed in range(3)],
+        _log("demonstrations", 0, (0, 0.5), (1000, 0.95)),
+    ]
+    for log in logs:
+        folder = tmp_path / "GraspLift" / log["arm"] / str(log["seed"])
+        folder.mkdir(parents=True)
+        (folder / "log.json").write_text(json.dumps(log))
+    table(TableArguments(work=tmp_path, out=tmp_path / "out.json"))
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert [(row["arm"], row["seeds"]) for row in content["rows"]] == [("scratch", 3), ("pretrained", 3), ("demonstrations", 1)]
+    assert content["rows"][0]["steps to 50 %"] == "never never never"
+    assert {check["value"]: check["ok"] for check in content["checks"]} == {0.0: True, 0.95: True}
+    assert (tmp_path / "out.png").stat().st_size > 5000
+
+
+def test_a_run_is_trained_once_and_its_log_kept(tmp_path: Path) -> None:
+    arguments = _quick(RunArguments(work=tmp_path, arms=("scratch",), quick=True))
+    run(arguments)
+    path = tmp_path / "GraspLift" / "scratch" / "0" / "log.json"
+    log = json.loads(path.read_text())
+    assert log["steps"] >= arguments.steps
+    assert [one["steps"] for one in log["evaluations"]][0] == 0
+    made = path.stat().st_mtime_ns
+    run(arguments)
+    assert path.stat().st_mtime_ns == made
