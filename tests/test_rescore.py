@@ -49,8 +49,8 @@ def test_both_agree_on_scripted_successes(env_id: str) -> None:
     rescored = scored(demonstration)
     assert demonstration.successes[-1]
     assert rescored[-1]
-    if env_id == BOTTLE:  # the task takes the palm for a point, so that a palm that still leans on the bottle escapes it
-        assert not (rescored & ~demonstration.successes).any()
+    if env_id == BOTTLE:  # the task asks for 5 mm between hand and bottle, the scoring for no touch
+        assert not (demonstration.successes & ~rescored).any()
     else:
         np.testing.assert_array_equal(rescored, demonstration.successes)
 

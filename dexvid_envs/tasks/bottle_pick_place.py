@@ -18,7 +18,7 @@ from dexvid_envs.rows import lengths, means, one_where, planar_lengths, row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
-from robots.allegro import FINGERTIP_RADIUS_M
+from robots.allegro import FINGERTIP_RADIUS_M, PALM_CENTRE_M, PALM_SIZE_M
 from robots.collision import make_visual
 from robots.everyday_bottles import bottle_object
 from robots.objects import BOTTLES, bottle_distance
@@ -54,11 +54,14 @@ class BottlePickPlaceConfig(ObjectTaskConfig):
     release_clearance_m: float = 0.005
 
 
-# Points that stand for the hand in the release test, with the radius of the link around each.
+# Points that stand for the hand in the release test: links with the radius around each, and the palm's box as points of it.
 _HAND_LINKS = tuple(
-    (f"{finger}_{link}_link", 0.010) for finger in ("index", "middle", "ring", "thumb") for link in ("medial", "distal")
+    (f"{finger}_{link}_link", 0.010)
+    for finger in ("index", "middle", "ring", "thumb")
+    for link in ("proximal", "medial", "distal")
 )
-_PALM_RADIUS_M = 0.002
+_PALM_GRID = np.stack(np.meshgrid([0.0, 1.0], [-1.0, -0.5, 0.0, 0.5, 1.0], [-1.0, -0.5, 0.0, 0.5, 1.0]), axis=-1).reshape(-1, 3)
+_PALM_POINTS_M = np.array(PALM_CENTRE_M) + _PALM_GRID * np.array(PALM_SIZE_M) / 2  # in the palm's frame, back half left out
 
 
 class BottlePickPlace(ObjectTask):
@@ -101,8 +104,11 @@ class BottlePickPlace(ObjectTask):
         model = simulation.model
         self._target_mocap = int(model.body("target").mocapid[0])
         self._hand_body_ids = np.array([model.body(name).id for name, _ in _HAND_LINKS])
+        self._palm_body_id = model.body(self.robot.palm_body).id
         self._hand_radii_m = np.array(
-            [radius for _, radius in _HAND_LINKS] + [FINGERTIP_RADIUS_M] * len(self.robot.fingertip_sites) + [_PALM_RADIUS_M]
+            [radius for _, radius in _HAND_LINKS]
+            + [FINGERTIP_RADIUS_M] * len(self.robot.fingertip_sites)
+            + [0.0] * len(_PALM_POINTS_M)
         )
         settings, heights = self.settings, self.variant_extents[:, 2:]
         self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3), live
@@ -143,9 +149,13 @@ class BottlePickPlace(ObjectTask):
         self.released = released
 
     def hand_in_bottle(self) -> FloatArray:
-        """(N, 13, 3) m centres of the hand's links, tips and palm in the bottle's frame."""
-        simulation = self.simulation
-        hand = np.concatenate([simulation.xpos.take(self._hand_body_ids, axis=1), self.hand_pos_world], axis=1)
+        """(N, 66, 3) m centres of the hand's links and tips, and points of the palm, in the bottle's frame."""
+        simulation, palm = self.simulation, self._palm_body_id
+        axes = simulation.xmat[:, palm].reshape(-1, 3, 3)
+        palm_points = simulation.xpos[:, palm, None] + np.einsum("nij,pj->npi", axes, _PALM_POINTS_M)
+        hand = np.concatenate(
+            [simulation.xpos.take(self._hand_body_ids, axis=1), self.hand_pos_world[:, :-1], palm_points], axis=1
+        )
         hand -= self.object_pos_world[:, None]
         return hand @ self._object_rotation  # one small product per row
 
