@@ -69,10 +69,11 @@ def test_frontier_moves_by_a_stride_once_the_actor_succeeds_there():
 
 
 def test_episodes_begin_in_states_of_the_demonstration(shipped):
-    starts = make_starts(shipped, limit=170 + 40, share=1.0, stride=0.5)
+    starts = make_starts(shipped, limit=shipped.num_steps + 40, share=1.0, stride=0.5)
     starts.reset(seed=0)
     assert np.isnan(starts.began).all()  # the first episodes are the task's own
-    starts.elapsed_steps[:] = [209, 0, 209, 0]
+    last = shipped.num_steps + 39
+    starts.elapsed_steps[:] = [last, 0, last, 0]
     observations, _, _, truncated, infos = starts.step(np.zeros((4, 23)))
     assert truncated.tolist() == [True, False, True, False]
     assert infos["_final_obs"].tolist() == truncated.tolist()
