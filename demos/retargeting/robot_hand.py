@@ -115,11 +115,6 @@ class RobotHand:
             if getattr(self, name).shape != (self.model.nq,):
                 raise DexVidError(f"{name} has shape {getattr(self, name).shape}, expected ({self.model.nq},)")
 
-    @property
-    def num_fingertips(self) -> int:
-        """Number of fingertips F."""
-        return len(self.keypoint_map.fingertips)
-
     @functools.cached_property
     def fingertip_ids(self) -> IntArray:
         """(F,) ids of the fingertips' sites."""

@@ -172,11 +172,6 @@ class Task(abc.ABC):
         return self.simulation.site_xpos.take(self._hand_site_ids, axis=1)
 
     @property
-    def fingertip_pos_world(self) -> FloatArray:
-        """(N, 4, 3) m index, middle, ring, thumb; a new array."""
-        return self.simulation.site_xpos.take(self._hand_site_ids[:-1], axis=1)
-
-    @property
     def palm_pos_world(self) -> FloatArray:
         """(N, 3) m; live."""
         return self.simulation.site_xpos[:, self._hand_site_ids[-1]]
