@@ -198,7 +198,7 @@ def test_key_points_are_where_hand_and_object_are(env_id: str) -> None:
     observation, _ = env.reset(seed=3)
     names, core = env.unwrapped.core.observer.keypoint_names, env.unwrapped.core
     points = dict(zip(names, observation["keypoints"], strict=True))
-    np.testing.assert_allclose(points["thumb_tip"], core.task.fingertip_pos_world[0, 3], atol=1e-6)
+    np.testing.assert_allclose(points["thumb_tip"], core.task.hand_pos_world[0, 3], atol=1e-6)
     np.testing.assert_allclose(points["palm"], core.task.palm_pos_world[0], atol=1e-6)
     if "handle" in names:
         np.testing.assert_allclose(points["handle"], core.task.handle_pos_world[0], atol=1e-6)

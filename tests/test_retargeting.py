@@ -115,7 +115,7 @@ def test_gradient_is_that_of_the_cost(name: str) -> None:
     hand = HANDS[name]()
     solver = PoseSolver(hand, PoseWeights(0.3, 0.0, 0.0, clearance_m=0.6, clearance=2.0, object_clearance=0.0))
     rng = np.random.default_rng(0)
-    goal = PoseGoal(rng.uniform(-0.3, 0.3, (hand.num_fingertips, 3)), rng.uniform(-0.3, 0.3, 3))
+    goal = PoseGoal(rng.uniform(-0.3, 0.3, (len(hand.fingertip_ids), 3)), rng.uniform(-0.3, 0.3, 3))
     qpos = random_qpos(hand, 1, 0.1)
     _, gradient = solver.linearised(goal, qpos)
     for dof in range(hand.model.nv):
