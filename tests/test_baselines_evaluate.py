@@ -166,7 +166,7 @@ def test_command(tmp_path, capsys):
         (["--policy", "zero"], "names no environment of its own; add --env ID"),
         (["--policy", "zero", "--env", "DexVid-Nothing-v0"], "cannot make environment"),
         (["--policy", "zero", "--env", ENV_ID, "--env-option", "bottle"], "expected NAME=VALUE"),
-        (["--policy", "zero", "--env", "CartPole-v1"], "expected flat boxes"),
+        (["--policy", "zero", "--env", "CartPole-v1"], "expected a flat box for actions"),
     ],
 )
 def test_command_errors(arguments, message, capsys):
