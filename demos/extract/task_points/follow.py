@@ -8,6 +8,7 @@ that holds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ _MIN_TRACKS = 4
 _KEPT_SHARE = 0.5  # a reference frame serves as long as so many of its tracks are still seen
 _STIFFNESS_PX = 5.0  # spread of the tracks below which their stretching is not believed
 _OUTLIER_PX = 1.5
+_PAIRED = 32  # nearest neighbours whose pairs tell the first turn
 _HELD_HAND_SIZES = 1.5
 _NEAR_MASK_PX = 3
 _PATCH_PX = 17
@@ -177,7 +179,7 @@ def carried_by(before: FloatArray, after: FloatArray, point: FloatArray, rounds:
     """
     spread = max(float(np.sqrt(before.var(axis=0).sum())), 1.0)
     near = np.exp(-0.5 * np.sum((before - point) ** 2, axis=-1) / spread**2) + 1e-3
-    weights = near
+    weights = near / (1.0 + _first_misfit(before, after, near) ** 2)
     moved = point
     for _ in range(rounds):
         total = weights.sum()
@@ -193,6 +195,37 @@ def carried_by(before: FloatArray, after: FloatArray, point: FloatArray, rounds:
         error = np.linalg.norm(to_target - from_middle @ stretch, axis=-1)
         weights = near / (1.0 + (error / max(_OUTLIER_PX, float(np.median(error)))) ** 2)
     return moved
+
+
+def _first_misfit(before: FloatArray, after: FloatArray, near: FloatArray) -> FloatArray:
+    """(N,) how far each neighbour is off the median motion (turn, zoom and shift), in units of an outlier's error.
+
+    Turn and zoom are medians over pairs of the nearest neighbours, nearer ones counting more, so that wrong ones cannot pull
+    the fit to them.
+    """
+    a, b = before @ np.array([1.0, 1.0j]), after @ np.array([1.0, 1.0j])
+    near = near**0.65  # a wider neighbourhood than the fit's, in which wrong ones close by are a minority
+    nearest = np.argsort(-near, kind="stable")[:_PAIRED]
+    first, second = np.triu_indices(len(nearest), 1)
+    apart = a[nearest[first]] - a[nearest[second]]
+    far = np.abs(apart) > 1e-6
+    factor = complex(1.0)
+    if far.any():
+        turns = (b[nearest[first]] - b[nearest[second]])[far] / apart[far]
+        factor = _median(turns, (near[nearest[first]] * near[nearest[second]])[far])
+    rest = b - factor * a
+    error = np.abs(rest - _median(rest, near))
+    return error / max(_OUTLIER_PX, float(np.median(error)))
+
+
+def _median(values: NDArray[np.complexfloating[Any, Any]], weights: FloatArray) -> complex:
+    """Weighted median of real and imaginary parts."""
+    parts = []
+    for part in (values.real, values.imag):
+        order = np.argsort(part)
+        share = np.cumsum(weights[order])
+        parts.append(float(part[order[np.searchsorted(share, 0.5 * share[-1])]]))
+    return complex(*parts)
 
 
 def _visible(
