@@ -218,7 +218,7 @@ def _first_misfit(before: FloatArray, after: FloatArray, near: FloatArray) -> Fl
     return error / max(_OUTLIER_PX, float(np.median(error)))
 
 
-def _median(values: NDArray[np.complexfloating[Any, Any]], weights: FloatArray) -> complex:
+def _median(values: NDArray[Any], weights: FloatArray) -> complex:
     """Weighted median of real and imaginary parts."""
     parts = []
     for part in (values.real, values.imag):
