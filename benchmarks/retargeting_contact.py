@@ -25,9 +25,9 @@ from scipy.spatial import ConvexHull
 from benchmarks.result import RESULTS, Check, write_result
 from demos.align import aim, displacement_yaw, turn
 from demos.interaction import Interaction
-from demos.plan import PlanConfig, approach_frame, select_frames
+from demos.plan import PlanConfig, approach_frame
 from demos.pseudo_demonstration import closest_bottle
-from demos.resample import resample
+from demos.resample import resample, select_frames
 from demos.retarget import RetargetConfig, RobotMotion, object_surface, retarget
 from demos.retargeting.robot_hand import arm_hand
 from demos.source import load_interaction, shipped_sample

@@ -68,7 +68,7 @@ def turn(interaction: Interaction, yaw_rad: float) -> Interaction:
     T_new_old = np.eye(4)
     T_new_old[:2, :2] = [[cos, -sin], [sin, cos]]
     T_new_old[:3, 3] = -T_new_old[:3, :3] @ origin
-    return _transformed(interaction, np.tile(T_new_old, (interaction.num_frames, 1, 1)))
+    return transformed(interaction, T_new_old)
 
 
 def aim(interaction: Interaction, start: FloatArray, target: FloatArray) -> Interaction:
@@ -84,7 +84,7 @@ def aim(interaction: Interaction, start: FloatArray, target: FloatArray) -> Inte
     shift = (1 - phases.progress[:, None]) * (start - first) + phases.progress[:, None] * (target - last)
     transforms = np.tile(np.eye(4), (interaction.num_frames, 1, 1))
     transforms[:, :axes, 3] = shift
-    return _transformed(interaction, transforms)
+    return transformed(interaction, transforms)
 
 
 def mirror(interaction: Interaction) -> Interaction:
@@ -121,9 +121,15 @@ def displacement_yaw(interaction: Interaction, start_xy: FloatArray, target_xy: 
     return float(np.arctan2(wanted[1], wanted[0]) - np.arctan2(recorded[1], recorded[0]))
 
 
-def _transformed(interaction: Interaction, transforms: FloatArray) -> Interaction:
-    """Applies a transform (T, 4, 4) to each frame's hand, object and key points."""
-    rotation, shift = transforms[:, None, :3, :3], transforms[:, None, :3, 3]
+def transformed(interaction: Interaction, T_new_old: FloatArray) -> Interaction:
+    """Hand, objects and key points in another world; the camera too, where the transform is the same for all frames.
+
+    Args:
+        interaction: T frames.
+        T_new_old: (4, 4), or (T, 4, 4) one for each frame, after which there is no one camera pose.
+    """
+    whole = T_new_old.ndim == 2
+    rotation, shift = T_new_old[..., None, :3, :3], T_new_old[..., None, :3, 3]
 
     def moved(points: FloatArray) -> FloatArray:
         return (rotation @ points[..., None])[..., 0] + shift
@@ -132,11 +138,11 @@ def _transformed(interaction: Interaction, transforms: FloatArray) -> Interactio
         interaction,
         hand_keypoints_world=moved(interaction.hand_keypoints_world),
         object_points_world=moved(interaction.object_points_world),
-        object_pose_world=transforms @ interaction.object_pose_world,
+        object_pose_world=T_new_old @ interaction.object_pose_world,
         keypoints_world=moved(interaction.keypoints_world),
-        T_world_camera=np.full((4, 4), np.nan),
+        T_world_camera=T_new_old @ interaction.T_world_camera if whole else np.full((4, 4), np.nan),
         further_objects={
-            name: SceneObject(moved(one.points_world), one.visible, transforms @ one.pose_world)
+            name: SceneObject(moved(one.points_world), one.visible, T_new_old @ one.pose_world)
             for name, one in interaction.further_objects.items()
         },
     )

@@ -67,7 +67,7 @@ KINEMATIC = Command(
     "a folder of videos to kinematic pseudo-demonstrations, for pretraining",
     "demos.kinematic_command:main",
     (
-        "dexvid kinematic --out pretraining",
         "dexvid kinematic VIDEOS/ --out pretraining --motions motions.npz --json used.json",
+        "dexvid kinematic motions.npz --out pretraining",
     ),
 )

@@ -19,12 +19,12 @@ from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from demos.align import mirror
+from demos.align import mirror, transformed
 from demos.demonstration import Demonstration
-from demos.interaction import Interaction, SceneObject
+from demos.interaction import Interaction
 from demos.provenance import extraction_facts, model_hash, to_json, versions
 from demos.refinement.task import flat_box, nearest_object
-from demos.resample import resample
+from demos.resample import resample, select_frames
 from demos.retarget import RetargetConfig, RobotMotion, retarget
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError
@@ -191,21 +191,12 @@ def _known_part(recording: Interaction, fewest: int) -> Interaction:
         )
     if not recording.contact[begin:end].any():
         raise DexVidError(f"the hand never touches the object in frames {begin} to {end - 1}; expected one that is handled")
-    per_frame = {
-        field.name: getattr(recording, field.name)[begin:end]
-        for field in dataclasses.fields(recording)
-        if isinstance(getattr(recording, field.name), np.ndarray) and field.name not in ("K", "T_world_camera")
-    }
-    objects = {
-        name: SceneObject(one.points_world[begin:end], one.visible[begin:end], one.pose_world[begin:end])
-        for name, one in recording.further_objects.items()
-    }
-    return dataclasses.replace(recording, further_objects=objects, **per_frame)
+    return select_frames(recording, slice(begin, end))
 
 
 def _place(recording: Interaction, start: FloatArray) -> tuple[Interaction, RobotMotion, float]:
     """The recording with its object's start brought to `start` (3,) m, turned to where the robot follows best."""
-    few = _every(recording, _TRIED_EVERY)
+    few = select_frames(recording, slice(None, None, _TRIED_EVERY))
     yaws = np.arange(_YAWS) * 2.0 * np.pi / _YAWS
     errors = [retarget(_brought(few, start, yaw)).error_m.mean() for yaw in yaws]
     yaw = float(yaws[int(np.argmin(errors))])
@@ -218,19 +209,7 @@ def _brought(recording: Interaction, start: FloatArray, yaw_rad: float) -> Inter
     T = np.eye(4)
     T[:3, :3] = turn
     T[:3, 3] = start - turn @ np.median(recording.object_pose_world[:3, :3, 3], axis=0)
-    return dataclasses.replace(
-        recording,
-        hand_keypoints_world=recording.hand_keypoints_world @ turn.T + T[:3, 3],
-        object_points_world=recording.object_points_world @ turn.T + T[:3, 3],
-        object_pose_world=T @ recording.object_pose_world,
-    )
-
-
-def _every(recording: Interaction, step: int) -> Interaction:
-    names = ("hand_keypoints_world", "hand_confidence", "object_points_world", "object_visible", "object_pose_world")
-    names = (*names, "keypoints_world", "keypoint_visible", "contact", "flagged", "frame_index")
-    thinned = {name: getattr(recording, name)[::step] for name in names}
-    return dataclasses.replace(recording, fps=recording.fps / step, further_objects={}, **thinned)
+    return transformed(recording, T)
 
 
 def _object_path(placed: Interaction) -> FloatArray:

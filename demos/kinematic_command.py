@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -12,13 +14,16 @@ from demos.commands import KINEMATIC
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import OptionError
 
+if TYPE_CHECKING:
+    from demos.kinematic_corpus import CorpusResult
+
 
 @dataclasses.dataclass(frozen=True)
 class KinematicArguments:
     """Arguments of `dexvid kinematic`."""
 
-    source: tyro.conf.Positional[Path | None] = None
-    """a folder of videos, or a file of motions that an earlier run wrote; the motions that come with the project by default"""
+    source: tyro.conf.Positional[Path]
+    """a folder of videos, or a file of motions that an earlier run wrote"""
     out: Path | None = None
     """the dataset folder to write"""
     motions: Path | None = None
@@ -33,26 +38,22 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(KinematicArguments, KINEMATIC, arguments)
     from demos.kinematic_corpus import CorpusResult, corpus_motions, find_videos, read_motions, write_motions
-    from demos.source import shipped_motions
     from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 
     if config.out is None and config.motions is None:
         raise OptionError("nothing to write; give --out DATASET or --motions FILE.npz")
-    source = config.source or shipped_motions()
-    if source.is_dir():
+    if config.source.is_dir():
         work = config.work or Path(f"{(config.out or config.motions)}-extractions")
         with progress_bar("extract") as bar:
-            result = corpus_motions(find_videos(source), work, report=bar)
+            result = corpus_motions(find_videos(config.source), work, report=bar)
     else:
-        result = CorpusResult(read_motions(source), {})
+        result = CorpusResult(read_motions(config.source), {})
     for name, why in result.refused.items():
         print(f"left out {name}: {why}")
     if config.motions is not None:
         write_motions(config.motions, result.motions)
     if config.json is not None:
-        import json
-
         with atomic_path(config.json) as temporary:
             temporary.write_text(json.dumps({"used": list(result.motions), "refused": dict(result.refused)}, indent=2) + "\n")
     if config.out is not None:
@@ -61,13 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _write_dataset(out: Path, result: object) -> None:
+def _write_dataset(out: Path, result: CorpusResult) -> None:
     from demos.dataset import DatasetWriter
     from demos.kinematic import KinematicPlayer
-    from demos.kinematic_corpus import CorpusResult
     from dexvid_envs.progress import progress_bar
 
-    assert isinstance(result, CorpusResult)
     player = KinematicPlayer()
     with progress_bar("play") as bar, DatasetWriter(out) as writer:
         for done, (name, motion) in enumerate(result.motions.items()):

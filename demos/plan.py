@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from demos.align import aim, find_carry, turn
 from demos.interaction import FINGERTIPS, Interaction
+from demos.resample import select_frames
 from demos.retarget import RetargetConfig, RobotMotion, retarget
 from robots.arm_hand import ARM_HAND
 from robots.arm_kinematics import palm_pose, solve_palm_pose
@@ -129,16 +130,6 @@ def _blended(start: FloatArray, end: FloatArray, count: int) -> FloatArray:
     """`count` configurations on the minimum-jerk way from `start` to `end`, both left out."""
     share = minimum_jerk((np.arange(count) + 1) / (count + 1))[:, None]
     return start + share * (end - start)
-
-
-def select_frames(interaction: Interaction, frames: slice) -> Interaction:
-    """The interaction's frames `first::stride`, at the frame rate that follows."""
-    per_frame = {
-        field.name: getattr(interaction, field.name)[frames]
-        for field in dataclasses.fields(interaction)
-        if isinstance(getattr(interaction, field.name), np.ndarray) and field.name not in ("K", "T_world_camera")
-    }
-    return dataclasses.replace(interaction, fps=interaction.fps / (frames.step or 1), **per_frame)
 
 
 def approach_frame(interaction: Interaction, distance_m: float) -> int:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from demos.align import transformed
 from demos.demonstration import Demonstration
-from demos.interaction import BoolArray, FloatArray, Interaction, SceneObject
+from demos.interaction import FloatArray, Interaction
 from demos.source import load_interaction, shipped_sample
 from demos.video import probe_video
 from dexvid_envs.errors import DexVidError, InputFileError
@@ -114,7 +115,7 @@ def place_on(interaction: Interaction, demonstration: Demonstration) -> Interact
     T_new_old = np.eye(4)
     T_new_old[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     T_new_old[:3, 3] = made.mean(axis=0) - T_new_old[:3, :3] @ recorded.mean(axis=0)
-    return _moved(interaction, T_new_old)
+    return transformed(interaction, T_new_old)
 
 
 def path_error(interaction: Interaction, demonstration: Demonstration) -> FloatArray:
@@ -149,24 +150,3 @@ def _to_segment(point: FloatArray, start: FloatArray, end: FloatArray) -> float:
     way = end - start
     share = np.clip((point - start) @ way / max(float(way @ way), 1e-12), 0.0, 1.0)
     return float(np.linalg.norm(point - start - share * way))
-
-
-def _moved(interaction: Interaction, T_new_old: FloatArray) -> Interaction:
-    """The interaction in another world."""
-
-    def points(old: FloatArray) -> FloatArray:
-        return old @ T_new_old[:3, :3].T + T_new_old[:3, 3]
-
-    def scene_object(old: SceneObject) -> SceneObject:
-        visible: BoolArray = old.visible
-        return SceneObject(points(old.points_world), visible, T_new_old @ old.pose_world)
-
-    return dataclasses.replace(
-        interaction,
-        hand_keypoints_world=points(interaction.hand_keypoints_world),
-        object_points_world=points(interaction.object_points_world),
-        object_pose_world=T_new_old @ interaction.object_pose_world,
-        keypoints_world=points(interaction.keypoints_world),
-        T_world_camera=T_new_old @ interaction.T_world_camera,
-        further_objects={name: scene_object(one) for name, one in interaction.further_objects.items()},
-    )

@@ -1,4 +1,4 @@
-"""An interaction at another rate."""
+"""An interaction at another rate, or some of its frames."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ def resample(interaction: Interaction, rate_hz: float, max_duration_s: float = f
             for name, one in interaction.further_objects.items()
         },
     )
+
+
+def select_frames(interaction: Interaction, frames: slice) -> Interaction:
+    """Some of the frames, `first:last:stride`, at the frame rate that follows."""
+    per_frame = {
+        field.name: getattr(interaction, field.name)[frames]
+        for field in dataclasses.fields(interaction)
+        if isinstance(getattr(interaction, field.name), np.ndarray) and field.name not in ("K", "T_world_camera")
+    }
+    objects = {
+        name: SceneObject(one.points_world[frames], one.visible[frames], one.pose_world[frames])
+        for name, one in interaction.further_objects.items()
+    }
+    return dataclasses.replace(interaction, fps=interaction.fps / (frames.step or 1), further_objects=objects, **per_frame)
 
 
 class _Sampling:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from demos.interaction import Interaction
 from demos.kinematic import ENV_ID, KinematicMotion, KinematicPlayer, kinematic_motion
 from demos.kinematic_corpus import corpus_motions, find_videos, read_motions, write_motions
 from demos.synthetic.truth import ClipTruth
+from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError, NoHandFoundError, OptionError
 
 CLIP = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips" / "training-00001-place"
@@ -98,6 +100,19 @@ def test_motions_come_back_from_their_file(motion: KinematicMotion, tmp_path: Pa
     write_dataset(tmp_path / "dataset", [player.demonstration(one) for one in read.values()])
     player.close()
     assert [one.tier for one in read_dataset(tmp_path / "dataset")] == ["kinematic", "kinematic"]
+    command = [
+        "kinematic",
+        str(tmp_path / "motions.npz"),
+        "--out",
+        str(tmp_path / "made"),
+        "--json",
+        str(tmp_path / "used.json"),
+    ]
+    assert main(command) == 0
+    assert json.loads((tmp_path / "used.json").read_text()) == {"used": ["one", "two"], "refused": {}}
+    for one, other in zip(read_dataset(tmp_path / "made"), read_dataset(tmp_path / "dataset"), strict=True):
+        np.testing.assert_array_equal(one.states, other.states)
+    assert main(["kinematic", str(tmp_path / "motions.npz")]) == 2  # nothing to write
     data = (tmp_path / "motions.npz").read_bytes()
     for damaged in (b"", b"nonsense", data[:-200]):
         (tmp_path / "damaged.npz").write_bytes(damaged)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks import retargeting, retargeting_contact
 from demos.interaction import HAND_KEYPOINT_NAMES, Interaction
-from demos.plan import select_frames
+from demos.resample import select_frames
 from demos.retarget import RetargetConfig, Retargeter, object_surface, retarget
 from demos.retargeting.pose_solver import PoseGoal, PoseSolver, PoseWeights
 from demos.retargeting.robot_hand import KeypointMap, RobotHand, arm_hand, floating_hand

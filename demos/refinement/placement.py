@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from demos.align import find_carry, mirror
 from demos.interaction import Interaction
-from demos.plan import Plan, PlanConfig, choose_yaw, make_plan, select_frames
+from demos.plan import Plan, PlanConfig, choose_yaw, make_plan
 from demos.refinement.task import TaskPlace, TrackedTask, find_tracked_task, flat_box
 from demos.refinement.usual import UsualHold, find_usual_hold, with_throw, with_usual_hold
-from demos.resample import resample
+from demos.resample import resample, select_frames
 from demos.retarget import RetargetConfig, RobotMotion
 from dexvid_envs.errors import DexVidError
 
