@@ -130,7 +130,7 @@ class RolloutRunner:
                 if step:
                     kept["action"].append(action[:count])
                     kept["reward"].append(result.rewards[:count])
-                    kept["success"].append(result.infos["success"][:count])
+                    kept["success"].append(result.figures["success"][:count])
         stacked = {name: np.stack(values) for name, values in (trace | kept).items() if values}
         return Rollouts(
             object_pos_world=stacked["position"],

@@ -27,12 +27,16 @@ _NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
 class StepResult(NamedTuple):
-    """What a control step gives, with leading axis N: observations, rewards and flags, and (N,) arrays of figures by name."""
+    """What a control step gives, with leading axis N: observations, rewards and flags, and (N,) arrays of figures by name.
+
+    `reward_terms` are the weighted terms (terms, N), which sum to the rewards, in the order of `EnvironmentCore.term_names`.
+    """
 
     observations: Observation
     rewards: FloatArray
     terminated: BoolArray
-    infos: dict[str, NDArray[Any]]
+    figures: dict[str, NDArray[Any]]
+    reward_terms: FloatArray
 
 
 class EnvironmentCore:
@@ -40,6 +44,7 @@ class EnvironmentCore:
 
     Attributes:
         task, simulation, control, randomizer: the parts, live.
+        term_names: of the reward terms, as `info` has them.
         substeps: physics steps in a control step.
         nominal: model fields that episodes change, as they are without it.
         single_observation_space, single_action_space: of one environment.
@@ -72,7 +77,7 @@ class EnvironmentCore:
         self._model_fields = (*task.model_fields, *self.randomizer.model_fields)
         self.nominal = {name: np.array(getattr(model, name)) for name in self._model_fields}
         weights = dict(task.config.weights) if options.reward_mode == "dense" else {"success": 1.0}
-        self._term_names = tuple(f"reward/{name}" for name in weights)
+        self.term_names = tuple(f"reward/{name}" for name in weights)
         self._weights = np.array(list(weights.values()))[:, None]  # (terms, 1)
         self._guard = NanGuard(type(task).__name__, options.nan_folder)
         # Steps of a row since it was made: those that all have taken together, and its own.
@@ -212,12 +217,22 @@ class EnvironmentCore:
             rewards, terminated = np.where(unstable, 0.0, rewards), terminated | unstable
             weighted = np.where(unstable, 0.0, weighted)
             observations = _finite(observations)
-        infos: dict[str, NDArray[Any]] = {"success": success, "is_success": success, "unstable": unstable}
-        infos.update(task.metrics())
-        infos.update(zip(self._term_names, weighted, strict=True))
+        figures: dict[str, NDArray[Any]] = {"success": success, "is_success": success, "unstable": unstable}
+        figures.update(task.metrics())
         if rows is None:
-            return StepResult(observations, rewards, terminated, infos)
-        return StepResult(observations, rewards[rows], terminated[rows], {name: value[rows] for name, value in infos.items()})
+            return StepResult(observations, rewards, terminated, figures, weighted)
+        figures = {name: value[rows] for name, value in figures.items()}
+        return StepResult(observations, rewards[rows], terminated[rows], figures, weighted[:, rows])
+
+    def infos(self, result: StepResult) -> dict[str, NDArray[Any]]:
+        """Figures and reward terms of a result by name, (N,) each."""
+        return result.figures | dict(zip(self.term_names, result.reward_terms, strict=True))
+
+    def first_info(self, result: StepResult) -> dict[str, Any]:
+        """`infos` of the first row as plain numbers, at a lower cost."""
+        info = {name: values.item(0) for name, values in result.figures.items()}
+        info.update(zip(self.term_names, result.reward_terms[:, 0].tolist(), strict=True))
+        return info
 
     def _report(self, rows: Rows) -> None:
         if self._before is None:

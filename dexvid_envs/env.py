@@ -90,7 +90,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         result = self.core.result()
         if self.render_mode == "human":
             self.render()
-        return _first_observation(result.observations), _first(result.infos)
+        return _first_observation(result.observations), self.core.first_info(result)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step of 50 ms; raises ActionError for an action that is not finite or has a wrong shape."""
@@ -98,7 +98,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
         if self.render_mode == "human":
             self.render()
         reward, terminated = result.rewards.item(), result.terminated.item()
-        return _first_observation(result.observations), reward, terminated, False, _first(result.infos)
+        return _first_observation(result.observations), reward, terminated, False, self.core.first_info(result)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """An (height, width, 3) picture of the present state, or None where a window shows it.
@@ -162,7 +162,3 @@ def _first_observation(observations: Observation) -> Observation:
     if isinstance(observations, dict):
         return {name: part[0] for name, part in observations.items()}
     return observations[0]
-
-
-def _first(infos: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    return {name: values.item() for name, values in infos.items()}

@@ -122,13 +122,12 @@ class SingleSimulation:
         self.mocap_pos, self.mocap_quat = data.mocap_pos[None], data.mocap_quat[None]
         self.xfrc_applied = data.xfrc_applied[None]
         self._kept = np.zeros(mujoco.mj_stateSize(model, STATE_SPEC))
-        self._moved = np.zeros(mujoco.mj_stateSize(model, _FIRST_HALF_SPEC))
-        self._computed_for = b""
+        self._computed_for = _NOTHING
 
     def reset(self, rows: Rows) -> None:
         """See `Simulation`."""
         mujoco.mj_resetData(self.model, self.data)
-        self._computed_for = b""
+        self._computed_for = _NOTHING
 
     def forward(self, rows: Rows) -> None:
         """See `Simulation`."""
@@ -150,16 +149,15 @@ class SingleSimulation:
         mujoco.mj_step1(model, data)
         self._computed_for = self._fingerprint()
 
-    def _fingerprint(self) -> bytes:
+    def _fingerprint(self) -> tuple[bytes, ...]:
         """What the first half of a physics step depends on."""
-        mujoco.mj_getState(self.model, self.data, self._moved, _FIRST_HALF_SPEC)
-        return self._moved.tobytes()
+        return self.qpos.tobytes(), self.qvel.tobytes(), self.mocap_pos.tobytes(), self.mocap_quat.tobytes()
 
     def write_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
         """See `Simulation`."""
         for name, values in fields.items():
             getattr(self.model, name)[:] = values
-        self._computed_for = b""
+        self._computed_for = _NOTHING
         if _CONSTANTS_FOLLOW.intersection(fields):
             state = self.get_state(0)
             mujoco.mj_setConst(self.model, self.data)
@@ -338,13 +336,8 @@ class BatchSimulation:
         return self._batch.get_model(row, model), self._batch.get_data(row, data)
 
 
-#: What the first half of a physics step depends on.
-_FIRST_HALF_SPEC = int(
-    mujoco.mjtState.mjSTATE_QPOS
-    | mujoco.mjtState.mjSTATE_QVEL
-    | mujoco.mjtState.mjSTATE_MOCAP_POS
-    | mujoco.mjtState.mjSTATE_MOCAP_QUAT
-)
+#: A fingerprint that no state has.
+_NOTHING: tuple[bytes, ...] = ()
 #: Fields of which other constants of the model are derived.
 _CONSTANTS_FOLLOW = frozenset({"body_mass", "body_inertia", "body_pos", "body_quat", "body_ipos", "body_iquat"})
 #: Rays see collision geometry alone: it is convex and simple, and what they hit is what the hand would hit.

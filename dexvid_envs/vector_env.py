@@ -108,7 +108,7 @@ class DexVidVectorEnv(VectorEnv):
         self.core.reset(rows, [self._rngs[row] for row in rows], options if each is None else each)
         self.elapsed_steps[rows], self._done[rows] = 0, False
         result = self.core.result()
-        return result.observations, dict(result.infos)
+        return result.observations, self.core.infos(result)
 
     def step(self, actions: Any) -> StepTuple:
         """One control step of every environment; finished episodes are treated as the autoreset mode says."""
@@ -122,17 +122,17 @@ class DexVidVectorEnv(VectorEnv):
         truncated = self._truncated()
         done = result.terminated | truncated
         observations = result.observations
-        infos: dict[str, Any] = dict(result.infos)
+        infos: dict[str, Any] = self.core.infos(result)
         if done.any():
             rows = np.flatnonzero(done)
             infos["final_obs"] = _copied(observations)
-            infos["final_info"] = dict(result.infos)
+            infos["final_info"] = self.core.infos(result)
             infos["_final_obs"] = infos["_final_info"] = done
             self.core.reset(rows, [self._rngs[row] for row in rows], {})
             self.elapsed_steps[rows] = 0
             fresh = self.core.result(rows)
             _put(observations, rows, fresh.observations)
-            for name, values in fresh.infos.items():
+            for name, values in self.core.infos(fresh).items():
                 infos[name] = infos[name].copy()
                 infos[name][rows] = values
         return observations, result.rewards, result.terminated, truncated, infos
@@ -155,7 +155,7 @@ class DexVidVectorEnv(VectorEnv):
         if len(waiting):
             rewards[waiting], terminated[waiting], truncated[waiting] = 0.0, False, False
         self._done = terminated | truncated
-        return result.observations, rewards, terminated, truncated, dict(result.infos)
+        return result.observations, rewards, terminated, truncated, self.core.infos(result)
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:  # type: ignore[override]
         """A (height, width, 3) picture of each environment.

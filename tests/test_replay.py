@@ -188,7 +188,7 @@ def test_batched_rollouts_become_demonstrations_that_replay_exactly() -> None:
         result = envs.core.step(action)
         keep(result.observations)
         batch["rewards"].append(result.rewards.copy())
-        batch["successes"].append(result.infos["success"].copy())
+        batch["successes"].append(result.figures["success"].copy())
     arrays: dict[str, Any] = {name: np.stack(values) for name, values in batch.items()} | {"actions": actions}
     names = frames[0][0]["memory"]
     arrays["memory"] = {name: np.stack([[state["memory"][name] for state in frame] for frame in frames]) for name in names}

@@ -30,7 +30,7 @@ def run(env_id: str, make_policy: MakePolicy, seeds: list[int], steps: int) -> d
     ended = np.zeros(len(seeds), dtype=bool)
     for _ in range(steps):
         result = core.step(policy.act())
-        kept = {name: np.where(ended, kept.get(name, value), value) for name, value in result.infos.items()}
+        kept = {name: np.where(ended, kept.get(name, value), value) for name, value in core.infos(result).items()}
         ended |= result.terminated
     envs.close()
     return kept

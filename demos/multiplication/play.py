@@ -117,7 +117,7 @@ class CopyPlayer:
             kept["object_pos_world"].append(core.simulation.xpos[:, self._body_id].copy())
             if step:
                 kept["rewards"].append(result.rewards)
-                kept["successes"].append(result.infos["success"])
+                kept["successes"].append(result.figures["success"])
             for part, source in ((memory, task.memory), (drawn, core.randomizer.memory)):
                 for name, values in source.items():
                     part[name].append(values.copy())

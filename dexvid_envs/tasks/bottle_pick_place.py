@@ -110,18 +110,23 @@ class BottlePickPlace(ObjectTask):
             + [FINGERTIP_RADIUS_M] * len(self.robot.fingertip_sites)
             + [0.0] * len(_PALM_POINTS_M)
         )
-        settings, heights = self.settings, self.variant_extents[:, 2:]
+        settings = self.settings
         self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3), live
-        self._half_axes_m = np.zeros((len(heights), len(self._hand_site_ids), 3))  # of the bar from base to cap
-        self._half_axes_m[:, :, 2] = heights / 2
-        radius = (self.shape.half_width_m + self.shape.half_depth_m) / 2
-        # What is taken off the measures of the reward, for each variant: see `reward_terms`.
-        self._offsets_m = np.zeros((len(heights), 9))
-        self._offsets_m[:, :4] = heights / self.shape.height_m * radius + FINGERTIP_RADIUS_M
+        self._half_axis_m = np.zeros((self.num_envs, len(self._hand_site_ids), 3))  # of the bar from base to cap
+        self._half_height_m = np.zeros(self.num_envs)
+        self._radii_m = np.zeros((self.num_envs, 4))  # of bar and fingertip together
         self._success_distance_m = np.array([settings.success_distance_m])
         self._success_height_m = np.array([settings.success_height_m])
         self._upright = np.array([np.cos(settings.success_tilt_rad)])
         self.memory |= {"target": np.zeros((self.num_envs, 2))}
+
+    def use_variant(self, row: int, variant: int) -> None:
+        """See `ObjectTask`."""
+        super().use_variant(row, variant)
+        height = self.variant_extents[variant, 2]
+        radius = (self.shape.half_width_m + self.shape.half_depth_m) / 2
+        self._half_height_m[row] = self._half_axis_m[row, :, 2] = height / 2
+        self._radii_m[row] = height / self.shape.height_m * radius + FINGERTIP_RADIUS_M
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`."""
@@ -135,14 +140,14 @@ class BottlePickPlace(ObjectTask):
         """See `Task`."""
         self.target_distance = planar_lengths(self.memory["target"] - self.object_pos_world[:, :2])  # (N,) m
         uprightness = self.bottle_axis_world[:, 2]
-        below_centre = self.memory["object_size"][:, 2] / _TWO
-        below_centre *= uprightness
-        self.base_height = self.object_pos_world[:, 2] - below_centre  # (N,) m
+        self.base_height = self.object_pos_world[:, 2] - self._half_height_m * uprightness  # (N,) m
         self._hand_clearance: FloatArray | None = None
-        # (N,) the bottle stands still near its target and no part of the hand is close to it; the dearer tests come last
-        released = self.target_distance <= _NEAR_M
+        # (N,) within `success_distance_m`; stands still near its target and no part of the hand is close to it. Most often the
+        # bottle is far from the target, and the dearer tests come last.
+        self.arrived = released = self.target_distance <= _NEAR_M
         if np.count_nonzero(released):
-            released &= (uprightness >= self._upright) & (self.base_height <= self._success_height_m)
+            self.arrived = self.target_distance <= self._success_distance_m
+            released = released & (uprightness >= self._upright) & (self.base_height <= self._success_height_m)
             released &= lengths(self.object_vel_world) <= self.settings.success_speed_m_per_s
         if np.count_nonzero(released):
             released &= self.hand_clearance >= self.settings.release_clearance_m
@@ -191,13 +196,12 @@ class BottlePickPlace(ObjectTask):
         release: the distance (falling over 8 cm), where the bottle stands still near the target and the hand has let go.
         success: 1 while the task's success holds.
         """
-        arrived = self.target_distance <= self._success_distance_m
+        arrived = self.arrived
         measures = np.empty((self.num_envs, 9))
-        measures[:, :4] = self.distance_to_hand(self._half_axes_m)[:, :4]
+        np.subtract(self.distance_to_hand(self._half_axis_m)[:, :4], self._radii_m, out=measures[:, :4])
         measures[:, 4] = self.bottle_axis_world[:, 2]
         measures[:, 5:7] = self.base_height[:, None]
         measures[:, 7:] = self.target_distance[:, None]
-        measures -= self._offsets_m.take(self.memory["variant"], axis=0)  # from the fingertips' surfaces to the bottle's
         shaped = _SHAPES(measures)
         upright, near = shaped[:, 4], shaped[:, 7]
         lift = one_where(arrived, shaped[:, 5]) * upright
@@ -206,13 +210,13 @@ class BottlePickPlace(ObjectTask):
             "lift": lift,
             "carry": lift * shaped[:, 8],
             "place": near * shaped[:, 6] * upright,
-            "release": near * self.released,
+            "release": near * self.released if np.count_nonzero(self.released) else self.released,
             "success": self.success(),
         }
 
     def holds(self) -> BoolArray:
         """Within 3 cm of the target, upright, standing on the table, still and released."""
-        return self.released & (self.target_distance <= self._success_distance_m)
+        return self.released & self.arrived
 
     def failed(self) -> BoolArray:
         """The bottle has left the table or lies on its side."""
@@ -242,7 +246,6 @@ _NEAR_M = np.array([0.2])
 _LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), np.array([0.07])
 #: With its centre in this box, the bottle has not failed.
 _SAFE_CENTRE_M, _SAFE_HALF_M = row(0.4, 0.0, 1.07), row(0.8, 0.8, 1.0)
-_TWO = np.array([2.0])
 
 # Gaps of four fingertips m, cosine of the tilt, height of the base m (twice), distance to the target m (twice).
 _SHAPES = Tolerances(

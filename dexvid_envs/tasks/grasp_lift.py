@@ -82,11 +82,7 @@ class GraspLift(ObjectTask):
     def bind(self, simulation: Simulation) -> None:
         """See `Task`."""
         super().bind(simulation)
-        # What is taken off the measures of the reward, for each variant: see `reward_terms`.
-        extents = self.variant_extents
-        self._offsets_m = np.zeros((len(extents), 7))
-        self._offsets_m[:, :5] = np.add.reduce(extents, -1)[:, None] / 6
-        self._offsets_m[:, 5] = extents[:, 2] / 2
+        self._offsets_m = np.zeros((self.num_envs, 7))  # what is taken off the measures of the reward: see `reward_terms`
         self._success_distance_m = np.array([self.settings.success_distance_m])
         self._hop_distance_m = np.array([self.settings.hop_distance_m])
         self._hop_hold_steps = np.array([self.settings.hop_hold_steps])
@@ -95,6 +91,13 @@ class GraspLift(ObjectTask):
             "goal": np.zeros((self.num_envs, 3)),
             "hop_held_steps": np.zeros(self.num_envs, dtype=np.int64),
         }
+
+    def use_variant(self, row: int, variant: int) -> None:
+        """See `ObjectTask`."""
+        super().use_variant(row, variant)
+        extents = self.variant_extents[variant]
+        self._offsets_m[row, :5] = extents.sum() / 6
+        self._offsets_m[row, 5] = extents[2] / 2
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`."""
@@ -137,7 +140,7 @@ class GraspLift(ObjectTask):
         measures[:, :5] = lengths(self.way_to_hand())
         measures[:, 5] = self.object_pos_world[:, 2]
         measures[:, 6] = self.goal_distance
-        measures -= self._offsets_m.take(self.memory["variant"], axis=0)  # to the surface and the underside
+        measures -= self._offsets_m  # to the surface and the underside
         shaped = _SHAPES(measures)
         held = self.held
         reach = one_where(held, means(shaped[:, :5]))

@@ -101,6 +101,8 @@ class LiftThrow(ObjectTask):
         square = min(settings.reach_m / 1.4143, 1.2)
         self._safe_low_m, self._safe_high_m = row(-square, -square, -0.05), row(square, square, np.inf)
         self._moving = np.ones(count, dtype=np.int64)
+        self._nowhere = np.zeros(count, dtype=bool)
+        self._nowhere.flags.writeable = False
         self.memory |= {
             "bucket": np.zeros((count, 3)),
             "step": np.zeros(count, dtype=np.int64),
@@ -128,12 +130,12 @@ class LiftThrow(ObjectTask):
     def refresh(self) -> None:
         """See `Task`."""
         memory, position = self.memory, self.object_pos_world
-        beside = np.abs(position[:, 0] - memory["bucket"][:, 0]) > self._beside_m
-        if np.count_nonzero(beside) == self.num_envs:
-            self.inside = np.zeros(self.num_envs, dtype=bool)  # (N,)
-        else:
+        self.from_bucket = position - memory["bucket"]  # (N, 3) m from the bucket's foot to the object
+        beside = np.abs(self.from_bucket[:, 0]) > self._beside_m
+        self.inside = self._nowhere  # (N,)
+        if np.count_nonzero(beside) < self.num_envs:
             self.inside = inside_bucket(self.bucket, memory["bucket"], position)
-        self.height = position[:, 2] - memory["object_size"][:, 2] / _TWO  # (N,) m of the underside
+        self.height = position[:, 2] - self._half_box_m[:, 0, 2]  # (N,) m of the underside
         self.raised = self.height > self._lifted_m  # (N,)
         self._hand_gap: FloatArray | None = None
 
@@ -146,6 +148,8 @@ class LiftThrow(ObjectTask):
 
     def flying(self) -> BoolArray:
         """(N,) whether the object has been lifted and is off the table with no part of the hand close to it."""
+        if not np.count_nonzero(self.raised):
+            return self.raised
         flying = self.raised & self.memory["lifted"]
         if np.count_nonzero(flying):
             flying &= np.minimum.reduce(self.hand_gap, axis=-1) > self.settings.release_clearance_m
@@ -200,13 +204,12 @@ class LiftThrow(ObjectTask):
 
         Objects that would not rise to the rim are taken at the top of their flight.
         """
-        bucket, position, velocity = self.memory["bucket"], self.object_pos_world, self.object_vel_world
-        height = position[:, 2] - self._rim_m  # the bucket stands on the table
+        position, velocity = self.from_bucket, self.object_vel_world
+        height = position[:, 2] - self._rim_m
         upward = velocity[:, 2]
         reaches = np.maximum(upward * upward + _TWICE_GRAVITY * height, _NONE)
         flight_s = np.maximum(upward + np.sqrt(reaches), _NONE) / _GRAVITY
-        landing = position[:, :2] + velocity[:, :2] * flight_s[:, None]
-        return planar_lengths(landing - bucket[:, :2])
+        return planar_lengths(position[:, :2] + velocity[:, :2] * flight_s[:, None])
 
     def reward_terms(self) -> dict[str, NDArray[Any]]:
         """Reach, lift, aim; every term is largest with the object in the bucket.
@@ -254,7 +257,7 @@ class LiftThrow(ObjectTask):
         }
 
 
-_TWO, _NONE = np.array([2.0]), np.zeros(1)
+_NONE = np.zeros(1)
 _GRAVITY, _TWICE_GRAVITY = np.array([_GRAVITY_M_PER_S2]), np.array([2 * _GRAVITY_M_PER_S2])
 # Gaps of four fingertips and the palm, height of the underside, expected landing error: (low, high, margin) m.
 _SHAPES = Tolerances(*[(-np.inf, 0.02, 0.2)] * 5, (0.10, np.inf, 0.10), (-np.inf, 0.08, 0.8))

@@ -77,12 +77,22 @@ class ObjectTask(Task):
         self.object_vel_world = simulation.qvel[:, self.object_dofadr : self.object_dofadr + 3]
         self._object_rotation = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)
         hand_points = len(self._hand_site_ids)
-        self._position_columns = np.tile(self.object_qposadr + np.arange(3), (hand_points, 1))  # of qpos
-        self._half_boxes_m = np.tile(self.variant_extents[:, None] / 2, (1, hand_points, 1))  # (V, 5, 3)
+        hand_columns = 3 * self._hand_site_ids[:, None] + np.arange(3)
+        object_columns = np.tile(self.object_qposadr + np.arange(3), hand_points)
+        both = np.zeros((self.num_envs, 2 * object_columns.size))
+        self._read_places = simulation.make_reader({"site_xpos": hand_columns.ravel(), "qpos": object_columns}, both)
+        self._places = both.reshape(self.num_envs, 2, hand_points, 3)  # points of the hand; the object's centre for each
+        self._half_box_m = np.zeros((self.num_envs, hand_points, 3))  # of each row's object, for each point of the hand
         self.memory |= {
             "variant": np.zeros(self.num_envs, dtype=np.int64),
             "object_size": np.tile(self.variant_extents[0], (self.num_envs, 1)),
         }
+
+    def use_variant(self, row: int, variant: int) -> None:
+        """Takes note of which object a row has; what depends on its shape alone is kept, not computed at every step."""
+        self.memory["variant"][row] = variant
+        self.memory["object_size"][row] = self.variant_extents[variant]
+        self._half_box_m[row] = self.variant_extents[variant] / 2
 
     def place_object(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """Draws shape, place and yaw of the object, which stands on the table then.
@@ -103,8 +113,7 @@ class ObjectTask(Task):
         x, y = position if given is None else given
         yaw = number_option(options, f"{self.noun}_yaw", yaw)
         variant = index * self._sizes + size
-        self.memory["variant"][row] = variant
-        self.memory["object_size"][row] = self.variant_extents[variant]
+        self.use_variant(row, variant)
         standing = np.array([x, y, self.variant_extents[variant, 2] / 2])
         set_free_pose(self.simulation, row, self.object_qposadr, standing, yaw)
 
@@ -121,6 +130,7 @@ class ObjectTask(Task):
                 f"the state's {self.noun} (number {variant}, {memory['object_size']} m) is none of this environment's "
                 f"({', '.join(self.object_names)}); make it with the objects and sizes that the state was saved with"
             )
+        self.use_variant(row, variant)
         super().restore(row, memory)
 
     def write_episode_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
@@ -160,22 +170,20 @@ class ObjectTask(Task):
 
     def way_to_hand(self) -> FloatArray:
         """(N, 5, 3) m from the object's centre to the fingertips and the palm, world."""
-        way = self.hand_pos_world
-        way -= self.simulation.qpos.take(self._position_columns, axis=1)  # quicker than broadcasting
-        return way
+        self._read_places()  # one call of the engine's memory is quicker than two and a broadcast
+        return self._places[:, 0] - self._places[:, 1]
 
     def box_gap(self) -> FloatArray:
         """(N, 5) m distance of the fingertips and the palm from the object's bounding box, 0 inside it."""
-        return self.distance_to_hand(self._half_boxes_m)
+        return self.distance_to_hand(self._half_box_m)
 
     def distance_to_hand(self, half_extents_m: FloatArray) -> FloatArray:
         """(N, 5) m distance of the fingertips and the palm from a box around the object's centre.
 
         Args:
-            half_extents_m: (V, 5, 3) of the box for each variant, along the object's axes.
+            half_extents_m: (N, 5, 3) of the box, along the object's axes.
         """
-        centre = self.simulation.qpos.take(self._position_columns, axis=1)
-        return self.hand_distance(centre, self._object_rotation, half_extents_m.take(self.memory["variant"], axis=0))
+        return self.box_distance(self.way_to_hand(), self._object_rotation, half_extents_m)
 
     def lost(self) -> NDArray[np.bool_]:
         """(N,) whether the object has left the table."""

@@ -92,7 +92,9 @@ class OpenCabinet(Task):
         self.handle_pos_world = simulation.site_xpos[:, self.handle_site_id]  # (N, 3) m
         self.opening = simulation.qpos[:, self.drawer_qposadr]
         self.target_opening = self.memory["target_opening"][:, 0]  # (N,) m, as is the opening
-        self._handle_columns = np.full(len(self._hand_site_ids), self.handle_site_id)  # for fingertips and palm
+        # Fingertips and palm, then the handle once for each of them.
+        handle_ids = np.full_like(self._hand_site_ids, self.handle_site_id)
+        self._hand_and_handle_ids = np.concatenate([self._hand_site_ids, handle_ids])
         self._drawer_rotation = simulation.xmat[:, self._drawer_body_id].reshape(-1, 3, 3)  # live
         self._half_bar_m = np.zeros((1, len(self._hand_site_ids), 3))
         self._half_bar_m[:, :-1, 1] = self.cabinet.handle_width_m / 2  # the palm is measured from the bar's middle
@@ -117,8 +119,8 @@ class OpenCabinet(Task):
 
     def handle_distance(self) -> FloatArray:
         """(N, 5) m distance of each fingertip from the bar's axis, and of the palm from its middle."""
-        middle = self.simulation.site_xpos.take(self._handle_columns, axis=1)  # (N, 5, 3) m
-        return self.hand_distance(middle, self._drawer_rotation, self._half_bar_m)
+        places, count = self.simulation.site_xpos.take(self._hand_and_handle_ids, axis=1), len(self._hand_site_ids)
+        return self.box_distance(places[:, :count] - places[:, count:], self._drawer_rotation, self._half_bar_m)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""

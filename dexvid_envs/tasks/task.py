@@ -128,6 +128,7 @@ class Task(abc.ABC):
         self._hand_site_ids = np.array([model.site(name).id for name in (*self.robot.fingertip_sites, "palm")])
         self._hold_steps = np.array([self.config.hold_steps])
         self.memory = {"held_steps": np.zeros(self.num_envs, dtype=np.int64)}
+        self._success = np.zeros(self.num_envs, dtype=bool)
 
     # ---- reset ------------------------------------------------------------------------------------------------------
 
@@ -165,6 +166,7 @@ class Task(abc.ABC):
         if rows is None or len(rows):
             self.count("held_steps", self.holds(), rows)
             self.remember(rows)
+        self._success = self.memory["held_steps"] >= self._hold_steps
 
     @property
     def hand_pos_world(self) -> FloatArray:
@@ -176,20 +178,19 @@ class Task(abc.ABC):
         """(N, 3) m; live."""
         return self.simulation.site_xpos[:, self._hand_site_ids[-1]]
 
-    def hand_distance(self, centre_world: FloatArray, axes_world: FloatArray, half_extents_m: FloatArray) -> FloatArray:
+    @staticmethod
+    def box_distance(way_world: FloatArray, axes_world: FloatArray, half_extents_m: FloatArray) -> FloatArray:
         """Distances of fingertips and palm from boxes; a bar is a box of no width, a point a box of no extent.
 
         Args:
-            centre_world: (N, 5, 3) m, for index, middle, ring and thumb tips and palm, as all that follows.
+            way_world: (N, 5, 3) m from the box's centre to index, middle, ring and thumb tips and palm.
             axes_world: (N, 3, 3) the box's axes as columns.
             half_extents_m: (1 or N, 5, 3) along these axes.
 
         Returns:
             (N, 5) m, 0 inside.
         """
-        outside = self.hand_pos_world
-        outside -= centre_world
-        outside = outside @ axes_world  # in the box's frame; one small product per row
+        outside = way_world @ axes_world  # in the box's frame; one small product per row
         np.abs(outside, out=outside)
         outside -= half_extents_m
         np.maximum(outside, _NO_GAP, out=outside)
@@ -263,7 +264,7 @@ class Task(abc.ABC):
 
     def success(self) -> BoolArray:
         """(N,) whether the criterion has held for `hold_steps` steps."""
-        return self.memory["held_steps"] >= self._hold_steps
+        return self._success
 
     @abc.abstractmethod
     def failed(self) -> BoolArray:
