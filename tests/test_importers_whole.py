@@ -20,7 +20,9 @@ from demos.importers.mcc_ho import read_mcc_ho
 from demos.importers.spider import SpiderConfig, load_spider, read_spider_robot
 from demos.interaction import FINGERTIPS, FloatArray, Interaction
 from demos.source import load_interaction, shipped_sample
+from demos.synthetic.truth import ClipTruth
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import sha256_of_files
 
 T = 35
 
@@ -290,3 +292,20 @@ def test_mcc_ho_errors(tmp_path: Path) -> None:
         read_mcc_ho(tmp_path)
     with pytest.raises(OptionError, match="unknown part 'face'"):
         read_mcc_ho(tmp_path, "face")
+
+
+def test_synthetic_truth(tmp_path: Path) -> None:
+    clip = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips" / "training-00001-place"
+    assert guess_importer(clip) == "synthetic-truth"
+    interaction = load_interaction(clip)
+    exact = ClipTruth.load(clip / "truth.npz")
+    np.testing.assert_array_equal(interaction.hand_keypoints_world, exact.hand_keypoints_world)
+    np.testing.assert_array_equal(interaction.object_pose_world, exact.object_pose_world[0])
+    assert interaction.source_sha256 == sha256_of_files([clip / "video.mp4"])
+    (tmp_path / "clip.json").write_text("{}")
+    (tmp_path / "truth.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(InputFileError, match=r"no video\.mp4 .*dexvid synthesize"):
+        load_interaction(tmp_path)
+    (tmp_path / "video.mp4").write_bytes(b"film")
+    with pytest.raises(InputFileError, match="no truth of a synthetic clip"):
+        load_interaction(tmp_path)

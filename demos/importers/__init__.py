@@ -78,6 +78,12 @@ def _import_spider(path: Path) -> Interaction:
     return load_spider(path)
 
 
+def _import_synthetic_truth(clip: Path) -> Interaction:
+    from demos.importers.synthetic_truth import load_synthetic_truth
+
+    return load_synthetic_truth(clip)
+
+
 _OBJECT, _HAND = "an object track", "a hand track (hamer or wilor)"
 _DEPTH_AND_HAND = f"depth (rgbd) and {_HAND}"
 #: The importers by name: whole interactions first, then the parts.
@@ -89,6 +95,9 @@ IMPORTERS: dict[str, Importer] = {
         Importer("combined", "a hand and an object of two systems", "combined.load_combined", _import_combined),
         Importer("hold", "hand and object poses (with the user's MANO)", "hold.load_hold", _import_hold),
         Importer("spider", "wrist, fingertips and object poses", "spider.load_spider", _import_spider),
+        Importer(
+            "synthetic-truth", "the truth of a synthetic clip", "synthetic_truth.load_synthetic_truth", _import_synthetic_truth
+        ),
         Importer("hamer", "a hand", "hamer.read_hamer", missing=_OBJECT),
         Importer("wilor", "a hand", "wilor.read_wilor", missing=_OBJECT),
         Importer("mcc-ho", "an object's points without correspondence", "mcc_ho.read_mcc_ho", missing=_HAND),
@@ -136,12 +145,14 @@ def guess_importer(path: Path) -> str:
             return "hold"
         if any(path.glob("trajectory*.npz")):
             return "spider"
+        if (path / "truth.npz").is_file() and (path / "clip.json").is_file():
+            return "synthetic-truth"
     elif path.suffix == ".npz":
         return "spider" if path.name.startswith("trajectory") else "interaction"
     elif path.name == "import.json":
         return "combined"
     raise InputFileError(
         f"{path} has no known layout; expected hand_pose/ and object_pose/ (dexmv), interaction.npz (interaction), import.json"
-        " (combined), data.npy (hold) or trajectory_keypoints.npz (spider);"
+        " (combined), data.npy (hold), trajectory_keypoints.npz (spider) or truth.npz and clip.json (synthetic-truth);"
         f" name the importer to see what it misses: {', '.join(IMPORTERS)}"
     )
