@@ -18,6 +18,7 @@ from demos.align import aim, find_carry, turn
 from demos.interaction import FINGERTIPS, Interaction
 from demos.resample import select_frames
 from demos.retarget import RetargetConfig, RobotMotion, retarget
+from demos.timeline import PlanConfig, make_timeline
 from robots.arm_hand import ARM_HAND
 from robots.arm_kinematics import palm_pose, solve_palm_pose
 
@@ -46,38 +47,6 @@ def _closure_matrix() -> FloatArray:
 
 _CLOSURE = _closure_matrix()
 _OPENING = -np.array([0.0, 0.6, 0.6, 0.4] * 3 + [0.0, 0.0, 0.7, 0.5])
-
-
-@dataclasses.dataclass(frozen=True)
-class PlanConfig:
-    """Timing of what the recording lacks, in control steps (20 a second).
-
-    Attributes:
-        approach_steps: from home to the first used frame.
-        approach_distance_m: the recording is used from where the fingertips come this near to the object.
-        grasp_steps: over which the fingers close, before the lift.
-        squeeze_steps: pause with closed fingers before the lift.
-        settle_steps: pause with closed fingers after the placing.
-        release_steps: over which the fingers open, before the hand draws back.
-        retreat_steps, retreat_m: backward motion of the hand where the recording ends before one.
-        return_steps: from the end of the recording back to home, where a policy can rest without drifting into the bottle.
-        rest_steps: pause at home.
-        hold_steps: pause at the end of a motion that does not let go.
-        knots: number of spline knots of a bend.
-    """
-
-    approach_steps: int = 24
-    approach_distance_m: float = 0.20
-    grasp_steps: int = 8
-    squeeze_steps: int = 5
-    settle_steps: int = 3
-    release_steps: int = 10
-    retreat_steps: int = 14
-    retreat_m: float = 0.10
-    return_steps: int = 20
-    rest_steps: int = 6
-    hold_steps: int = 32
-    knots: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,10 +95,14 @@ class Plan:
         return self.knots, len(BEND_NAMES)
 
 
-def _blended(start: FloatArray, end: FloatArray, count: int) -> FloatArray:
-    """`count` configurations on the minimum-jerk way from `start` to `end`, both left out."""
-    share = minimum_jerk((np.arange(count) + 1) / (count + 1))[:, None]
-    return start + share * (end - start)
+def _blended(start: FloatArray, end: FloatArray, count: int, end_step: FloatArray | float = 0.0) -> FloatArray:
+    """`count` configurations on the minimum-jerk way from rest at `start` to `end`, both left out.
+
+    It arrives at `end` with `end_step`, the change in a step.
+    """
+    t = ((np.arange(count) + 1) / (count + 1))[:, None]
+    arriving = t**3 * (-4 + t * (7 - 3 * t))  # 0 and at rest at both ends but for a speed of 1 at the last
+    return start + minimum_jerk(t) * (end - start) + arriving * (count + 1) * end_step
 
 
 def approach_frame(interaction: Interaction, distance_m: float) -> int:
@@ -220,24 +193,24 @@ def make_plan(
     lift, place = _first_motion(path, phases.lift), phases.place
     if not releases:
         place = placed.num_frames - 1
-    order, held = _timeline(placed, lift, place, config, releases)
+    palm, fingers = palm_pose(motion.qpos[:, : ARM_HAND.arm_joints]), motion.qpos[:, ARM_HAND.arm_joints :]
+    time = make_timeline(palm[:, :3, 3], fingers, lift, place, config, releases)
+    order = time.order
     wanted, progress = _wanted_path(path, phases.progress, order, lift, place, config)
-    palm = palm_pose(motion.qpos[:, : ARM_HAND.arm_joints])[order]
     source = motion.source_frame[order].copy()
     source[: config.approach_steps] = -1
-    first, last = int(np.flatnonzero(order == lift).min()), int(np.flatnonzero(order == place).max())
-    palm = _carried(palm, wanted, progress if turns else np.zeros(len(order)), first, last)
-    fingers = motion.qpos[order, ARM_HAND.arm_joints :]
-    fingers[first : last + 1] = fingers[first]
+    palm = _carried(palm[order], wanted, progress if turns else np.zeros(len(order)), time.grasped, time.opened)
+    fingers = fingers[order]
+    fingers[time.grasped : time.opened + 1] = fingers[time.grasped]
     if releases and not _recorded_release(placed):
-        palm, source = _retreat(palm, last, config), _without_frame_after(order, source)
+        palm, source = _retreat(palm, time.opened, config), _without_frame_after(order, source)
     arm, _ = solve_palm_pose(palm, motion.qpos[order, : ARM_HAND.arm_joints], 20)
     plan = Plan(
         palm=palm,
         arm=arm,
         fingers=fingers,
         progress=progress,
-        held=held,
+        held=time.held,
         object_pos_world=wanted,
         source_frame=source,
         start_xy=np.array(start[:2], dtype=np.float64),
@@ -245,9 +218,9 @@ def make_plan(
         approach_steps=config.approach_steps,
         return_steps=config.return_steps if releases else 0,
         rest_steps=config.rest_steps if releases else 0,
-        lift=int(np.flatnonzero(order == lift).max()),
-        place=int(np.flatnonzero(order == place).min()),
-        release=int(np.flatnonzero(held >= 1.0).max()),
+        lift=time.lift,
+        place=time.place,
+        release=int(np.flatnonzero(time.held >= 1.0).max()),
         knots=config.knots,
     )
     return plan, motion, placed
@@ -292,33 +265,6 @@ def _carried(palm: FloatArray, wanted: FloatArray, share: FloatArray, first: int
         after = np.linalg.inv(palm[last]) @ palm[last + 1 :]
         moved[last + 1 :] = moved[last] @ after
     return moved
-
-
-def _timeline(
-    placed: Interaction, lift: int, place: int, config: PlanConfig, releases: bool
-) -> tuple[NDArray[np.int64], FloatArray]:
-    """Which frame each control step shows, (T,), and how far the fingers are closed, (T,)."""
-    last = placed.num_frames - 1 if releases else place
-    order = np.concatenate(
-        [
-            np.zeros(config.approach_steps, dtype=np.int64),
-            np.arange(lift),
-            np.full(config.squeeze_steps, lift, dtype=np.int64),
-            np.arange(lift, place),
-            np.full(config.settle_steps + 1 + (config.release_steps if releases else 0), place, dtype=np.int64),
-            np.arange(place + 1, last + 1),
-        ]
-    )
-    extra = config.return_steps + config.rest_steps if releases else config.hold_steps
-    if releases and not _recorded_release(placed):
-        extra += max(config.retreat_steps - (last - place), 0)
-    order = np.concatenate([order, np.full(extra, last, dtype=np.int64)])
-    steps = np.arange(len(order))
-    lift_step = config.approach_steps + lift + config.squeeze_steps
-    release_step = int(np.flatnonzero(order == place).max()) - config.release_steps if releases else len(order)
-    closing = (steps - (lift_step - config.squeeze_steps - config.grasp_steps)) / config.grasp_steps
-    opening = 1 - (steps - release_step) / config.release_steps
-    return order, np.clip(np.minimum(closing, opening), 0.0, 1.0)
 
 
 def _recorded_release(placed: Interaction) -> bool:
@@ -411,7 +357,7 @@ def plan_targets(
     fingers = plan.fingers[:steps] + held * (curve[..., 6:12] @ _CLOSURE) + (1 - held) * curve[..., 12:13] * _OPENING
     targets = np.concatenate([arm.reshape(count, steps, -1), fingers], axis=-1)
     first, approach = targets[:, plan.approach_steps, None], plan.approach_steps
-    targets[:, :approach] = _blended(ARM_HAND.home_rad, first, approach)
+    targets[:, :approach] = _blended(ARM_HAND.home_rad, first, approach, targets[:, approach + 1, None] - first)
     back = whole - plan.return_steps - plan.rest_steps
     if plan.return_steps and steps == whole:
         targets[:, back : back + plan.return_steps] = _blended(targets[:, back - 1, None], ARM_HAND.home_rad, plan.return_steps)

@@ -12,11 +12,12 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from demos.align import find_carry, mirror
 from demos.interaction import Interaction
-from demos.plan import Plan, PlanConfig, choose_yaw, make_plan
+from demos.plan import Plan, choose_yaw, make_plan
 from demos.refinement.task import TaskPlace, TrackedTask, find_tracked_task, flat_box
 from demos.refinement.usual import UsualHold, find_usual_hold, with_throw, with_usual_hold
 from demos.resample import resample, select_frames
 from demos.retarget import RetargetConfig, RobotMotion
+from demos.timeline import PlanConfig
 from dexvid_envs.errors import DexVidError
 
 FloatArray = NDArray[np.float64]
@@ -100,7 +101,7 @@ def place_and_retarget(
     )
     object_yaw = aim.object_yaw(yaw)[0]
     hold = usual_hold(tracked, place, object_yaw)
-    usual = with_usual_hold(plan, hold, plan_config)
+    usual = with_usual_hold(plan, hold, plan_config, turns=tracked.lifted)
     if tracked.ending == "throw":
         plan, usual = with_throw([plan, usual], hold)
     return PlacedMotion(placed, motion, plan, yaw, candidates, usual, place, object_yaw, mirrored)

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
-from demos.plan import Plan, PlanConfig, minimum_jerk
+from demos.plan import Plan, minimum_jerk
+from demos.timeline import PlanConfig
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.scripted import SCRIPTED_POLICIES
 from robots.arm_hand import ARM_HAND
@@ -22,6 +24,8 @@ from robots.arm_kinematics import palm_pose, solve_palm_pose
 FloatArray = NDArray[np.float64]
 _MOST_STEPS = 260
 _HOOK_STEPS = 4  # of the pull, in which a hooked hand closes
+_CLASP_STEPS = 10  # from the palm's arrival at the object, with the hand half closed, to the lift
+_DRAWN_OUT_AFTER = 0.6  # of the retreat
 _FOLLOW_STEPS = 40  # kept of the motion after a throw, until the object has come to rest
 _WIND_UP_RAD_PER_S = 0.48  # on average, of the joint with the longest way
 _CONTROL_HZ = 20
@@ -75,24 +79,36 @@ def find_usual_hold(core: EnvironmentCore, reset_options: Mapping[str, Any]) -> 
     )
 
 
-def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig) -> Plan:
-    """The plan with its timing and its object's path, but held in the usual way."""
+def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig, *, turns: bool = True) -> Plan:
+    """The plan with its timing and its object's path, but held in the usual way.
+
+    Args:
+        plan: the plan with the person's hold.
+        hold: the usual one.
+        config: of the plan.
+        turns: the hand turns about the vertical with the robot's bearing to what it carries, so that the wrist stays as it
+            was; a hand that keeps its heading across the table comes to the wrist's limits.
+    """
     steps = plan.num_steps
     before, grasp = palm_pose(np.stack([hold.before_arm, hold.grasp_arm]))
-    closing = int(np.flatnonzero(plan.held > 0).min())
     opened = plan.release + config.release_steps
-    first, count = plan.approach_steps, max(closing - plan.approach_steps - 1, 1)
-    palm = np.tile(grasp, (steps, 1, 1))
-    near = minimum_jerk(np.clip((np.arange(steps) - first) / count, 0.0, 1.0))[:, None]
-    palm[:, :3, 3] += (1 - near) * (before[:3, 3] - grasp[:3, 3])
-    carried = plan.object_pos_world - plan.object_pos_world[plan.lift]
-    carried[: plan.lift] = 0.0
-    palm[:, :3, 3] += carried
+    first = plan.approach_steps
+    count = plan.lift - _CLASP_STEPS - first
+    near = (1 - (1 - np.clip((np.arange(steps) - first) / count, 0.0, 1.0)) ** 1.5)[:, None]
+    way = before[:3, 3] - grasp[:3, 3]
+    offset = (1 - near) * way
     if plan.return_steps:  # lets go and draws back the way it came
-        away = (np.arange(steps) - opened) / config.retreat_steps
-        palm[:, :3, 3] += minimum_jerk(np.clip(away, 0.0, 1.0))[:, None] * (before[:3, 3] - grasp[:3, 3])
+        away = ((np.arange(steps) - opened) / config.retreat_steps)[:, None]
+        offset += minimum_jerk(np.clip(away, 0.0, 1.0)) * way
         # only then may the fingers be drawn out from beside the object, lest they sweep it away on the hand's way home
-        palm[:, :3, 3] += minimum_jerk(np.clip(away - 1.0, 0.0, 1.0))[:, None] * _drawn_out(grasp, config.retreat_m)
+        out = np.clip(away - _DRAWN_OUT_AFTER, 0.0, 1.0)
+        offset += minimum_jerk(out) * _drawn_out(grasp, config.retreat_m)
+    carried = plan.object_pos_world.copy()
+    carried[: plan.lift] = carried[plan.lift]
+    turn = _bearing_turns(carried) if turns else np.tile(np.eye(3), (steps, 1, 1))
+    palm = np.tile(np.eye(4), (steps, 1, 1))
+    palm[:, :3, :3] = turn @ grasp[:3, :3]
+    palm[:, :3, 3] = carried + np.einsum("tij,tj->ti", turn, grasp[:3, 3] - carried[0] + offset)
     arm = np.empty((steps, ARM_HAND.arm_joints))
     posture = hold.grasp_arm
     for step in range(steps):  # each from the one before, so that the elbow does not jump
@@ -100,6 +116,12 @@ def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig) -> Plan:
         arm[step] = posture
     fingers = hold.open_hand + plan.held[:, None] * (hold.closed_hand - hold.open_hand)
     return dataclasses.replace(plan, palm=palm, arm=arm, fingers=fingers)
+
+
+def _bearing_turns(path_world: FloatArray) -> FloatArray:
+    """(T, 3, 3) turns about the vertical by which the robot's bearing to a path (T, 3) m changes from its first point on."""
+    bearing = np.unwrap(np.arctan2(path_world[:, 1], path_world[:, 0]))
+    return Rotation.from_rotvec((bearing - bearing[0])[:, None] * np.array([0.0, 0.0, 1.0])).as_matrix()
 
 
 def _drawn_out(palm: FloatArray, way_m: float) -> FloatArray:
