@@ -1,8 +1,9 @@
 """Finds the handled object by itself: where did something rest before the hand took it, or stay when the hand left it?
 
-A place whose colours change for good while the hand is there outlines what was taken from it or put on it. Where nothing rests
-in view, points that move along with the hand are the second way (`masks.find_comoving`). Each candidate is then followed
-for a while: the object is what goes along with the hand. Coordinates are pixels of the kept pictures.
+A place whose colours change for good while the hand is there outlines what was taken from it or put on it. Each candidate is
+followed for a while: the object is what goes along with the hand. What is seen to leave its place with the hand, or to come to
+it (`departing`), says which candidate is a detail, a shadow or something else, and stands in for it. Where neither is found,
+points that move along with the hand are the next way (`comoving`). Coordinates are pixels of the kept pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from demos.extract.hand.follow import hand_size_px
 from demos.extract.objects.comoving import ArmColours, find_comoving, no_arm_and_shadow, seed_of_points
 from demos.extract.objects.cut_out import cut_out, largest_piece, outline_of, solidity
+from demos.extract.objects.departing import find_departing, seed_of_departing
 from demos.extract.objects.masks import (
     ObjectSeed,
     grown_from_click,
@@ -38,6 +40,7 @@ _LOOK_HZ = 15.0
 _SHADOW_WEIGHT = 0.8
 _CLEAN_CUT = 0.65  # the cut without shadow is taken if its outline is at least so clear beside the best
 _CLEAR_TRAVEL = 1.5  # hand sizes; then no other way of finding the object is tried
+_CLEAR_SHARE = 0.08  # of a squared hand size that leaves its place with the hand; then a place that shows none of it is wrong
 _SOLID = 0.75  # part of their convex hull that things fill at least
 _MIN_CUT = 0.3  # of a place; less is a detail of it or of what is around
 _WHOLE_RADII = (0.3, 0.6, 1.2)  # hand sizes
@@ -55,6 +58,8 @@ _MOST_ADDED, _LESS_SOLID = 3.0, 0.08  # times a cut, and by how much its solidit
 _STILL_CLEAR = 0.6  # of the outline of a cut, that with what is added to it is at least
 _PIECE_REACH = 0.8  # of its size
 _SURE_SHADOW, _NO_SHADOW = 0.45, 0.3  # part of a piece that may be one
+_HIDDEN_SIZES = (0.2, 0.8)  # hand sizes across, of what a hand can hide
+_HIDDEN_SHADOW = 0.1  # part of it that may be a shadow
 _MIN_TRAVEL = 0.5  # hand sizes that the object goes along with the hand
 
 
@@ -71,6 +76,28 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
     hand = without_gaps(hand)
     if not np.isfinite(hand).all():  # there is no hand at all
         return None
+    part = find_departing(cache, hand, known, fps, scene)
+    seen = None if part is None else seed_of_departing(cache, part, hand, scene)
+    best, best_score = _resting_seed(cache, hand, known, fps, scene)
+    if part is not None and seen is not None:
+        shown = best is not None and best.mask is not None and float(best.mask[part.sure].mean()) > _PART_INSIDE
+        if shown or part.share > _CLEAR_SHARE or best is None:
+            return best if shown else seen
+    if best is not None and best_score >= _CLEAR_TRAVEL:
+        return best
+    moving, score = _moving_seed(cache, hand, known, fps, scene)
+    if moving is None and best is None:
+        return _hidden_seed(cache, hand, fps, scene)
+    if moving is None or best is None or score > best_score:
+        return moving or best
+    larger = moving.mask is not None and best.mask is not None and moving.mask.sum() > _LARGER[0] * best.mask.sum()
+    return moving if larger and _is_part_of(cache, best, moving, hand, fps, scene) else best
+
+
+def _resting_seed(
+    cache: FrameCache, hand: FloatArray, known: BoolArray, fps: float, scene: StaticScene
+) -> tuple[ObjectSeed | None, float]:
+    """The object by a place that it left or came to, and how far it goes along with the hand (hand sizes)."""
     best, best_score, best_worth = None, 0.0, 0.0
     size = float(np.median(hand_size_px(hand)))
     places = find_places(hand, scene, fps)
@@ -85,20 +112,27 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
             solid = solidity(seed.mask)
             score *= min(1.0, solid / _SOLID)
             if score >= _CLEAR_TRAVEL and seed.mask.sum() > (_NO_DETAIL * size) ** 2 and solid > _SOLID:
-                return _righted(cache, seed, seed.mask, place, scene)
+                return _righted(cache, seed, seed.mask, place, scene), score
             worth = min(score, _CLEAR_TRAVEL) * float(np.sqrt(seed.mask.sum()))  # a detail of a thing goes along as well
             if worth > best_worth:
                 best = _righted(cache, seed, seed.mask, place, scene)
                 best_score, best_worth = score, worth
         if best_score >= _MIN_SCORE:
-            break
-    if best_score < _MIN_SCORE:
-        best, best_score = None, 0.0
-    moving, score = _moving_seed(cache, hand, known, fps, scene)
-    if moving is None or best is None or score > best_score:
-        return moving or best
-    larger = moving.mask is not None and best.mask is not None and moving.mask.sum() > _LARGER[0] * best.mask.sum()
-    return moving if larger and _is_part_of(cache, best, moving, hand, fps, scene) else best
+            return best, best_score
+    return None, 0.0
+
+
+def _hidden_seed(cache: FrameCache, hand: FloatArray, fps: float, scene: StaticScene) -> ObjectSeed | None:
+    """What is gone when the hand leaves its place: a small thing that the hand hides while it carries it."""
+    size = float(np.median(hand_size_px(hand)))
+    for place in find_places(hand, scene, fps):
+        seed = _seed_of_place(cache, place, scene) if place.taken else None
+        if seed is None or seed.mask is None or _is_cut_off(seed.mask):
+            continue
+        large = _HIDDEN_SIZES[0] < float(np.sqrt(seed.mask.sum())) / size < _HIDDEN_SIZES[1]
+        if large and solidity(seed.mask) > _SOLID and shadow_part(scene, seed.mask) < _HIDDEN_SHADOW:
+            return seed
+    return None
 
 
 def _moving_seed(
