@@ -95,14 +95,21 @@ class Plan:
         return self.knots, len(BEND_NAMES)
 
 
-def _blended(start: FloatArray, end: FloatArray, count: int, end_step: FloatArray | float = 0.0) -> FloatArray:
-    """`count` configurations on the minimum-jerk way from rest at `start` to `end`, both left out.
+def _blended(
+    start: FloatArray, end: FloatArray, count: int, *, start_step: FloatArray | float = 0.0, end_step: FloatArray | float = 0.0
+) -> FloatArray:
+    """`count` configurations on the minimum-jerk way from `start` to `end`, both left out.
 
-    It arrives at `end` with `end_step`, the change in a step.
+    It leaves `start` with `start_step` and arrives at `end` with `end_step`, each the change in a step.
     """
     t = ((np.arange(count) + 1) / (count + 1))[:, None]
-    arriving = t**3 * (-4 + t * (7 - 3 * t))  # 0 and at rest at both ends but for a speed of 1 at the last
-    return start + minimum_jerk(t) * (end - start) + arriving * (count + 1) * end_step
+    blended = start + minimum_jerk(t) * (end - start)
+    return blended + (count + 1) * (_arriving(t) * end_step - _arriving(1 - t) * start_step)
+
+
+def _arriving(t: FloatArray) -> FloatArray:
+    """A quintic on [0, 1] that is 0 and at rest at both ends but for a speed of 1 at the last."""
+    return t**3 * (-4 + t * (7 - 3 * t))
 
 
 def approach_frame(interaction: Interaction, distance_m: float) -> int:
@@ -357,9 +364,12 @@ def plan_targets(
     fingers = plan.fingers[:steps] + held * (curve[..., 6:12] @ _CLOSURE) + (1 - held) * curve[..., 12:13] * _OPENING
     targets = np.concatenate([arm.reshape(count, steps, -1), fingers], axis=-1)
     first, approach = targets[:, plan.approach_steps, None], plan.approach_steps
-    targets[:, :approach] = _blended(ARM_HAND.home_rad, first, approach, targets[:, approach + 1, None] - first)
+    targets[:, :approach] = _blended(ARM_HAND.home_rad, first, approach, end_step=targets[:, approach + 1, None] - first)
     back = whole - plan.return_steps - plan.rest_steps
     if plan.return_steps and steps == whole:
-        targets[:, back : back + plan.return_steps] = _blended(targets[:, back - 1, None], ARM_HAND.home_rad, plan.return_steps)
+        leaving = targets[:, back - 1, None]
+        targets[:, back : back + plan.return_steps] = _blended(
+            leaving, ARM_HAND.home_rad, plan.return_steps, start_step=leaving - targets[:, back - 2, None]
+        )
         targets[:, back + plan.return_steps :] = ARM_HAND.home_rad
     return np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), error.reshape(count, steps).max(axis=-1)

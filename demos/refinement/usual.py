@@ -98,11 +98,12 @@ def with_usual_hold(plan: Plan, hold: UsualHold, config: PlanConfig, *, turns: b
     way = before[:3, 3] - grasp[:3, 3]
     offset = (1 - near) * way
     if plan.return_steps:  # lets go and draws back the way it came
-        away = ((np.arange(steps) - opened) / config.retreat_steps)[:, None]
+        homeward = steps - plan.return_steps - plan.rest_steps
+        away = ((np.arange(steps) - opened) / (homeward - 1 - opened) * (1 + _DRAWN_OUT_AFTER))[:, None]
         offset += minimum_jerk(np.clip(away, 0.0, 1.0)) * way
         # only then may the fingers be drawn out from beside the object, lest they sweep it away on the hand's way home
-        out = np.clip(away - _DRAWN_OUT_AFTER, 0.0, 1.0)
-        offset += minimum_jerk(out) * _drawn_out(grasp, config.retreat_m)
+        out = np.clip(away - _DRAWN_OUT_AFTER, 0.0, 1.0) ** 2  # goes home from there without a rest
+        offset += out * _drawn_out(grasp, config.retreat_m)
     carried = plan.object_pos_world.copy()
     carried[: plan.lift] = carried[plan.lift]
     turn = _bearing_turns(carried) if turns else np.tile(np.eye(3), (steps, 1, 1))
