@@ -115,9 +115,10 @@ def test_share_and_report_to_the_learner(shipped):
 
 def test_success_from_a_late_start_moves_the_frontier(shipped):
     """Who holds still after the last state of the demonstration succeeds."""
-    starts = make_starts(shipped, count=8, limit=190, share=1.0, stride=0.02, episodes=8, steps_left=5)
+    limit = shipped.num_steps + 10
+    starts = make_starts(shipped, count=8, limit=limit, share=1.0, stride=0.02, episodes=8, steps_left=5)
     starts.reset(seed=0)
-    starts.elapsed_steps[:] = 189
+    starts.elapsed_steps[:] = limit - 1
     starts.step(np.zeros((8, 23)))
     before = starts.curriculum.frontier
     for _ in range(30):

@@ -63,29 +63,30 @@ def test_the_shipped_demonstration_comes_back(layout: str, shipped: Demonstratio
 
 
 def test_lerobot_layout(shipped: Demonstration, tmp_path: Path) -> None:
+    steps = shipped.num_steps
     write_lerobot(tmp_path / "set", [shipped, shipped], task="put the bottle down")
     info = json.loads((tmp_path / "set/meta/info.json").read_text())
     assert info["codebase_version"] == "v3.0"
-    assert (info["total_episodes"], info["total_frames"], info["fps"], info["splits"]) == (2, 360, 20, {"train": "0:2"})
+    assert (info["total_episodes"], info["total_frames"], info["fps"], info["splits"]) == (2, 2 * steps, 20, {"train": "0:2"})
     assert info["features"]["action"] == {"dtype": "float32", "shape": [23], "names": None}
     assert info["features"]["observation.state"]["names"][:2] == ["joint_position.0", "joint_position.1"]
 
     data = pq.read_table(tmp_path / "set" / info["data_path"].format(chunk_index=0, file_index=0))
     assert set(data.column_names) == set(info["features"])
-    assert data["index"].to_pylist() == list(range(360))
-    assert data["frame_index"].to_pylist() == [*range(180), *range(180)]
+    assert data["index"].to_pylist() == list(range(2 * steps))
+    assert data["frame_index"].to_pylist() == [*range(steps), *range(steps)]
     np.testing.assert_allclose(data["timestamp"].to_numpy()[:3], [0.0, 0.05, 0.1], atol=1e-6)
-    assert [i for i, done in enumerate(data["next.done"].to_pylist()) if done] == [179, 359]
-    np.testing.assert_array_equal(np.array(data["action"].to_pylist())[180:], shipped.actions)
+    assert [i for i, done in enumerate(data["next.done"].to_pylist()) if done] == [steps - 1, 2 * steps - 1]
+    np.testing.assert_array_equal(np.array(data["action"].to_pylist())[steps:], shipped.actions)
 
     episodes = pq.read_table(tmp_path / "set/meta/episodes/chunk-000/file-000.parquet").to_pylist()
     assert [(row["dataset_from_index"], row["dataset_to_index"], row["length"]) for row in episodes] == [
-        (0, 180, 180),
-        (180, 360, 180),
+        (0, steps, steps),
+        (steps, 2 * steps, steps),
     ]
     assert episodes[0]["tasks"] == ["put the bottle down"]
     figures = json.loads((tmp_path / "set/meta/stats.json").read_text())["action"]
-    assert figures["count"] == [360]
+    assert figures["count"] == [2 * steps]
     np.testing.assert_allclose(figures["mean"], shipped.actions.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(figures["std"], shipped.actions.std(axis=0), atol=1e-6)
     tasks = pq.read_table(tmp_path / "set/meta/tasks.parquet")
@@ -109,14 +110,14 @@ def test_robomimic_layout(shipped: Demonstration, tmp_path: Path) -> None:
     write_robomimic(tmp_path / "set.hdf5", [shipped, failed, shipped])
     with h5py.File(tmp_path / "set.hdf5") as file:
         data: Any = file["data"]
-        assert data.attrs["total"] == 540
+        assert data.attrs["total"] == 3 * shipped.num_steps
         env_args = json.loads(data.attrs["env_args"])
         assert env_args["env_name"] == shipped.env_id
         assert env_args["type"] == 2
         assert env_args["env_kwargs"] == {"bottle": "pet", "control_mode": "joint_delta"}
         demo = data["demo_0"]
-        assert demo.attrs["num_samples"] == 180
-        assert demo["dones"][()].tolist() == [0] * 179 + [1]
+        assert demo.attrs["num_samples"] == shipped.num_steps
+        assert demo["dones"][()].tolist() == [0] * (shipped.num_steps - 1) + [1]
         np.testing.assert_array_equal(demo["actions"][()], shipped.actions)
         np.testing.assert_array_equal(demo["states"][()], shipped.states[:-1])
         parts = observation_parts(shipped)
