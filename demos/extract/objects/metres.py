@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from demos.camera import FloatArray
 from demos.extract.objects.grip import Grip
 from demos.extract.objects.lift_figures import LiftFigures
+from demos.extract.objects.path_distance import steady_distance
 from demos.extract.objects.rigid_motion import RigidMotion, refine_path
 from demos.extract.objects.touch import HAND_SIGMA, distance_beside
 from demos.extract.objects.views import Views
@@ -24,7 +25,13 @@ _LOOKS_DOWN_RAD = 0.5  # a camera of unknown pose that looks at a table
 _TABLE_SIGMA = 0.02  # of the distance at which the table is met
 _TABLE_TOLERANCE = 0.1  # by which a later rest may make the distance larger
 _LEVEL_SIGMA = 0.003  # of the distance once it is found
+_WHOLE = 0.7  # of its visible size at the first rest, that an object shows at another one
+_LET_GO = 1.5  # half extents from where the hand let it go, at which it was put down
+_BEGINS_S = 0.35  # of the contact, in which the object is still about where it rested
+_FRONT_RADII = 0.7  # from the middle of a can, bottle or ball to most of what is seen of it
+_LEAST_SEEN = 4  # points that show where it is
 _LIFTED_RISE = 0.4  # of its way, that an object rises which is lifted off something
+_LIFTED_SIZES = 0.6  # half extents on its way, from which that is judged
 _LIFTED_TOLERANCE = 0.35  # by which the table and other hints may then disagree
 _FOOT_RADII = 0.82  # how far behind the mask's nearest edge the axis of a box or can is
 _GRIP_FRAMES = 24  # in which the object's surface is compared with the fingertips
@@ -40,21 +47,28 @@ def to_metres(
     known_length_m: float | None,
     T_world_camera: FloatArray | None,
 ) -> tuple[RigidMotion, LiftFigures]:
-    """The motion in metres by what is known of its scale, on the table at every rest; its turns are found again there."""
+    """The motion in metres by what is known of its scale, on the table at every rest and in the hand at every contact; its
+    turns are found again there.
+    """
     still = 1.0 - len(views.frame) / len(views.of_frame)
     figures = LiftFigures(True, "depth", 0.01, key_views=len(motion.key_views), still_fraction=still)
     if np.isfinite(views.depth).any():
         return motion, dataclasses.replace(figures, length_m=_length(motion, views, T_world_camera))
     held = np.flatnonzero(contact)
+    by_table = _asked_by_table(motion, views, T_world_camera)
+    first = int(np.argmax(np.isfinite(by_table)))
     by_hand = np.nan
     if grip.known:
         at = held if len(held) else np.arange(len(contact))
-        by_hand = _scale_by_hand(motion, views, grip, at)
-    resting = _resting_depth(views, T_world_camera)
-    first = int(np.argmax(np.isfinite(resting)))
+        after = held[held >= views.frame[first]]
+        if np.isfinite(by_table[first]) and len(after):  # before its path drifts, hand and table are compared
+            at = after[: max(1, round(_BEGINS_S * fps))]
+            by_hand = _scale_by_hand(motion, views, grip, at, rest=first)
+        else:
+            by_hand = _scale_by_hand(motion, views, grip, at)
     sources = {
         "hand" if len(held) else "hand without contact": (by_hand, HAND_SIGMA if len(held) else 0.25),
-        "table": (float(np.log(resting[first] / motion.place[first, 2])), _TABLE_SIGMA),
+        "table": (float(by_table[first]), _TABLE_SIGMA),
         "length": (np.nan, 1.0),
     }
     length_m = _length(motion, views, T_world_camera)
@@ -67,19 +81,24 @@ def to_metres(
     if "table" in known and len(known) > 1:  # a thing that stands elsewhere is as much off as the table is high
         others = [one for name, one in known.items() if name != "table"]
         away = known["table"][0] - sum(v / q**2 for v, q in others) / sum(1.0 / q**2 for _, q in others)
-        allowed = 2.0 * np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2)
-        # nothing is below the table, and what was lifted did stand on something, while hands may be measured badly
-        if away < 0.0 or (T_world_camera is not None and _is_lifted(motion, first, T_world_camera)):
-            allowed = max(allowed, _LIFTED_TOLERANCE)
+        sigma = float(np.sqrt(1.0 / sum(1.0 / q**2 for _, q in others) + _TABLE_SIGMA**2))
+        # nothing is below the table, and what was lifted did stand on something, while hands may be measured badly; but what
+        # moves level and is seen above the table is rather a drawer than a thing that is pushed
+        stands = away < 0.0 or (T_world_camera is not None and _is_lifted(motion, first, T_world_camera))
+        allowed = max(2.0 * sigma, _LIFTED_TOLERANCE) if stands else 0.0
         if abs(away) > allowed:
             del known["table"]
+            if "hand" in known:
+                known["hand"] = _scale_by_hand(motion, views, grip, held), known["hand"][1]
     if "table" in known and "hand" in known:
         known["hand"] = known["hand"][0], max(HAND_SIGMA, 0.5 * abs(known["hand"][0] - known["table"][0]))
     weight = sum(1.0 / sigma**2 for _, sigma in known.values())
     factor = float(np.exp(sum(value / sigma**2 for value, sigma in known.values()) / weight))
     motion = motion.scaled(factor)
-    if "table" in known:
-        motion = dataclasses.replace(motion, place=motion.place * _between_rests(motion, views, resting)[:, None])
+    rest_off = _off_at_rests(motion, views, by_table - np.log(factor))
+    rest_off = rest_off if "table" in known else np.full(len(by_table), np.nan)
+    along = steady_distance(motion, views, grip, rest_off, fps)
+    motion = dataclasses.replace(motion, place=motion.place * along[:, None])
     level = motion.place[:, 2]
     motion = refine_path(dataclasses.replace(motion, steady=False), fps, carried, level, _LEVEL_SIGMA * level)
     return motion, dataclasses.replace(
@@ -91,12 +110,15 @@ def to_metres(
     )
 
 
-def _scale_by_hand(motion: RigidMotion, views: Views, grip: Grip, frames: IntArray) -> float:
-    """Logarithm of the factor that brings the object's surface to the fingertips of the given frames."""
+def _scale_by_hand(motion: RigidMotion, views: Views, grip: Grip, frames: IntArray, rest: int | None = None) -> float:
+    """Logarithm of the factor that brings the object's surface to the fingertips of the given frames.
+
+    With `rest`, a view, the object is still where that shows it.
+    """
     chosen = frames[np.unique(np.linspace(0, len(frames) - 1, _GRIP_FRAMES).astype(int))]
     found: list[float] = []
     for frame in chosen:
-        view = views.of_frame[frame]
+        view = views.of_frame[frame] if rest is None else rest
         points = motion.points[:-1][views.seen[view]] @ motion.turn[view].T + motion.place[view]
         beside = distance_beside(points, grip.middle[frame])
         found.append(grip.middle[frame, 2] / (beside if np.isfinite(beside) else motion.place[view, 2]))
@@ -132,24 +154,48 @@ def _resting_depth(views: Views, T_world_camera: FloatArray | None) -> FloatArra
     return depth
 
 
-def _between_rests(motion: RigidMotion, views: Views, resting: FloatArray) -> FloatArray:
-    """Factors (n,) of the places that bring the object onto the table wherever it rests there, and evenly so in between.
+def _asked_by_table(motion: RigidMotion, views: Views, T_world_camera: FloatArray | None) -> FloatArray:
+    """Logarithm (n,) of the factor that brings the object onto the table in the views in which it rests; NaN in the others.
+
+    What is seen of it is nearer than its middle, by somewhat less than its radius.
+    """
+    resting = _resting_depth(views, T_world_camera)
+    found = np.full(len(resting), np.nan)
+    for view in np.flatnonzero(np.isfinite(resting)):
+        seen = motion.points[:-1][views.seen[view]] @ motion.turn[view, 2] + motion.place[view, 2]
+        radius = float(views.outlines.half_axes[view, 1]) * resting[view]
+        if len(seen) >= _LEAST_SEEN:
+            found[view] = np.log((resting[view] - _FRONT_RADII * radius) / np.median(seen))
+        else:
+            found[view] = np.log(resting[view] / motion.place[view, 2])
+    return found
+
+
+def _off_at_rests(motion: RigidMotion, views: Views, by_table: FloatArray) -> FloatArray:
+    """Logarithm (n,) of the factors that bring the object onto the table wherever it rests there, against the first rest.
 
     The motion of points says little of a slow change of distance: what is off at a later rest has crept in since the first.
     """
-    rests = np.flatnonzero(np.isfinite(resting))
-    off = np.log(resting[rests] / motion.place[rests, 2])
-    off -= off[0]
+    first = int(np.argmax(np.isfinite(by_table)))
+    off = by_table - by_table[first]
     # nothing is below the table; but what seems to hover may have been put onto or into something
-    believed = (off < _TABLE_TOLERANCE) & (off > -_LIFTED_TOLERANCE)
-    return np.exp(np.interp(views.frame, views.frame[rests[believed]], off[believed]))
+    off[(off > _TABLE_TOLERANCE) | (off < -_LIFTED_TOLERANCE)] = np.nan
+    # what is partly hidden, as by the wall of a bucket, does not show where it stands
+    size = views.outlines.area * motion.place[:, 2] ** 2
+    off[size < _WHOLE * size[first]] = np.nan
+    # nor is it known where a thing comes to rest that the hand let go on its way
+    held = np.flatnonzero(views.contact)
+    if len(held):
+        away = np.linalg.norm(views.outlines.middle - views.outlines.middle[held[-1]], axis=1)
+        off[(np.arange(len(off)) > held[-1]) & (away > _LET_GO * views.outlines.half_axes[:, 0])] = np.nan
+    return off
 
 
 def _is_lifted(motion: RigidMotion, view: int, T_world_camera: FloatArray) -> bool:
     """Whether the object rises from its place in a view, other than a drawer or what is pushed along."""
     way = motion.place - motion.place[view]
     far = np.linalg.norm(way, axis=1)
-    on_its_way = far > 0.25 * far.max()
+    on_its_way = far > min(_LIFTED_SIZES * float(motion.body.half[0]), 0.25 * float(far.max()))
     return bool((way @ T_world_camera[2, :3] > _LIFTED_RISE * far)[on_its_way & (far > 0.0)].any())
 
 

@@ -25,6 +25,7 @@ from demos.extract.objects.rigid_structure import (
     place_points,
     ray_errors,
 )
+from demos.extract.objects.rigid_surface import lean
 from demos.extract.objects.views import Views
 
 IntArray = NDArray[np.int64]
@@ -158,7 +159,7 @@ def refine_path(
     turn, place, points = motion.turn, motion.place, motion.points
     for iterations in (5, 3):
         turn, place = fit_path(turn, place, points, motion.sightings, path, iterations)
-        prior = _prior(motion.sightings, turn, place, motion.body, motion.prior)
+        prior = _prior(motion.sightings, turn, place, points, motion.body, motion.prior)
         points = place_points(turn, place, points, motion.sightings, prior)
     return dataclasses.replace(motion, turn=turn, place=place, points=points)
 
@@ -272,7 +273,7 @@ def _adjust(
     fixed = int(np.flatnonzero(keys == reference)[0])
     for iterations in (8, 8):
         turn, place, points[chosen] = adjust(turn, place, points[chosen], at_keys, part, links, fixed, iterations)
-        part = _prior(at_keys, turn, place, body, part)
+        part = _prior(at_keys, turn, place, points[chosen], body, part)
     all_prior = PointPrior(prior.place.copy(), prior.direction.copy(), prior.sigma, prior.across_sigma)
     all_prior.place[chosen], all_prior.direction[chosen] = part.place, part.direction
     return turn, place, points, all_prior
@@ -304,15 +305,18 @@ def _pick_prior(prior: PointPrior, chosen: IntArray) -> PointPrior:
     return PointPrior(prior.place[chosen], prior.direction[chosen], prior.sigma[chosen], prior.across_sigma[chosen])
 
 
-def _prior(sightings: Sightings, turn: FloatArray, place: FloatArray, body: Body, prior: PointPrior) -> PointPrior:
-    """The prior with each point on the front of the body as seen in its first view."""
+def _prior(
+    sightings: Sightings, turn: FloatArray, place: FloatArray, points: FloatArray, body: Body, prior: PointPrior
+) -> PointPrior:
+    """The prior with each point on the front of the body as seen in its first view, leaned as the points are."""
     point, first = np.unique(sightings.point, return_index=True)
     keep = point < len(prior.place) - 1
     point, first = point[keep], first[keep]
     frame = sightings.frame[first]
     where, direction = prior.place.copy(), prior.direction.copy()
     where[point], direction[point] = body.front(turn[frame], place[frame], sightings.ray[first])
-    return dataclasses.replace(prior, place=where, direction=direction)
+    facing = dataclasses.replace(prior, place=where, direction=direction)
+    return lean(facing, points, sightings, body, float(place[frame, 2].mean()))
 
 
 def _between(frame: IntArray, key_frame: IntArray, turn: FloatArray, place: FloatArray) -> tuple[FloatArray, FloatArray]:
