@@ -109,6 +109,10 @@ class Sb3VecEnv(VecEnv):
         """Closes the vector environment."""
         self.envs.close()
 
+    def get_images(self) -> list[NDArray[np.uint8] | None]:
+        """A picture of each environment, where the vector environment renders."""
+        return list(self.envs.render() or ())
+
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The vector environment's attribute, once for each index."""
         return [getattr(self.envs, attr_name)] * len(self._rows(indices))
@@ -134,7 +138,7 @@ class Sb3VecEnv(VecEnv):
 
 
 def _row(observations: Observations, row: int) -> Any:
-    """One environment's observation."""
+    """A copy of one environment's observation, which does not keep those of the others alive."""
     if isinstance(observations, dict):
-        return {name: part[row] for name, part in observations.items()}
-    return np.asarray(observations[row])
+        return {name: part[row].copy() for name, part in observations.items()}
+    return observations[row].copy()

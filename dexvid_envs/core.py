@@ -124,11 +124,14 @@ class EnvironmentCore:
                 raise OptionError(f"reset options are {one!r}; expected a mapping of {self._reset_option_names()} to values")
         self._restarted = np.union1d(self._restarted, rows)
         kept = [self.state(int(row)) for row in rows] if any(each) else []  # nothing else can be refused
+        drawn = [rng.bit_generator.state for rng in rngs] if kept else []
         try:
             self._start(rows, rngs, each)
-        except OptionError:
-            for row, state in zip(rows, kept, strict=True):
+        except Exception:
+            for row, state in zip(rows, kept, strict=bool(kept)):
                 self._restore(int(row), state)
+            for rng, state in zip(rngs, drawn, strict=bool(drawn)):
+                rng.bit_generator.state = state
             self.task.update(_NO_ROWS)
             self.observer.see(_NO_ROWS)
             raise
@@ -225,8 +228,10 @@ class EnvironmentCore:
         return StepResult(observations, rewards[rows], terminated[rows], figures, weighted[:, rows])
 
     def infos(self, result: StepResult) -> dict[str, NDArray[Any]]:
-        """Figures and reward terms of a result by name, (N,) each."""
-        return result.figures | dict(zip(self.term_names, result.reward_terms, strict=True))
+        """Figures and reward terms of a result by name, (N,) each, the caller's own."""
+        own = {name: values.copy() for name, values in result.figures.items()}
+        own.update(zip(self.term_names, result.reward_terms, strict=True))
+        return own
 
     def first_info(self, result: StepResult) -> dict[str, Any]:
         """`infos` of the first row as plain numbers, at a lower cost."""

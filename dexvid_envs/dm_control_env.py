@@ -150,6 +150,9 @@ class DmControlEnv(dm_env.Environment):
         return {name: take(observation) for name, (_, take) in self._entries.items()}
 
 
+_Array = spaces.Box | spaces.MultiBinary
+
+
 def _entries(env: gymnasium.Env[Any, Any]) -> list[tuple[str, _Entry]]:
     """The entries of an observation by name, in order."""
     space = env.observation_space
@@ -170,14 +173,14 @@ def _entries(env: gymnasium.Env[Any, Any]) -> list[tuple[str, _Entry]]:
     return found
 
 
-def _flattened(space: spaces.Dict, path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], spaces.Box]]:
+def _flattened(space: spaces.Dict, path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], _Array]]:
     """Names ("outer/inner"), paths and boxes of a dict that may hold further dicts."""
     found: list[tuple[str, tuple[str, ...], spaces.Box]] = []
     for key, part in space.spaces.items():
         below = (*path, key)
         if isinstance(part, spaces.Dict):
             found += _flattened(part, below)
-        elif isinstance(part, spaces.Box):
+        elif isinstance(part, spaces.Box | spaces.MultiBinary):
             found.append(("/".join(below), below, part))
         else:
             raise OptionError(f"the observation {'/'.join(below)!r} has the space {part}; expected a box or a dict of boxes")
@@ -197,7 +200,9 @@ def _slice(part: slice) -> Callable[[Any], NDArray[Any]]:
     return lambda observation: observation[part]
 
 
-def _spec(space: spaces.Box, name: str) -> specs.BoundedArray:
+def _spec(space: _Array, name: str) -> specs.BoundedArray:
+    if isinstance(space, spaces.MultiBinary):
+        return specs.BoundedArray(space.shape, space.dtype, minimum=0, maximum=1, name=name)
     return specs.BoundedArray(space.shape, space.dtype, minimum=space.low, maximum=space.high, name=name)
 
 

@@ -75,7 +75,7 @@ class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
 
     @property
     def model(self) -> mujoco.MjModel:
-        """The live MuJoCo model."""
+        """The live MuJoCo model; call `mujoco.mj_forward(env.model, env.data)` after changing it, so that it counts at once."""
         return self.simulation.model
 
     @property

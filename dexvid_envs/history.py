@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -29,9 +30,12 @@ class _Tape:
 
     def __init__(self, count: int, length: int, shape: tuple[int, ...], dtype: Any) -> None:
         self._length, self._capacity = length, _TAPE_LENGTHS * length
-        self._new_tape = lambda: np.empty((count, self._capacity, *shape), dtype=dtype)
+        self._shape, self._dtype = (count, self._capacity, *shape), dtype
         self._frames = self._new_tape()
         self._end = 0
+
+    def _new_tape(self) -> NDArray[Any]:
+        return np.empty(self._shape, dtype=self._dtype)
 
     def view(self) -> NDArray[Any]:
         """(N, L, ...) the last L frames, read-only."""
@@ -112,7 +116,7 @@ def _stacked(space: spaces.Space[Any], length: int) -> spaces.Space[Any]:
     return spaces.Box(low, high, dtype=space.dtype)  # type: ignore[arg-type]
 
 
-class HistoryObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
+class HistoryObservation(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Observations are the last `length` ones, oldest first, (L, ...) each; an episode begins with its first one L times.
 
     Args:
@@ -125,7 +129,8 @@ class HistoryObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], length: int, keys: Sequence[str] | None = None) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, length=length, keys=keys)  # by which its spec can be made again
+        gymnasium.Wrapper.__init__(self, env)
         self._tapes = _Tapes(env.observation_space, 1, length, keys)
         self.observation_space = self._tapes.space
 

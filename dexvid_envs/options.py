@@ -60,7 +60,7 @@ class EnvironmentOptions:
             raise OptionError(f"privileged={self.privileged!r}: expected True or False")
         expect_pixels(image_width=self.image_width, image_height=self.image_height)
         if not (isinstance(self.cameras, tuple) and self.cameras and all(isinstance(name, str) for name in self.cameras)):
-            raise OptionError(f"cameras={self.cameras!r}: expected one or more camera names, such as ('front',)")
+            raise OptionError(f"cameras={self.cameras!r}: expected one or more camera names, such as ('front', 'side')")
         if not isinstance(self.nan_folder, str | None):
             raise OptionError(f"nan_folder={self.nan_folder!r}: expected a folder's name, or None")
         make_randomization(self.randomization)

@@ -51,9 +51,9 @@ class PlayArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(PlayArguments, PLAY, arguments)
-    _check(config)
     options = {**checkpoint_options(config.policy), **parse_env_options(config.env_option)}
     env_id = find_environment_id(config.env)
+    _check(config)
     picture = {"render_mode": "rgb_array", "camera": config.camera, "width": config.width, "height": config.height}
     env = gymnasium.make(env_id, **options | (picture if config.video is not None else {}))
     try:

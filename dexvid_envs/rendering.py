@@ -173,6 +173,8 @@ def _renderer_class() -> type[Any]:
             shown = mujoco.MjvCamera()
             shown.type, shown.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(camera).id
             category = mujoco.mjtCatBit.mjCAT_ALL
+            # The scene is laid out as seen by the camera that it has: without this, by that of the picture before.
+            mujoco.mjv_updateCamera(model, data, shown, self._scene)
             mujoco.mjv_updateScene(model, data, self._scene_option, None, shown, category, self._scene)
 
         def render_rgbd(self) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Everything here rounds a row alike, whatever the number of rows, so that one env
 
 For small arrays numpy's time goes into preparing a call. Operands of equal shape and type take 0.4 microseconds; a Python
 number, a broadcast axis, or truth values among numbers take 0.9; a reduction takes 1.3. Constants are therefore kept as arrays
-of one row (`row`): for a single environment they have the shape of what they meet, for many they broadcast.
+of one row (`one_row`): for a single environment they have the shape of what they meet, for many they broadcast.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 
-def row(*values: float) -> FloatArray:
+def one_row(*values: float) -> FloatArray:
     """(1, K) constants that meet quantities (N, K)."""
     return np.array([values], dtype=np.float64)
 

@@ -121,6 +121,7 @@ class SingleSimulation:
         self.xpos, self.xmat, self.site_xpos = data.xpos[None], data.xmat[None], data.site_xpos[None]
         self.mocap_pos, self.mocap_quat = data.mocap_pos[None], data.mocap_quat[None]
         self.xfrc_applied = data.xfrc_applied[None]
+        self._bias = data.qfrc_bias
         self._kept = np.zeros(mujoco.mj_stateSize(model, STATE_SPEC))
         self._computed_for = _NOTHING
 
@@ -138,7 +139,8 @@ class SingleSimulation:
         """See `Simulation`.
 
         The first half of a physics step has been computed already by the previous call, for the observation. It is used again
-        unless somebody has written to positions or velocities since.
+        unless somebody has written to positions, velocities or mocap bodies since, or has computed with the live data. What is
+        written to the model counts there from the second physics step on; `mj_forward` after it makes it count at once.
         """
         model, data = self.model, self.data
         if self._fingerprint() == self._computed_for:
@@ -150,8 +152,13 @@ class SingleSimulation:
         self._computed_for = self._fingerprint()
 
     def _fingerprint(self) -> tuple[bytes, ...]:
-        """What the first half of a physics step depends on."""
-        return self.qpos.tobytes(), self.qvel.tobytes(), self.mocap_pos.tobytes(), self.mocap_quat.tobytes()
+        """What the first half of a physics step depends on, and some of what it leaves.
+
+        The latter tells that somebody has computed with the live data (a look ahead, inverse kinematics) and put the state
+        back.
+        """
+        inputs = self.qpos.tobytes(), self.qvel.tobytes(), self.mocap_pos.tobytes(), self.mocap_quat.tobytes()
+        return (*inputs, self.xpos.tobytes(), self._bias.tobytes())
 
     def write_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
         """See `Simulation`."""

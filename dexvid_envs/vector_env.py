@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from dexvid_envs.control import as_numbers
 from dexvid_envs.core import EnvironmentCore, make_randomizer
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import Observation
@@ -83,6 +85,7 @@ class DexVidVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.elapsed_steps = np.zeros(num_envs, dtype=np.int64)
         self._done = np.zeros(num_envs, dtype=bool)  # (N,) ended, and not started anew yet
+        self._begun = np.zeros(num_envs, dtype=bool)  # (N,) has been reset at least once
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
 
     def reset(
@@ -106,12 +109,19 @@ class DexVidVectorEnv(VectorEnv):
             raise OptionError(f"reset option 'each' is {each!r}; expected a list of mappings, one for each environment")
         self._seed(seed, rows)
         self.core.reset(rows, [self._rngs[row] for row in rows], options if each is None else each)
-        self.elapsed_steps[rows], self._done[rows] = 0, False
+        self.elapsed_steps[rows], self._done[rows], self._begun[rows] = 0, False, True
         result = self.core.result()
         return result.observations, self.core.infos(result)
 
     def step(self, actions: Any) -> StepTuple:
-        """One control step of every environment; finished episodes are treated as the autoreset mode says."""
+        """One control step of every environment; finished episodes are treated as the autoreset mode says.
+
+        Raises:
+            ActionError: an action has a wrong shape or is not finite; nothing has moved then.
+            gymnasium.error.ResetNeeded: some environment has never been reset.
+        """
+        if not self._begun.all():
+            raise ResetNeeded(f"environments {np.flatnonzero(~self._begun).tolist()} have not been started; call reset() first")
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             return self._step_same(actions)
         return self._step_later(actions)
@@ -125,15 +135,15 @@ class DexVidVectorEnv(VectorEnv):
         infos: dict[str, Any] = self.core.infos(result)
         if done.any():
             rows = np.flatnonzero(done)
+            infos["final_info"] = dict(infos)
             infos["final_obs"] = _copied(observations)
-            infos["final_info"] = self.core.infos(result)
             infos["_final_obs"] = infos["_final_info"] = done
             self.core.reset(rows, [self._rngs[row] for row in rows], {})
             self.elapsed_steps[rows] = 0
             fresh = self.core.result(rows)
             _put(observations, rows, fresh.observations)
             for name, values in self.core.infos(fresh).items():
-                infos[name] = infos[name].copy()
+                infos[name] = infos[name].copy()  # the old ones are in final_info
                 infos[name][rows] = values
         return observations, result.rewards, result.terminated, truncated, infos
 
@@ -144,7 +154,7 @@ class DexVidVectorEnv(VectorEnv):
                 f"environments {waiting.tolist()} have ended; start them anew with reset(options={{'reset_mask': mask}}) first"
             )
         moving = np.flatnonzero(~self._done)
-        self.core.advance(actions, moving if len(waiting) else None)
+        self.core.advance(self._without(actions, waiting), moving if len(waiting) else None)
         self.elapsed_steps[moving] += 1
         if len(waiting):
             self.core.reset(waiting, [self._rngs[row] for row in waiting], {})
@@ -187,6 +197,15 @@ class DexVidVectorEnv(VectorEnv):
             self._renderer = None
         self.core.close()
 
+    def _without(self, actions: Any, rows: NDArray[np.int64]) -> Any:
+        """The actions with zeros for rows whose action is ignored, so that no value there is refused."""
+        numbers = as_numbers(actions) if len(rows) else actions
+        if not len(rows) or numbers.shape != self.action_space.shape:
+            return actions
+        kept = numbers.copy()
+        kept[rows] = 0.0
+        return kept
+
     def _truncated(self) -> NDArray[np.bool_]:
         limit = self.max_episode_steps
         return np.zeros(self.num_envs, dtype=bool) if limit is None else self.elapsed_steps >= limit
@@ -216,7 +235,7 @@ class DexVidVectorEnv(VectorEnv):
 
 
 def _autoreset_mode(given: AutoresetMode | str) -> AutoresetMode:
-    for mode in AutoresetMode:
+    for mode in AutoresetMode if isinstance(given, AutoresetMode | str) else ():
         if given in (mode, mode.value, mode.name, mode.name.lower()):
             return mode
     raise OptionError(f"unknown autoreset_mode {given!r}: expected one of {', '.join(mode.name for mode in AutoresetMode)}")

@@ -111,6 +111,15 @@ def test_dict_observations_keep_their_keys_and_types() -> None:
         spec[name].validate(value)
 
 
+def test_partial_points_have_a_spec() -> None:
+    env = load("OpenCabinet", observation_mode="pointcloud", points="partial", seed=0)
+    spec = env.observation_spec()
+    for name, value in env.reset().observation.items():
+        spec[name].validate(value)
+    assert (spec["visible"].minimum, spec["visible"].maximum) == (0, 1)
+    env.close()
+
+
 def test_unknown_spaces_are_refused() -> None:
     env = _Scripted(False, False)
     env.observation_space = spaces.Dict({"count": spaces.Discrete(3)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import gymnasium
@@ -80,6 +81,17 @@ def test_vector_histories_equal_single_ones_in_every_autoreset_mode(mode: Autore
                     observation = env.reset()[0]
             assert np.array_equal(observation, shown[row])
         done = terminated | truncated
+
+
+def test_a_history_is_pickled_and_made_again_from_its_spec() -> None:
+    env = HistoryObservation(gymnasium.make(ENV_ID), LENGTH)
+    env.reset(seed=0)
+    env.step(actions(1, 23)[0])
+    twin, remade = pickle.loads(pickle.dumps(env)), gymnasium.make(env.spec)  # type: ignore[arg-type]
+    for action in actions(2 * LENGTH, 23):
+        assert np.array_equal(env.step(action)[0], twin.step(action)[0])
+    assert np.array_equal(env.reset(seed=3)[0], remade.reset(seed=3)[0])
+    assert remade.observation_space == env.observation_space
 
 
 @pytest.mark.parametrize(("length", "keys"), [(0, None), (2.5, None), (4, ("smell",))])

@@ -113,6 +113,52 @@ def test_a_copy_keeps_the_users_changes_of_the_model() -> None:
     assert digest(drive(twin, actions(5))) == digest(drive(env, actions(5)))
 
 
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_step_is_ten_of_the_engines(env_id: str) -> None:
+    """Also where somebody has written to the state before."""
+    env = make(env_id).unwrapped
+    env.reset(seed=0)
+    for write in ("", "qpos", "qvel", "mocap_pos", "ctrl", "xfrc_applied"):
+        if write:
+            getattr(env.data, write)[..., 0] += 0.01
+        plain = copy.copy(env.data)
+        plain.ctrl[:] = env.core.control.next_target(np.zeros((1, 23)), plain.ctrl[None])[0]
+        mujoco.mj_step(env.model, plain, 10)
+        env.step(np.zeros(23))
+        assert np.array_equal(env.data.qpos, plain.qpos)
+        assert np.array_equal(env.data.qvel, plain.qvel)
+
+
+@pytest.mark.parametrize("what", ["look ahead", "inverse kinematics"])
+def test_computing_with_the_live_data_changes_nothing_once_the_state_is_back(what: str) -> None:
+    env, twin = (make("DexVid-BottlePickPlace-v0").unwrapped for _ in range(2))
+    for one in (env, twin):
+        one.reset(seed=0)
+        drive(one, actions(5))
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
+    state = np.zeros(mujoco.mj_stateSize(env.model, kind))
+    mujoco.mj_getState(env.model, env.data, state, kind)
+    if what == "look ahead":
+        mujoco.mj_step(env.model, env.data, 40)
+    else:
+        env.data.qpos[:7] += 0.3
+        mujoco.mj_fwdPosition(env.model, env.data)
+    mujoco.mj_setState(env.model, env.data, state, kind)
+    assert digest(drive(env, actions(5, seed=1))) == digest(drive(twin, actions(5, seed=1)))
+
+
+@pytest.mark.parametrize("given", [np.zeros(3), 4, ["mug"], "sofa"])
+def test_a_refused_reset_leaves_episode_and_generator_as_they_were(given: Any) -> None:
+    env = make("DexVid-GraspLift-v0", randomization=STRONG)
+    env.reset(seed=0)
+    drive(env, actions(3))
+    twin = copy.deepcopy(env)
+    with pytest.raises(OptionError, match=r"reset option 'object' is .* expected one of mug, banana"):
+        env.reset(options={"object": given})
+    assert same(env.unwrapped.state(), twin.unwrapped.state())
+    assert same(env.reset()[0], twin.reset()[0])
+
+
 def test_an_environment_is_copied_before_its_first_reset() -> None:
     env = make("DexVid-LiftThrow-v0", randomization="full")
     twin = pickle.loads(pickle.dumps(env))

@@ -20,6 +20,7 @@ from environment_cases import (
     same,
     write_free_pose,
 )
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dexvid_envs.errors import ActionError, OptionError
@@ -253,6 +254,51 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
         make_vec(GRASP, 2, **options)
 
 
+def test_nothing_is_stepped_before_it_is_reset() -> None:
+    vector = make_vec(GRASP, 2)
+    with pytest.raises(ResetNeeded, match=r"environments \[0, 1\] have not been started"):
+        vector.step(np.zeros((2, 23)))
+    vector.reset(options={"reset_mask": np.array([True, False])})
+    with pytest.raises(ResetNeeded, match=r"environments \[1\]"):
+        vector.step(np.zeros((2, 23)))
+    vector.reset(options={"reset_mask": np.array([False, True])})
+    vector.step(np.zeros((2, 23)))
+
+
+def test_an_ignored_action_may_be_anything() -> None:
+    vector = make_vec(GRASP, 2, max_episode_steps=2, autoreset_mode="NEXT_STEP")
+    vector.reset(seed=[0, 1])
+    vector.unwrapped.elapsed_steps[:] = (1, 0)
+    assert vector.step(np.zeros((2, 23)))[3].tolist() == [True, False]
+    wild = np.zeros((2, 23))
+    wild[0] = np.nan
+    with pytest.raises(ActionError):
+        vector.step(wild[::-1])
+    vector.step(wild)
+
+
+def test_infos_are_the_callers_own() -> None:
+    vector = make_vec("DexVid-LiftThrow-v0", 2)
+    vector.reset(seed=0)
+    infos = vector.step(np.zeros((2, 23)))[4]
+    for values in infos.values():
+        values[0] = True
+    following = vector.step(np.zeros((2, 23)))[4]
+    assert not any(following[name].any() for name in ("success", "is_success", "unstable", "in_bucket"))
+
+
+def test_a_wide_goal_is_judged_row_by_row() -> None:
+    """With a success distance beyond where the release is looked at, rows far from their target earn as they do alone."""
+    starts = [{"bottle_position": (0.46, -0.10), "target_position": (0.46, y)} for y in (0.15, 0.0)]
+    vector = make_vec("DexVid-BottlePickPlace-v0", 2, success_distance_m=0.3)
+    vector.reset(seed=[0, 1], options={"each": starts})
+    rewards = vector.step(np.zeros((2, 23)))[1]
+    for row, start in enumerate(starts):
+        env = make("DexVid-BottlePickPlace-v0", success_distance_m=0.3)
+        env.reset(seed=row, options=start)
+        assert env.step(np.zeros(23))[1] == rewards[row]
+
+
 def test_failure_and_time_limit_are_told_apart() -> None:
     vector = make_vec(GRASP, 2, max_episode_steps=2)
     vector.reset(seed=0)
@@ -292,6 +338,17 @@ def test_a_picture_of_each() -> None:
     vector.close()
     with pytest.raises(OptionError, match="render_mode='rgb_array'"):
         make_vec(GRASP, 1).render()
+
+
+@needs_rendering
+def test_stable_baselines3_gets_pictures() -> None:
+    from baselines.sb3_vec_env import Sb3VecEnv
+
+    adapter = Sb3VecEnv(make_vec(GRASP, 2, render_mode="rgb_array", width=64, height=48))
+    adapter.reset()
+    assert [picture.shape for picture in adapter.get_images() if picture is not None] == [(48, 64, 3)] * 2
+    assert adapter.render(mode="rgb_array") is not None
+    adapter.close()
 
 
 @pytest.mark.parametrize("observation", observation_cases("state", "full+"))

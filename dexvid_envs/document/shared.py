@@ -39,7 +39,8 @@ def in_short() -> list[str]:
                 "- Physics every 5 ms, a control step every 50 ms. Observation, reward and success tell of the state after it.",
                 "- Success ends no episode: `terminated` means that it can no longer succeed, `truncated` that its time is up.",
                 '- `info["success"]` and each weighted reward term `info["reward/<term>"]` are there in `reset` and in every '
-                "`step`; the terms sum to the reward.",
+                "`step`; the terms sum to the reward. In a vector environment, a row that has just started anew has "
+                "those of its new episode; those of the ended one are in `final_info`.",
                 '- `env.unwrapped.state()` and `reset(options={"state": state})` save and restore everything, and the future '
                 "is the same, step for step.",
                 "- Nothing is randomised but starts and goals, unless `randomization=` says so: "

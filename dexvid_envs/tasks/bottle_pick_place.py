@@ -14,7 +14,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means, one_where, planar_lengths, row
+from dexvid_envs.rows import lengths, means, one_row, one_where, planar_lengths
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -113,9 +113,14 @@ class BottlePickPlace(ObjectTask):
         settings = self.settings
         self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3), live
         self._half_axis_m = np.zeros((self.num_envs, len(self._hand_site_ids), 3))  # of the bar from base to cap
-        self._half_height_m = np.zeros(self.num_envs)
+        self._lying_height_m = np.zeros(self.num_envs)
+        scales = self.variant_extents[:, 2] / self.shape.height_m
+        # With its centre in this box, no bottle has failed; it begins above where the largest one lies.
+        self._safe_low_m = one_row(-0.4, -0.8, _LYING_HEIGHT_M * max(1.0, scales.max()))
+        self._safe_high_m = one_row(1.2, 0.8, 2.0)
         self._radii_m = np.zeros((self.num_envs, 4))  # of bar and fingertip together
         self._success_distance_m = np.array([settings.success_distance_m])
+        self._near_m = np.array([max(_NEAR_M, settings.success_distance_m)])
         self._success_height_m = np.array([settings.success_height_m])
         self._upright = np.array([np.cos(settings.success_tilt_rad)])
         self.memory |= {"target": np.zeros((self.num_envs, 2))}
@@ -125,7 +130,8 @@ class BottlePickPlace(ObjectTask):
         super().use_variant(row, variant)
         height = self.variant_extents[variant, 2]
         radius = (self.shape.half_width_m + self.shape.half_depth_m) / 2
-        self._half_height_m[row] = self._half_axis_m[row, :, 2] = height / 2
+        self._half_axis_m[row, :, 2] = height / 2
+        self._lying_height_m[row] = _LYING_HEIGHT_M * height / self.shape.height_m
         self._radii_m[row] = height / self.shape.height_m * radius + FINGERTIP_RADIUS_M
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
@@ -140,14 +146,14 @@ class BottlePickPlace(ObjectTask):
         """See `Task`."""
         self.target_distance = planar_lengths(self.memory["target"] - self.object_pos_world[:, :2])  # (N,) m
         uprightness = self.bottle_axis_world[:, 2]
-        self.base_height = self.object_pos_world[:, 2] - self._half_height_m * uprightness  # (N,) m
+        self.base_height = self.object_pos_world[:, 2] - self.half_height_m * uprightness  # (N,) m
         self._hand_clearance: FloatArray | None = None
-        # (N,) within `success_distance_m`; stands still near its target and no part of the hand is close to it. Most often the
-        # bottle is far from the target, and the dearer tests come last.
-        self.arrived = released = self.target_distance <= _NEAR_M
-        if np.count_nonzero(released):
+        near = self.target_distance <= self._near_m
+        self.arrived = near  # (N,) within `success_distance_m`
+        released = near  # (N,) it stands still near its target and no part of the hand is close to it
+        if np.count_nonzero(near):  # else none has arrived or is released; the dearer tests come last
             self.arrived = self.target_distance <= self._success_distance_m
-            released = released & (uprightness >= self._upright) & (self.base_height <= self._success_height_m)
+            released = near & (uprightness >= self._upright) & (self.base_height <= self._success_height_m)
             released &= lengths(self.object_vel_world) <= self.settings.success_speed_m_per_s
         if np.count_nonzero(released):
             released &= self.hand_clearance >= self.settings.release_clearance_m
@@ -221,9 +227,9 @@ class BottlePickPlace(ObjectTask):
     def failed(self) -> BoolArray:
         """The bottle has left the table or lies on its side."""
         position = self.object_pos_world
-        if not np.count_nonzero(np.abs(position - _SAFE_CENTRE_M) > _SAFE_HALF_M):
+        if not np.count_nonzero((position > self._safe_high_m) | (position < self._safe_low_m)):
             return np.zeros(self.num_envs, dtype=bool)
-        lying = (self.bottle_axis_world[:, 2] < _LYING_COSINE) & (position[:, 2] < _LYING_HEIGHT_M)
+        lying = (self.bottle_axis_world[:, 2] < _LYING_COSINE) & (position[:, 2] < self._lying_height_m)
         return lying | self.lost()
 
     def metrics(self) -> dict[str, NDArray[Any]]:
@@ -241,11 +247,9 @@ class BottlePickPlace(ObjectTask):
 
 
 #: The release is looked at within this distance of the target; beyond it the reward for it has vanished.
-_NEAR_M = np.array([0.2])
-#: The bottle lies with its axis and its centre below these.
-_LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), np.array([0.07])
-#: With its centre in this box, the bottle has not failed.
-_SAFE_CENTRE_M, _SAFE_HALF_M = row(0.4, 0.0, 1.07), row(0.8, 0.8, 1.0)
+_NEAR_M = 0.2
+#: The bottle lies with its axis and its centre below these; the height is that of a bottle of the usual size.
+_LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), 0.07
 
 # Gaps of four fingertips m, cosine of the tilt, height of the base m (twice), distance to the target m (twice).
 _SHAPES = Tolerances(

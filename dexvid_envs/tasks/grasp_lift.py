@@ -97,7 +97,7 @@ class GraspLift(ObjectTask):
         super().use_variant(row, variant)
         extents = self.variant_extents[variant]
         self._offsets_m[row, :5] = extents.sum() / 6
-        self._offsets_m[row, 5] = extents[2] / 2
+        self._offsets_m[row, 5] = self.half_height_m[row]
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`."""

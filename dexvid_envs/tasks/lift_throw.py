@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means, one_where, planar_lengths, row
+from dexvid_envs.rows import lengths, means, one_row, one_where, planar_lengths
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -99,7 +99,7 @@ class LiftThrow(ObjectTask):
         self._lifted_m = np.array([settings.lifted_m])
         # An object in this box has not failed: the square in the circle of the arm's reach, above the table.
         square = min(settings.reach_m / 1.4143, 1.2)
-        self._safe_low_m, self._safe_high_m = row(-square, -square, -0.05), row(square, square, np.inf)
+        self._safe_low_m, self._safe_high_m = one_row(-square, -square, -0.05), one_row(square, square, np.inf)
         self._moving = np.ones(count, dtype=np.int64)
         self._nowhere = np.zeros(count, dtype=bool)
         self._nowhere.flags.writeable = False
@@ -135,7 +135,7 @@ class LiftThrow(ObjectTask):
         self.inside = self._nowhere  # (N,)
         if np.count_nonzero(beside) < self.num_envs:
             self.inside = inside_bucket(self.bucket, memory["bucket"], position)
-        self.height = position[:, 2] - self._half_box_m[:, 0, 2]  # (N,) m of the underside
+        self.height = position[:, 2] - self.half_height_m  # (N,) m of the underside
         self.raised = self.height > self._lifted_m  # (N,)
         self._hand_gap: FloatArray | None = None
 
@@ -240,8 +240,8 @@ class LiftThrow(ObjectTask):
         if not np.count_nonzero((position > self._safe_high_m) | (position < self._safe_low_m)):
             return np.zeros(self.num_envs, dtype=bool)
         x, y, z = position.T
-        out_of_reach = np.sqrt(x * x + y * y) > self.settings.reach_m
-        return (out_of_reach & (self.height < 0.02) & ~self.inside) | (z < -0.05) | (x > 2.0) | (np.abs(y) > 1.2)
+        out_of_reach = (np.sqrt(x * x + y * y) > self.settings.reach_m) & (self.height < 0.02)
+        return (out_of_reach | (z < -0.05) | (x > 2.0) | (np.abs(y) > 1.2)) & ~self.inside
 
     def metrics(self) -> dict[str, NDArray[Any]]:
         """Release and landing.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rows import row
+from dexvid_envs.rows import one_row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, set_free_pose, vector_option
 from robots.everyday_parts import EverydayObject
@@ -83,6 +83,7 @@ class ObjectTask(Task):
         self._read_places = simulation.make_reader({"site_xpos": hand_columns.ravel(), "qpos": object_columns}, both)
         self._places = both.reshape(self.num_envs, 2, hand_points, 3)  # points of the hand; the object's centre for each
         self._half_box_m = np.zeros((self.num_envs, hand_points, 3))  # of each row's object, for each point of the hand
+        self.half_height_m = self._half_box_m[:, 0, 2]  # (N,) m, as it stands; live
         self.memory |= {
             "variant": np.zeros(self.num_envs, dtype=np.int64),
             "object_size": np.tile(self.variant_extents[0], (self.num_envs, 1)),
@@ -105,10 +106,11 @@ class ObjectTask(Task):
         position = np.asarray(config.start_centre_m) + np.asarray(config.start_half_extent_m) * rng.uniform(-1.0, 1.0, 2)
         yaw = rng.uniform(-1.0, 1.0) * config.start_yaw_rad
         if self.noun in options:
-            if options[self.noun] not in self.object_names:
+            name = options[self.noun]
+            if not isinstance(name, str) or name not in self.object_names:
                 expected = ", ".join(self.object_names)
-                raise OptionError(f"reset option {self.noun!r} is {options[self.noun]!r}; expected one of {expected}")
-            index = self.object_names.index(options[self.noun])
+                raise OptionError(f"reset option {self.noun!r} is {name!r}; expected one of {expected}")
+            index = self.object_names.index(name)
         given = vector_option(options, f"{self.noun}_position", 2)
         x, y = position if given is None else given
         yaw = number_option(options, f"{self.noun}_yaw", yaw)
@@ -194,7 +196,7 @@ class ObjectTask(Task):
 
 
 # The space over the table outside which an object is lost; it reaches 5 cm below the top.
-_TABLE_CENTRE_M, _TABLE_HALF_M = row(0.4, 0.0, 4.95), row(0.8, 0.8, 5.0)
+_TABLE_CENTRE_M, _TABLE_HALF_M = one_row(0.4, 0.0, 4.95), one_row(0.8, 0.8, 5.0)
 
 
 def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:

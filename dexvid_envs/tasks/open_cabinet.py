@@ -14,7 +14,7 @@ from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import clipped, means, one_where, row
+from dexvid_envs.rows import clipped, means, one_row, one_where
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task, TaskConfig, drawn_in_box, number_option, vector_option
 from robots.allegro import FINGERTIP_RADIUS_M
@@ -194,5 +194,5 @@ class OpenCabinet(Task):
 # Shares of the target opening between which the reward for it grows.
 _CLOSED, _OPEN = np.zeros(1), np.ones(1)
 # Distances of four fingertips' surfaces and of the palm from the bar, m.
-_SURFACES_M = row(*[FINGERTIP_RADIUS_M] * 4, 0.0)
+_SURFACES_M = one_row(*[FINGERTIP_RADIUS_M] * 4, 0.0)
 _SHAPES = Tolerances(*[(-np.inf, 0.01, 0.10)] * 4, (-np.inf, 0.10, 0.4))
