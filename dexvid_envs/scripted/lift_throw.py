@@ -27,7 +27,7 @@ RAMP_S, STEADY_S = 0.30, 0.10  # speeding up, and full speed before the nominal 
 RELEASE_STEPS = 5  # of the swing, until the hand opens; the fingers hold nothing any more two steps later
 FOLLOW_S = 0.09  # the arm goes on at full speed
 OPENING_RAD, THUMB_OPENING_RAD = 0.45, 0.60  # how far they open to let go, beyond the grasp; alike, lest one pushes
-AIM_RAD = 0.64  # turn of the whole throw about the vertical, as measured
+AIM_RAD = 0.62  # turn of the whole throw about the vertical, as measured
 #: Share of the full speed for a bucket at 1.24 m, and what a metre of distance adds; as measured.
 SPEED_SHARE, SPEED_SHARE_PER_M = 0.96, 0.55
 
