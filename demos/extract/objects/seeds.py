@@ -87,7 +87,7 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
         return best
     moving, score = _moving_seed(cache, hand, known, fps, scene)
     if moving is None and best is None:
-        return _hidden_seed(cache, hand, fps, scene)
+        return hidden_seed(cache, hand, fps, scene)
     if moving is None or best is None or score > best_score:
         return moving or best
     larger = moving.mask is not None and best.mask is not None and moving.mask.sum() > _LARGER[0] * best.mask.sum()
@@ -122,7 +122,7 @@ def _resting_seed(
     return None, 0.0
 
 
-def _hidden_seed(cache: FrameCache, hand: FloatArray, fps: float, scene: StaticScene) -> ObjectSeed | None:
+def hidden_seed(cache: FrameCache, hand: FloatArray, fps: float, scene: StaticScene) -> ObjectSeed | None:
     """What is gone when the hand leaves its place: a small thing that the hand hides while it carries it."""
     size = float(np.median(hand_size_px(hand)))
     for place in find_places(hand, scene, fps):
