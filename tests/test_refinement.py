@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from demos.align import displacement_yaw, mirror
 from demos.dataset import read_dataset
 from demos.interaction import Interaction
-from demos.plan import Plan, make_plan, plan_targets
+from demos.plan import BEND_NAMES, Plan, make_plan, plan_targets
 from demos.refine import RefineConfig, Refiner, RefineResult
 from demos.refinement.candidates import Candidate, keep_apart, path_correction
 from demos.refinement.conditions import ConditionRange, draw_conditions
@@ -108,7 +108,9 @@ def test_untouched_bottle_costs_more_than_a_carried_one(sample: Interaction) -> 
     assert placed.usual is not None
     runner, usual = RolloutRunner(ENV, {"bottle": "pet"}, 2), placed.usual
     starts, goals = np.tile(usual.start_xy, (2, 1)), np.tile(usual.target_xy, (2, 1))
-    carried, _ = plan_targets(usual, np.zeros((1, *usual.bend_shape())), starts[:1], goals[:1])
+    bend = np.zeros((1, *usual.bend_shape()))
+    bend[..., BEND_NAMES.index("open")] = runner.tracked.usual_opening_rad  # as the search begins
+    carried, _ = plan_targets(usual, bend, starts[:1], goals[:1])
     idle = np.tile(runner.task.robot.home_rad, (1, usual.num_steps, 1))
     rollouts = runner.run(np.concatenate([idle, carried]), starts, goals, [0, 0])
     cost = rollout_cost(usual, rollouts, starts, goals, runner.tracked, 9.81 * runner.tracked.mass_kg)
