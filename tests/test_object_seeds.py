@@ -10,7 +10,7 @@ import pytest
 from demos.extract.objects.object_masks import ObjectMasks
 from demos.extract.objects.scene import StaticScene, observe_scene
 from demos.extract.objects.seeds import find_object
-from demos.extract.objects.shadows import shadow_part
+from demos.extract.objects.shadows import is_evenly_shaded, shadow_part
 from demos.extract.objects.tracks import follow_object
 from demos.synthetic.truth import ClipTruth
 from demos.video import FrameCache, probe_video, read_frames
@@ -72,3 +72,16 @@ def test_masks_keep_only_the_part_they_cover() -> None:
     assert not again[1].any()
     (x, y), part = again.cut_out(0)
     assert (x, y, *part.shape) == (5, 10, 21, 95)
+
+
+@pytest.mark.parametrize("thing", ["shadow", "box"])
+def test_a_shadow_is_evenly_dark_and_a_thing_of_its_tone_is_not(thing: str) -> None:
+    """Wood has grain, and a camera noise, so that a deep shadow hardly looks like what it falls on."""
+    rng = np.random.default_rng(1)
+    wood = np.array([200.0, 170.0, 140.0]) + 12.0 * cv2.GaussianBlur(rng.normal(size=SHAPE), (0, 0), 1.0)[..., None]
+    place = np.zeros(SHAPE, bool)
+    place[20:60, 30:70] = True
+    darker = np.full(SHAPE, 0.5) if thing == "shadow" else np.tile(np.linspace(0.4, 0.9, SHAPE[1]), (SHAPE[0], 1))
+    early = np.where(place[..., None], darker[..., None] * wood, wood) + rng.normal(0.0, 3.0, (*SHAPE, 3))
+    scene = scene_of(early.clip(0, 255).astype(np.uint8), wood.clip(0, 255).astype(np.uint8))
+    assert is_evenly_shaded(scene, place, True) == (thing == "shadow")

@@ -74,8 +74,8 @@ def test_a_distance_that_drifts_with_turns_is_put_right_by_a_hand_of_whatever_si
     )
     error = np.abs(drifted * factor / TRUE_Z - 1.0)
     assert error[:5].max() < 0.02
-    assert error[HELD].max() < 0.12
-    assert error[HELD].mean() < 0.5 * np.abs(drifted[HELD] / TRUE_Z - 1.0).mean()
+    assert error[HELD].max() < 0.18
+    assert error[HELD].mean() < 0.7 * np.abs(drifted[HELD] / TRUE_Z - 1.0).mean()
 
 
 def test_a_single_mistaken_look_at_the_hand_changes_little() -> None:

@@ -34,6 +34,7 @@ _UNCHANGED = 24.0  # levels from the colour that the scene has there
 _ALIKE, _ALIKE_PX = 0.35, 1.5  # share of the way, and px, that a pixel's motion differs from the hand's
 _ASIDE, _ASIDE_PX = 0.04, 1.0  # share of the way, and px, that it differs from the thing's
 _MOST_FITTED = 2000  # pixels to which a thing's motion is fitted
+_SHADES = (0.35, 1.8)  # of a surface's own brightness, that shadows which come and go leave it
 _SAME = 18.0  # levels; a nearer colour is found again
 _CLEARER = 8.0  # levels by which one explanation of a pixel is better than the other
 _REACH = 2.5  # hand sizes around the fingertips in which the object is looked for
@@ -233,9 +234,9 @@ def _common_motion(along: BoolArray, flow: NDArray[np.float32], limit_px: float)
 
 
 def _beside_shadows(picture: Picture, scenery: Picture) -> NDArray[np.float32]:
-    """Distance (h, w) of a picture's colours from those of the scene as they are or darker."""
+    """Distance (h, w) of a picture's colours from those of the scene as they are, darker, or lighter where shade is gone."""
     seen, behind = picture.astype(np.float32) + 1.0, scenery.astype(np.float32) + 1.0
-    ratio = np.clip(dot_colours(seen, behind) / dot_colours(behind, behind), 0.35, 1.0)
+    ratio = np.clip(dot_colours(seen, behind) / dot_colours(behind, behind), *_SHADES)
     difference = seen - ratio[..., None] * behind
     return np.sqrt(dot_colours(difference, difference))
 

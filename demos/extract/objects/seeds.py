@@ -27,7 +27,7 @@ from demos.extract.objects.masks import (
 )
 from demos.extract.objects.places import Place, find_places
 from demos.extract.objects.scene import StaticScene
-from demos.extract.objects.shadows import shade_like, shadow_part
+from demos.extract.objects.shadows import is_evenly_shaded, shade_like, shadow_part
 from demos.extract.objects.tracks import trail_of
 from demos.video import FrameCache
 
@@ -40,7 +40,7 @@ _LOOK_HZ = 15.0
 _SHADOW_WEIGHT = 0.8
 _CLEAN_CUT = 0.65  # the cut without shadow is taken if its outline is at least so clear beside the best
 _CLEAR_TRAVEL = 1.5  # hand sizes; then no other way of finding the object is tried
-_CLEAR_SHARE = 0.08  # of a squared hand size that leaves its place with the hand; then a place that shows none of it is wrong
+_CLEAR_SHARE = 0.05  # of a squared hand size that leaves its place with the hand; then a place that shows none of it is wrong
 _SOLID = 0.75  # part of their convex hull that things fill at least
 _MIN_CUT = 0.3  # of a place; less is a detail of it or of what is around
 _WHOLE_RADII = (0.3, 0.6, 1.2)  # hand sizes
@@ -57,6 +57,7 @@ _PIECE = 0.08  # of a cut, by which it is put right at least
 _MOST_ADDED, _LESS_SOLID = 3.0, 0.08  # times a cut, and by how much its solidity may fall, with what is added to it
 _STILL_CLEAR = 0.6  # of the outline of a cut, that with what is added to it is at least
 _PIECE_REACH = 0.8  # of its size
+_AS_SOLID = 0.03  # by which the solidity of a thing may fall when its shadow is taken off
 _SURE_SHADOW, _NO_SHADOW = 0.45, 0.3  # part of a piece that may be one
 _HIDDEN_SIZES = (0.2, 0.8)  # hand sizes across, of what a hand can hide
 _HIDDEN_SHADOW = 0.1  # part of it that may be a shadow
@@ -255,8 +256,12 @@ def _put_right(mask: BoolArray, place: Place, scene: StaticScene, contrast: Call
 
     area = mask.sum()
     for piece in _pieces(mask & shade_like(scene, place.taken), _PIECE * area):
-        if shadow_part(scene, piece) > _SURE_SHADOW and piece.sum() < 0.6 * area:
-            mask = largest_piece(mask & ~piece)
+        left = largest_piece(mask & ~piece)
+        sure = shadow_part(scene, piece) > _SURE_SHADOW
+        if piece.sum() < 0.6 * area and (
+            sure or (is_evenly_shaded(scene, piece, place.taken) and solidity(left) > solidity(mask) - _AS_SOLID)
+        ):
+            mask = left
     reach = 2 * round(_PIECE_REACH * float(np.sqrt(area))) + 1
     near = cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     for piece in _pieces(scene.changed & near & ~mask, _PIECE * area):
@@ -269,6 +274,7 @@ def _put_right(mask: BoolArray, place: Place, scene: StaticScene, contrast: Call
             and grows
             and solid
             and shadow_part(scene, piece) < _NO_SHADOW
+            and not is_evenly_shaded(scene, piece, place.taken)
             and contrast(whole) > _STILL_CLEAR * contrast(mask)
         ):
             mask = whole

@@ -14,6 +14,7 @@ BoolArray = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
 
 _PLAIN = 3.0  # levels, spread of the grain of a surface that has none to speak of
+_EVEN_SHADE, _DEEP_SHADE = 0.08, 0.85  # range of the ratio in a shadow without its rim, and the ratio at most
 _EVEN = 0.06  # spread of the ratio between lit and shadowed places of one surface
 
 
@@ -24,6 +25,19 @@ def shade_like(scene: StaticScene, early: bool) -> BoolArray:
     ratio = dot_colours(a, b) / dot_colours(b, b)
     tone = dot_colours(a, a) - ratio * dot_colours(a, b)
     return (ratio > 0.3) & (ratio < 0.97) & (tone < 15.0**2)
+
+
+def is_evenly_shaded(scene: StaticScene, mask: BoolArray, early: bool) -> bool:
+    """Whether the scene, early or late, is darker than the other one by the same share nearly everywhere in a mask (h, w).
+
+    The half-shadow at its rim is left out; what has its own colours and its own light is hardly ever so even.
+    """
+    import cv2
+
+    one, other = (scene.early, scene.late) if early else (scene.late, scene.early)
+    bright = [cv2.GaussianBlur(picture, (0, 0), 1.5)[mask].astype(np.float32).sum(axis=-1) + 1.0 for picture in (one, other)]
+    low, high = np.percentile(bright[0] / bright[1], (10, 75))
+    return bool(high - low < _EVEN_SHADE and high < _DEEP_SHADE)
 
 
 def shadow_part(scene: StaticScene, mask: BoolArray) -> float:
