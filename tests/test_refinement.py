@@ -103,10 +103,7 @@ def test_the_usual_hold_presses_more_than_the_object_weighs(sample: Interaction)
 
 
 def test_untouched_bottle_costs_more_than_a_carried_one(sample: Interaction) -> None:
-    """The cost must not prefer leaving the bottle alone, the local minimum of plain object tracking.
-
-    Carried, it is set down three centimetres off here, so that most of the cost of a failure is in both.
-    """
+    """The cost must not prefer leaving the bottle alone, the local minimum of plain object tracking."""
     placed = place_and_retarget(sample, ENV, {"bottle": "pet"}, yaw_rad=displacement_yaw(sample, START, TARGET))
     assert placed.usual is not None
     runner, usual = RolloutRunner(ENV, {"bottle": "pet"}, 2), placed.usual
@@ -117,7 +114,7 @@ def test_untouched_bottle_costs_more_than_a_carried_one(sample: Interaction) -> 
     idle = np.tile(runner.task.robot.home_rad, (1, usual.num_steps, 1))
     rollouts = runner.run(np.concatenate([idle, carried]), starts, goals, [0, 0])
     cost = rollout_cost(usual, rollouts, starts, goals, runner.tracked, 9.81 * runner.tracked.mass_kg)
-    assert cost[1] < 0.8 * cost[0]
+    assert cost[1] < 0.5 * cost[0]
 
 
 def test_a_mirrored_recording_is_the_other_hands_and_mirrors_back(sample: Interaction) -> None:
