@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -109,9 +109,9 @@ class Sb3VecEnv(VecEnv):
         """Closes the vector environment."""
         self.envs.close()
 
-    def get_images(self) -> list[NDArray[np.uint8] | None]:
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """A picture of each environment, where the vector environment renders."""
-        return list(self.envs.render() or ())
+        return cast("Sequence[NDArray[np.uint8] | None]", self.envs.render() or ())
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The vector environment's attribute, once for each index."""

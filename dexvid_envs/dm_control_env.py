@@ -175,7 +175,7 @@ def _entries(env: gymnasium.Env[Any, Any]) -> list[tuple[str, _Entry]]:
 
 def _flattened(space: spaces.Dict, path: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], _Array]]:
     """Names ("outer/inner"), paths and boxes of a dict that may hold further dicts."""
-    found: list[tuple[str, tuple[str, ...], spaces.Box]] = []
+    found: list[tuple[str, tuple[str, ...], _Array]] = []
     for key, part in space.spaces.items():
         below = (*path, key)
         if isinstance(part, spaces.Dict):

@@ -232,5 +232,7 @@ def test_extract_takes_a_combined_folder(tmp_path: Path) -> None:
     assert result.interaction.num_frames == 6
     loaded = load_interaction(tmp_path / "out")
     np.testing.assert_array_equal(loaded.object_points_world, result.interaction.object_points_world)
-    with pytest.raises(OptionError, match="no importer 'nope'; expected one of dexmv, interaction, combined, hold, spider, synthetic-truth; or"):
+    with pytest.raises(
+        OptionError, match="no importer 'nope'; expected one of dexmv, interaction, combined, hold, spider, synthetic-truth; or"
+    ):
         extract(ExtractConfig(tmp_path / "a", tmp_path / "out", importer="nope"))

@@ -76,7 +76,7 @@ def test_lying_bottle_fails_and_terminates() -> None:
 
 @pytest.mark.parametrize("size", [0.5, 2.5])
 def test_lying_bottles_of_any_size_fail(size: float) -> None:
-    env = gymnasium.make("DexVid-BottlePickPlace-v0", randomization={"size": (size, size)}).unwrapped
+    env: Any = gymnasium.make("DexVid-BottlePickPlace-v0", randomization={"size": (size, size)}).unwrapped
     env.reset(seed=0)
     assert not any(env.step(HOLD)[2] for _ in range(5))
     adr, radius = env.task.object_qposadr, env.task.memory["object_size"][0, 0] / 2
@@ -85,7 +85,7 @@ def test_lying_bottles_of_any_size_fail(size: float) -> None:
 
 
 def test_an_object_in_a_bucket_far_away_is_not_lost() -> None:
-    env = gymnasium.make("DexVid-LiftThrow-v0", objects=("tennis_ball",)).unwrapped
+    env: Any = gymnasium.make("DexVid-LiftThrow-v0", objects=("tennis_ball",)).unwrapped
     env.reset(seed=0, options={"bucket_position": (2.1, 0.0)})
     adr = env.task.object_qposadr
     env.data.qpos[adr : adr + 3] = (2.1, 0.0, 0.05)
