@@ -123,15 +123,17 @@ class EnvironmentCore:
             if not isinstance(one, Mapping):
                 raise OptionError(f"reset options are {one!r}; expected a mapping of {self._reset_option_names()} to values")
         self._restarted = np.union1d(self._restarted, rows)
-        kept = [self.state(int(row)) for row in rows] if any(each) else []  # nothing else can be refused
-        drawn = [rng.bit_generator.state for rng in rngs] if kept else []
+        kept = []
+        if any(each):  # nothing else can be refused
+            kept = [
+                (int(row), self.state(int(row)), rng, rng.bit_generator.state) for row, rng in zip(rows, rngs, strict=True)
+            ]
         try:
             self._start(rows, rngs, each)
-        except Exception:
-            for row, state in zip(rows, kept, strict=bool(kept)):
-                self._restore(int(row), state)
-            for rng, state in zip(rngs, drawn, strict=bool(drawn)):
-                rng.bit_generator.state = state
+        except Exception:  # whatever it is goes on to the caller, and the episodes as they were
+            for row, state, rng, before in kept:
+                self._restore(row, state)
+                rng.bit_generator.state = before
             self.task.update(_NO_ROWS)
             self.observer.see(_NO_ROWS)
             raise

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dm_control.mujoco import Physics
 
 #: One entry of the observation: its spec, and how it is taken from a Gymnasium observation.
+_Array = spaces.Box | spaces.MultiBinary
 _Entry = tuple[specs.BoundedArray, Callable[[Any], NDArray[Any]]]
 
 
@@ -148,9 +149,6 @@ class DmControlEnv(dm_env.Environment):
 
     def _observation(self, observation: Any) -> dict[str, NDArray[Any]]:
         return {name: take(observation) for name, (_, take) in self._entries.items()}
-
-
-_Array = spaces.Box | spaces.MultiBinary
 
 
 def _entries(env: gymnasium.Env[Any, Any]) -> list[tuple[str, _Entry]]:

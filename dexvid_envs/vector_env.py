@@ -199,11 +199,11 @@ class DexVidVectorEnv(VectorEnv):
 
     def _without(self, actions: Any, rows: NDArray[np.int64]) -> Any:
         """The actions with zeros for rows whose action is ignored, so that no value there is refused."""
-        numbers = as_numbers(actions) if len(rows) else actions
-        if not len(rows) or numbers.shape != self.action_space.shape:
+        if not len(rows):
             return actions
-        kept = numbers.copy()
-        kept[rows] = 0.0
+        kept = as_numbers(actions).copy()
+        if kept.shape == self.action_space.shape:  # others are refused later, whatever they hold
+            kept[rows] = 0.0
         return kept
 
     def _truncated(self) -> NDArray[np.bool_]:

@@ -93,7 +93,7 @@ FINGER_SPEED_LIMIT_RAD_PER_S = 7.5
 FINGER_STIFFNESS_NM_PER_RAD = 3.0  # full torque at 0.23 rad of error: firm, yet yielding in contact
 FINGER_DAMPING_NMS_PER_RAD = 0.12
 # Inertia of the geared motors, as the joint feels it: an estimate, since none is published. With half of it, a tip under full
-# torque that loses its hold for one physics step comes back 7 mm deep.
+# torque that loses its hold for one physics step comes back 5 mm deep (`moving_penetration_mm` of benchmarks.physical_sanity).
 FINGER_ARMATURE_KG_M2 = 0.001
 _LINK_RADIUS_M = 0.0098  # half the link's width of 0.0196
 #: Sliding, torsional (m) and rolling (m) friction of the rubber tips and coated links; the last counts for balls alone.

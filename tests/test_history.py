@@ -87,7 +87,8 @@ def test_a_history_is_pickled_and_made_again_from_its_spec() -> None:
     env = HistoryObservation(gymnasium.make(ENV_ID), LENGTH)
     env.reset(seed=0)
     env.step(actions(1, 23)[0])
-    twin, remade = pickle.loads(pickle.dumps(env)), gymnasium.make(env.spec)  # type: ignore[arg-type]
+    assert env.spec is not None
+    twin, remade = pickle.loads(pickle.dumps(env)), gymnasium.make(env.spec)
     for action in actions(2 * LENGTH, 23):
         assert np.array_equal(env.step(action)[0], twin.step(action)[0])
     assert np.array_equal(env.reset(seed=3)[0], remade.reset(seed=3)[0])

@@ -62,6 +62,8 @@ def test_the_shipped_demonstration_never_waits_and_closes_gently() -> None:
     arm = HZ * np.abs(np.diff(source.arm, axis=0)).max(axis=-1)  # (T - 1,) rad/s of the fastest joint's target
     hand = HZ * np.abs(np.diff(source.fingers, axis=0)).max(axis=-1)
     still = ((arm < 0.12) & (hand < 0.4))[1 : source.homeward]
-    rests = 1 + np.flatnonzero(still[2:] & still[1:-1] & still[:-2])  # 0.15 s; where a motion turns it may be slow
+    before = 1 + np.flatnonzero(still[1:] & still[:-1])  # 0.1 s; where a motion turns it may be slow
+    assert not (before < source.quiet).any(), f"rests at steps {before}, lets go at {source.quiet}"
+    rests = 1 + np.flatnonzero(still[2:] & still[1:-1] & still[:-2])  # the retreat sets out more slowly: 0.15 s
     assert not len(rests), f"rests at steps {rests}"
     assert np.diff(hand[: source.quiet - 1]).max() < 1.0  # before the release, no joint of the hand is suddenly faster
