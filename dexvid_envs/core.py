@@ -125,9 +125,7 @@ class EnvironmentCore:
         self._restarted = np.union1d(self._restarted, rows)
         kept = []
         if any(each):  # nothing else can be refused
-            kept = [
-                (int(row), self.state(int(row)), rng, rng.bit_generator.state) for row, rng in zip(rows, rngs, strict=True)
-            ]
+            kept = [(int(row), self.state(int(row)), rng, rng.bit_generator.state) for row, rng in zip(rows, rngs, strict=True)]
         try:
             self._start(rows, rngs, each)
         except Exception:  # whatever it is goes on to the caller, and the episodes as they were
