@@ -5,18 +5,19 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from dexvid_envs.errors import ActionError, OptionError
+from dexvid_envs.kernels import clip_finite
 from robots.arm_hand import RobotModel
 from robots.arm_kinematics import palm_pose, solve_palm_pose
 
 FloatArray = NDArray[np.float64]
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,8 @@ class ControlMode(abc.ABC):
         self.robot, self.config = robot, config
         self.max_step_rad = robot.speed_limit_rad_per_s / config.control_hz  # (J,)
         self.action_size = len(self.action_names)
-        # One row each: see `rows`. The robot's are columns of one table, which numpy takes twice as long to go through.
+        # One row each. The robot's are columns of one table, which numpy takes twice as long to go through.
         self._lower_rad, self._upper_rad = robot.lower_rad[None].copy(), robot.upper_rad[None].copy()
-        self._lowest, self._highest = np.full((1, self.action_size), -1.0), np.full((1, self.action_size), 1.0)
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -90,15 +90,14 @@ class ControlMode(abc.ABC):
         array, shape = as_numbers(actions), (count, self.action_size)
         if array.shape != shape:
             raise ActionError(f"the action has shape {array.shape}, expected {shape}; see env.action_space")
-        finite = np.isfinite(array)
-        if np.count_nonzero(finite) < array.size:
-            place = tuple(int(index) for index in np.argwhere(~finite)[0])
+        clipped = np.empty(shape)
+        if not clip_finite(array, clipped):
+            place = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
             raise ActionError(
                 f"the action holds {array[place]} at index {place}, expected finite numbers in [-1, 1]; "
                 "check the policy's output and its observation normalisation"
             )
-        clipped = np.minimum(array, self._highest)
-        return np.maximum(clipped, self._lowest, out=clipped)
+        return clipped
 
     def _limit(self, wanted: FloatArray, target: FloatArray) -> FloatArray:
         step = np.minimum(wanted - target, self.max_step_rad)  # np.clip costs a few microseconds more
@@ -237,13 +236,13 @@ def make_control_mode(name: str, robot: RobotModel, config: ControlConfig) -> Co
     return CONTROL_MODES[name](robot, config)
 
 
-def as_numbers(actions: object) -> FloatArray:
-    """Actions as float64 of any shape.
+def as_numbers(actions: object) -> NDArray[np.floating[Any]]:
+    """Actions of any shape as float64, or as they are where they are float32.
 
     Raises:
         ActionError: they are no array of real numbers.
     """
-    if isinstance(actions, np.ndarray) and actions.dtype is _FLOAT64:  # seen before, most often
+    if isinstance(actions, np.ndarray) and (actions.dtype is _FLOAT32 or actions.dtype is _FLOAT64):
         return actions
     try:
         array = np.asarray(actions)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dexvid_envs.control import ControlConfig, make_control_mode
 from dexvid_envs.errors import OptionError
+from dexvid_envs.kernels import weigh
 from dexvid_envs.nan_guard import NanGuard
 from dexvid_envs.observations import Observation, ObservationField
 from dexvid_envs.observer import Observer
@@ -78,7 +79,8 @@ class EnvironmentCore:
         self.nominal = {name: np.array(getattr(model, name)) for name in self._model_fields}
         weights = dict(task.config.weights) if options.reward_mode == "dense" else {"success": 1.0}
         self.term_names = tuple(f"reward/{name}" for name in weights)
-        self._weights = np.array(list(weights.values()))[:, None]  # (terms, 1)
+        self._weights = np.array(list(weights.values()))  # (terms,)
+        self._terms_shape = len(weights), simulation.num_envs
         self._guard = NanGuard(type(task).__name__, options.nan_folder)
         # Steps of a row since it was made: those that all have taken together, and its own.
         self._common_steps, self._own_steps = 0, np.zeros(simulation.num_envs, dtype=np.int64)
@@ -206,9 +208,13 @@ class EnvironmentCore:
         task = self.task
         success = task.success()
         if self.reward_mode == "dense":
-            weighted = np.array([*task.reward_terms().values()], np.float64)  # (terms, N)
-            weighted *= self._weights
-            rewards = np.add.reduce(weighted, 0)
+            weighted = task.reward_terms()
+            if weighted.shape != self._terms_shape:
+                raise ValueError(
+                    f"{type(task).__name__}.reward_terms() has shape {weighted.shape}, expected {self._terms_shape}: "
+                    "one row for each of the config's weights"
+                )
+            rewards = weigh(weighted, self._weights)
         else:
             rewards = success.astype(np.float64)
             weighted = rewards[None].copy()

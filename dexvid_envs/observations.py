@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from dexvid_envs.kernels import gather
 from dexvid_envs.simulation import Simulation
 
 FloatArray = NDArray[np.float64]
@@ -178,18 +179,12 @@ class Gather:
         self._minus = np.concatenate(minus) if minus else np.zeros(0, dtype=np.int64)
         low = np.concatenate([np.full(field.size, field.low) for field in fields] or [np.zeros(0)])
         high = np.concatenate([np.full(field.size, field.high) for field in fields] or [np.zeros(0)])
-        self._low, self._high = low[None], high[None]  # (1, D): see `rows`
-        self._gathered, self._subtracted = np.empty((2, sources.count, len(low)))
+        self._low, self._high = low, high
         self.space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def __call__(self, values: FloatArray) -> NDArray[np.float32]:
         """(N, D) from source vectors (N, F)."""
-        # Indices are right by construction; to be told so ("clip") spares numpy a copy.
-        gathered = values.take(self._plus, 1, self._gathered, "clip")
-        gathered -= values.take(self._minus, 1, self._subtracted, "clip")
-        np.minimum(gathered, self._high, out=gathered)
-        np.maximum(gathered, self._low, out=gathered)
-        return gathered.astype(np.float32)
+        return gather(values, self._plus, self._minus, self._low, self._high)
 
 
 class ObjectPoints:

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.kernels import all_smaller
 from dexvid_envs.observations import (
     Gather,
     ObjectPoints,
@@ -31,8 +32,6 @@ FloatArray = NDArray[np.float64]
 HAND_KEYPOINT_NAMES = ("palm", "thumb_tip", "index_tip", "middle_tip", "ring_tip")
 #: A number from which on MuJoCo takes a simulation for unstable.
 _HUGE = float(mujoco.mjMAXVAL)
-#: Numbers that BLAS multiplies without waking its other threads.
-_MOST_ON_ONE_THREAD = 8192
 #: Of mass (kg), friction factor, disturbance force (N), share held; values outside are clipped.
 _PRIVILEGED_BOUNDS = np.array([10.0, 10.0, 20.0, 20.0, 20.0, 1.0], dtype=np.float32)
 
@@ -70,7 +69,6 @@ class Observer:
         self.flat = list(parts) == ["state"]
         self.space: spaces.Space[Any] = parts["state"] if self.flat else spaces.Dict(parts)
         self._values = self.sources.read()
-        self._short = self._values.size < _MOST_ON_ONE_THREAD
 
     @property
     def delayed_size(self) -> int:
@@ -108,11 +106,8 @@ class Observer:
             self._randomizer.see(self._values, self._object_columns, rows)
 
     def all_stable(self) -> bool:
-        """Whether no number of the state that was read is NaN or huge, as MuJoCo understands it; cheap."""
-        values = self._values
-        if self._short:
-            return bool(np.vdot(values, values) < _HUGE * _HUGE)
-        return bool(abs(np.add.reduce(values, None)) < _HUGE)
+        """Whether no number of the state that was read is NaN or huge, as MuJoCo understands it."""
+        return all_smaller(self._values, _HUGE)
 
     def stable(self) -> NDArray[np.bool_]:
         """(N,) whether no number of the state that was read is NaN or huge."""

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from dexvid_envs.kernels import tolerances
+
 #: Value of the tolerance at a distance of one margin from the bounds, as in dm_control.
 VALUE_AT_MARGIN = 0.1
 _GAUSSIAN_SCALE = math.sqrt(-2 * math.log(VALUE_AT_MARGIN))
@@ -53,15 +55,8 @@ class Tolerances:
         self._lower, self._upper, margins = (np.array(column, dtype=np.float64) for column in zip(*shapes, strict=True))
         if (self._lower > self._upper).any() or (margins <= 0).any():
             raise ValueError(f"tolerances {shapes}: expected lower <= upper and margins above 0")
-        # One row each: see `rows`.
-        self._lower, self._upper = self._lower[None], self._upper[None]
-        self._factor = -0.5 * np.square(_GAUSSIAN_SCALE / margins)[None]
+        self._factor = -0.5 * np.square(_GAUSSIAN_SCALE / margins)
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, K) values in [0, 1] of quantities (N, K)."""
-        outside = np.maximum(x, self._lower)
-        np.minimum(outside, self._upper, out=outside)
-        np.subtract(x, outside, out=outside)
-        outside *= outside
-        outside *= self._factor
-        return np.exp(outside, out=outside)
+        return tolerances(x, self._lower, self._upper, self._factor)

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.kernels import all_within, compiled, distances
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means, one_row, one_where, planar_lengths
+from dexvid_envs.rows import lengths
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -116,9 +117,9 @@ class BottlePickPlace(ObjectTask):
         self._lying_height_m = np.zeros(self.num_envs)
         scales = self.variant_extents[:, 2] / self.shape.height_m
         # With its centre in this box, no bottle has failed; it begins above where the largest one lies.
-        self._safe_low_m = one_row(-0.4, -0.8, _LYING_HEIGHT_M * max(1.0, scales.max()))
-        self._safe_high_m = one_row(1.2, 0.8, 2.0)
-        self._radii_m = np.zeros((self.num_envs, 4))  # of bar and fingertip together
+        self._safe_low_m = np.array([-0.4, -0.8, _LYING_HEIGHT_M * max(1.0, scales.max())])
+        self._safe_high_m = np.array([1.2, 0.8, 2.0])
+        self._radius_m = np.zeros(self.num_envs)  # of bar and fingertip together
         self._success_distance_m = np.array([settings.success_distance_m])
         self._near_m = np.array([max(_NEAR_M, settings.success_distance_m)])
         self._success_height_m = np.array([settings.success_height_m])
@@ -132,7 +133,7 @@ class BottlePickPlace(ObjectTask):
         radius = (self.shape.half_width_m + self.shape.half_depth_m) / 2
         self._half_axis_m[row, :, 2] = height / 2
         self._lying_height_m[row] = _LYING_HEIGHT_M * height / self.shape.height_m
-        self._radii_m[row] = height / self.shape.height_m * radius + FINGERTIP_RADIUS_M
+        self._radius_m[row] = height / self.shape.height_m * radius + FINGERTIP_RADIUS_M
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`."""
@@ -144,7 +145,7 @@ class BottlePickPlace(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        self.target_distance = planar_lengths(self.memory["target"] - self.object_pos_world[:, :2])  # (N,) m
+        self.target_distance = distances(self.memory["target"], self.object_pos_world)  # (N,) m, horizontal
         uprightness = self.bottle_axis_world[:, 2]
         self.base_height = self.object_pos_world[:, 2] - self.half_height_m * uprightness  # (N,) m
         self._hand_clearance: FloatArray | None = None
@@ -190,7 +191,7 @@ class BottlePickPlace(ObjectTask):
             ObservationField("target_position", -2.0, 2.0, "target on the table, world, m", "goal", target),
         )
 
-    def reward_terms(self) -> dict[str, NDArray[Any]]:
+    def reward_terms(self) -> FloatArray:
         """Stages that only add up, so that no stage is worth leaving: reach, lift, carry, place, release, success.
 
         All but release and success are multiplied by how upright the bottle is (1 within 0.1 rad, falling over 0.5 of cosine).
@@ -202,23 +203,9 @@ class BottlePickPlace(ObjectTask):
         release: the distance (falling over 8 cm), where the bottle stands still near the target and the hand has let go.
         success: 1 while the task's success holds.
         """
-        arrived = self.arrived
-        measures = np.empty((self.num_envs, 9))
-        np.subtract(self.distance_to_hand(self._half_axis_m)[:, :4], self._radii_m, out=measures[:, :4])
-        measures[:, 4] = self.bottle_axis_world[:, 2]
-        measures[:, 5:7] = self.base_height[:, None]
-        measures[:, 7:] = self.target_distance[:, None]
-        shaped = _SHAPES(measures)
-        upright, near = shaped[:, 4], shaped[:, 7]
-        lift = one_where(arrived, shaped[:, 5]) * upright
-        return {
-            "reach": one_where(arrived, means(shaped[:, :4])) * upright,
-            "lift": lift,
-            "carry": lift * shaped[:, 8],
-            "place": near * shaped[:, 6] * upright,
-            "release": near * self.released if np.count_nonzero(self.released) else self.released,
-            "success": self.success(),
-        }
+        hand = self.object_distance(self._half_axis_m)
+        measures = _measures(hand, self._radius_m, self.bottle_axis_world, self.base_height, self.target_distance)
+        return _terms(_SHAPES(measures), self.arrived, self.released, self.success())
 
     def holds(self) -> BoolArray:
         """Within 3 cm of the target, upright, standing on the table, still and released."""
@@ -227,7 +214,7 @@ class BottlePickPlace(ObjectTask):
     def failed(self) -> BoolArray:
         """The bottle has left the table or lies on its side."""
         position = self.object_pos_world
-        if not np.count_nonzero((position > self._safe_high_m) | (position < self._safe_low_m)):
+        if all_within(position, self._safe_low_m, self._safe_high_m):
             return np.zeros(self.num_envs, dtype=bool)
         lying = (self.bottle_axis_world[:, 2] < _LYING_COSINE) & (position[:, 2] < self._lying_height_m)
         return lying | self.lost()
@@ -250,6 +237,36 @@ class BottlePickPlace(ObjectTask):
 _NEAR_M = 0.2
 #: The bottle lies with its axis and its centre below these; the height is that of a bottle of the usual size.
 _LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), 0.07
+
+
+@compiled
+def _measures(
+    hand: FloatArray, radius: FloatArray, axis: FloatArray, base_height: FloatArray, target_distance: FloatArray
+) -> FloatArray:
+    """(N, 9) what `_SHAPES` shapes, from distances (N, 5) of the hand and the bottle's axes (N, 3) and figures (N,)."""
+    measures = np.empty((len(hand), 9))
+    for n in range(len(hand)):
+        for k in range(4):
+            measures[n, k] = hand[n, k] - radius[n]
+        measures[n, 4] = axis[n, 2]
+        measures[n, 5] = measures[n, 6] = base_height[n]
+        measures[n, 7] = measures[n, 8] = target_distance[n]
+    return measures
+
+
+@compiled
+def _terms(shaped: FloatArray, arrived: BoolArray, released: BoolArray, success: BoolArray) -> FloatArray:
+    """(6, N) reward terms from shaped measures (N, 9) and flags (N,)."""
+    terms = np.empty((6, len(shaped)))
+    for n in range(len(shaped)):
+        reach, lift = (shaped[n, 0] + shaped[n, 1] + shaped[n, 2] + shaped[n, 3]) / 4, shaped[n, 5]
+        if arrived[n]:
+            reach = lift = 1.0
+        upright, near = shaped[n, 4], shaped[n, 7]
+        terms[0, n], terms[1, n], terms[2, n] = reach * upright, lift * upright, lift * upright * shaped[n, 8]
+        terms[3, n], terms[4, n], terms[5, n] = near * shaped[n, 6] * upright, near * released[n], success[n]
+    return terms
+
 
 # Gaps of four fingertips m, cosine of the tilt, height of the base m (twice), distance to the target m (twice).
 _SHAPES = Tolerances(

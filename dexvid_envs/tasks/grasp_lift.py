@@ -10,13 +10,13 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from dexvid_envs.kernels import compiled, distances
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means, one_where
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
-from dexvid_envs.tasks.task import BoolArray, drawn_in_box, vector_option
+from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
 from robots.collision import make_visual
 from robots.everyday import ALL_OBJECTS, EVERYDAY_OBJECTS
 
@@ -82,7 +82,8 @@ class GraspLift(ObjectTask):
     def bind(self, simulation: Simulation) -> None:
         """See `Task`."""
         super().bind(simulation)
-        self._offsets_m = np.zeros((self.num_envs, 7))  # what is taken off the measures of the reward: see `reward_terms`
+        self._no_extent_m = np.zeros_like(self._half_box_m)
+        self._mean_radius_m = np.zeros(self.num_envs)
         self._success_distance_m = np.array([self.settings.success_distance_m])
         self._hop_distance_m = np.array([self.settings.hop_distance_m])
         self._hop_hold_steps = np.array([self.settings.hop_hold_steps])
@@ -95,9 +96,7 @@ class GraspLift(ObjectTask):
     def use_variant(self, row: int, variant: int) -> None:
         """See `ObjectTask`."""
         super().use_variant(row, variant)
-        extents = self.variant_extents[variant]
-        self._offsets_m[row, :5] = extents.sum() / 6
-        self._offsets_m[row, 5] = self.half_height_m[row]
+        self._mean_radius_m[row] = self.variant_extents[variant].sum() / 6
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`."""
@@ -110,7 +109,7 @@ class GraspLift(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        self.goal_distance = lengths(self.memory["goal"] - self.object_pos_world)  # (N,) m
+        self.goal_distance = distances(self.memory["goal"], self.object_pos_world)  # (N,) m
         self.held = self.goal_distance <= self._success_distance_m  # (N,)
 
     def remember(self, rows: Rows | None) -> None:
@@ -126,7 +125,7 @@ class GraspLift(ObjectTask):
             ObservationField("goal_position", -2.0, 2.0, "goal in the world, m", "goal", goal),
         )
 
-    def reward_terms(self) -> dict[str, NDArray[Any]]:
+    def reward_terms(self) -> FloatArray:
         """Reach with the fingertips, lift, bring to the goal, hold; every term is largest at the goal.
 
         reach: the distances of fingertips and palm from the object's surface, taken as a ball of its mean extent (1 within
@@ -136,16 +135,9 @@ class GraspLift(ObjectTask):
         hold: 1 within `success_distance_m` of the goal.
         success: 1 while the task's success holds.
         """
-        measures = np.empty((self.num_envs, 7))
-        measures[:, :5] = lengths(self.way_to_hand())
-        measures[:, 5] = self.object_pos_world[:, 2]
-        measures[:, 6] = self.goal_distance
-        measures -= self._offsets_m  # to the surface and the underside
-        shaped = _SHAPES(measures)
-        held = self.held
-        reach = one_where(held, means(shaped[:, :5]))
-        lift = one_where(held, reach * shaped[:, 5])
-        return {"reach": reach, "lift": lift, "goal": lift * shaped[:, 6], "hold": held, "success": self.success()}
+        hand = self.object_distance(self._no_extent_m)
+        measures = _measures(hand, self.object_pos_world, self.goal_distance, self._mean_radius_m, self.half_height_m)
+        return _terms(_SHAPES(measures), self.held, self.success())
 
     def holds(self) -> BoolArray:
         """The object's centre is within 5 cm of the goal."""
@@ -165,6 +157,34 @@ class GraspLift(ObjectTask):
             "goal_distance_m": self.goal_distance,
             "hop_success": self.memory["hop_held_steps"] >= self._hop_hold_steps,
         }
+
+
+@compiled
+def _measures(
+    hand: FloatArray, position: FloatArray, goal_distance: FloatArray, radius: FloatArray, half_height: FloatArray
+) -> FloatArray:
+    """(N, 7) m what `_SHAPES` shapes, from distances (N, 5) of the hand, positions (N, 3) and figures (N,) of the object."""
+    measures = np.empty((len(hand), 7))
+    for n in range(len(hand)):
+        for k in range(5):
+            measures[n, k] = hand[n, k] - radius[n]
+        measures[n, 5] = position[n, 2] - half_height[n]
+        measures[n, 6] = goal_distance[n]
+    return measures
+
+
+@compiled
+def _terms(shaped: FloatArray, held: BoolArray, success: BoolArray) -> FloatArray:
+    """(5, N) reward terms from shaped measures (N, 7) and flags (N,)."""
+    terms = np.empty((5, len(shaped)))
+    for n in range(len(shaped)):
+        reach = (shaped[n, 0] + shaped[n, 1] + shaped[n, 2] + shaped[n, 3] + shaped[n, 4]) / 5
+        lift = reach * shaped[n, 5]
+        if held[n]:
+            reach = lift = 1.0
+        terms[0, n], terms[1, n], terms[2, n] = reach, lift, lift * shaped[n, 6]
+        terms[3, n], terms[4, n] = held[n], success[n]
+    return terms
 
 
 # Gaps of four fingertips and the palm, height of the underside, distance to the goal: (low, high, margin) m.

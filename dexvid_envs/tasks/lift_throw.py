@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,10 +11,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from dexvid_envs.kernels import all_within, compiled
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import lengths, means, one_row, one_where, planar_lengths
+from dexvid_envs.rows import lengths
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig, check_names
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
@@ -95,11 +97,10 @@ class LiftThrow(ObjectTask):
         self._bucket_mocap = int(simulation.model.body("bucket").mocapid[0])
         bucket, settings, count = self.bucket, self.settings, self.num_envs
         self._beside_m = np.array([0.01 + max(bucket.floor_radius_m, bucket.floor_radius_m + bucket.slope * bucket.height_m)])
-        self._rim_m = np.array([bucket.height_m])
         self._lifted_m = np.array([settings.lifted_m])
         # An object in this box has not failed: the square in the circle of the arm's reach, above the table.
         square = min(settings.reach_m / 1.4143, 1.2)
-        self._safe_low_m, self._safe_high_m = one_row(-square, -square, -0.05), one_row(square, square, np.inf)
+        self._safe_low_m, self._safe_high_m = np.array([-square, -square, -0.05]), np.array([square, square, np.inf])
         self._moving = np.ones(count, dtype=np.int64)
         self._nowhere = np.zeros(count, dtype=bool)
         self._nowhere.flags.writeable = False
@@ -204,14 +205,9 @@ class LiftThrow(ObjectTask):
 
         Objects that would not rise to the rim are taken at the top of their flight.
         """
-        position, velocity = self.from_bucket, self.object_vel_world
-        height = position[:, 2] - self._rim_m
-        upward = velocity[:, 2]
-        reaches = np.maximum(upward * upward + _TWICE_GRAVITY * height, _NONE)
-        flight_s = np.maximum(upward + np.sqrt(reaches), _NONE) / _GRAVITY
-        return planar_lengths(position[:, :2] + velocity[:, :2] * flight_s[:, None])
+        return _landing_error(self.from_bucket, self.object_vel_world, self.bucket.height_m)
 
-    def reward_terms(self) -> dict[str, NDArray[Any]]:
+    def reward_terms(self) -> FloatArray:
         """Reach, lift, aim; every term is largest with the object in the bucket.
 
         reach: the gaps of fingertips and palm to the object's bounding box (1 within 2 cm, falling over 20 cm), the mean of
@@ -220,15 +216,8 @@ class LiftThrow(ObjectTask):
         aim: lift x (the expected landing place within 8 cm of the bucket's axis, falling over 80 cm), or 1 in the bucket.
         success: 1 while the task's success holds.
         """
-        measures = np.empty((self.num_envs, 7))
-        measures[:, :5] = self.hand_gap
-        measures[:, 5] = self.height
-        measures[:, 6] = self.expected_landing_error()
-        shaped = _SHAPES(measures)
-        reach = one_where(self.inside | self.flying(), means(shaped[:, :5]))
-        lift = one_where(self.inside, reach * shaped[:, 5])
-        aim = one_where(self.inside, lift * shaped[:, 6])
-        return {"reach": reach, "lift": lift, "aim": aim, "success": self.success()}
+        measures = _measures(self.hand_gap, self.height, self.expected_landing_error())
+        return _terms(_SHAPES(measures), self.inside, self.flying(), self.success())
 
     def holds(self) -> BoolArray:
         """The object's centre is in the bucket, below its rim."""
@@ -237,7 +226,7 @@ class LiftThrow(ObjectTask):
     def failed(self) -> BoolArray:
         """The object lies out of reach beside the bucket, or has left the table."""
         position = self.object_pos_world
-        if not np.count_nonzero((position > self._safe_high_m) | (position < self._safe_low_m)):
+        if all_within(position, self._safe_low_m, self._safe_high_m):
             return np.zeros(self.num_envs, dtype=bool)
         x, y, z = position.T
         out_of_reach = (np.sqrt(x * x + y * y) > self.settings.reach_m) & (self.height < 0.02)
@@ -251,13 +240,50 @@ class LiftThrow(ObjectTask):
         in_bucket: whether the object is in the bucket now.
         """
         return {
-            "release_time_s": self.memory["release_time_s"].copy(),
-            "landing_error_m": self.memory["landing_error_m"].copy(),
+            "release_time_s": self.memory["release_time_s"],
+            "landing_error_m": self.memory["landing_error_m"],
             "in_bucket": self.inside,
         }
 
 
-_NONE = np.zeros(1)
-_GRAVITY, _TWICE_GRAVITY = np.array([_GRAVITY_M_PER_S2]), np.array([2 * _GRAVITY_M_PER_S2])
+@compiled
+def _landing_error(position: FloatArray, velocity: FloatArray, rim_m: float) -> FloatArray:
+    """(N,) m for positions (N, 3) m from the bucket's foot and velocities (N, 3) m/s; the rim is at the height `rim_m`."""
+    error = np.empty(len(position))
+    for n in range(len(position)):
+        upward = velocity[n, 2]
+        reaches = max(upward * upward + 2 * _GRAVITY_M_PER_S2 * (position[n, 2] - rim_m), 0.0)
+        flight_s = max(upward + math.sqrt(reaches), 0.0) / _GRAVITY_M_PER_S2
+        error[n] = math.hypot(position[n, 0] + velocity[n, 0] * flight_s, position[n, 1] + velocity[n, 1] * flight_s)
+    return error
+
+
+@compiled
+def _measures(hand: FloatArray, height: FloatArray, landing_error: FloatArray) -> FloatArray:
+    """(N, 7) m what `_SHAPES` shapes, from gaps (N, 5) of the hand and figures (N,)."""
+    measures = np.empty((len(hand), 7))
+    for n in range(len(hand)):
+        for k in range(5):
+            measures[n, k] = hand[n, k]
+        measures[n, 5], measures[n, 6] = height[n], landing_error[n]
+    return measures
+
+
+@compiled
+def _terms(shaped: FloatArray, inside: BoolArray, flying: BoolArray, success: BoolArray) -> FloatArray:
+    """(4, N) reward terms from shaped measures (N, 7) and flags (N,)."""
+    terms = np.empty((4, len(shaped)))
+    for n in range(len(shaped)):
+        reach = (shaped[n, 0] + shaped[n, 1] + shaped[n, 2] + shaped[n, 3] + shaped[n, 4]) / 5
+        if flying[n]:
+            reach = 1.0
+        lift = reach * shaped[n, 5]
+        aim = lift * shaped[n, 6]
+        if inside[n]:
+            reach = lift = aim = 1.0
+        terms[0, n], terms[1, n], terms[2, n], terms[3, n] = reach, lift, aim, success[n]
+    return terms
+
+
 # Gaps of four fingertips and the palm, height of the underside, expected landing error: (low, high, margin) m.
 _SHAPES = Tolerances(*[(-np.inf, 0.02, 0.2)] * 5, (0.10, np.inf, 0.10), (-np.inf, 0.08, 0.8))

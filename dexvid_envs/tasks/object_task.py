@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.kernels import all_within
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rows import one_row
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, set_free_pose, vector_option
 from robots.everyday_parts import EverydayObject
@@ -76,13 +76,8 @@ class ObjectTask(Task):
         self.object_pos_world = simulation.qpos[:, self.object_qposadr : self.object_qposadr + 3]
         self.object_vel_world = simulation.qvel[:, self.object_dofadr : self.object_dofadr + 3]
         self._object_rotation = simulation.xmat[:, self.object_body_id].reshape(-1, 3, 3)
-        hand_points = len(self._hand_site_ids)
-        hand_columns = 3 * self._hand_site_ids[:, None] + np.arange(3)
-        object_columns = np.tile(self.object_qposadr + np.arange(3), hand_points)
-        both = np.zeros((self.num_envs, 2 * object_columns.size))
-        self._read_places = simulation.make_reader({"site_xpos": hand_columns.ravel(), "qpos": object_columns}, both)
-        self._places = both.reshape(self.num_envs, 2, hand_points, 3)  # points of the hand; the object's centre for each
-        self._half_box_m = np.zeros((self.num_envs, hand_points, 3))  # of each row's object, for each point of the hand
+        # Of each row's object, for each point of the hand.
+        self._half_box_m = np.zeros((self.num_envs, len(self._hand_site_ids), 3))
         self.half_height_m = self._half_box_m[:, 0, 2]  # (N,) m, as it stands; live
         self.memory |= {
             "variant": np.zeros(self.num_envs, dtype=np.int64),
@@ -170,33 +165,28 @@ class ObjectTask(Task):
         """Names of the objects that variants (N,) are of."""
         return [self.object_names[int(variant) // self._sizes] for variant in variants]
 
-    def way_to_hand(self) -> FloatArray:
-        """(N, 5, 3) m from the object's centre to the fingertips and the palm, world."""
-        self._read_places()  # one call of the engine's memory is quicker than two and a broadcast
-        return self._places[:, 0] - self._places[:, 1]
-
     def box_gap(self) -> FloatArray:
         """(N, 5) m distance of the fingertips and the palm from the object's bounding box, 0 inside it."""
-        return self.distance_to_hand(self._half_box_m)
+        return self.object_distance(self._half_box_m)
 
-    def distance_to_hand(self, half_extents_m: FloatArray) -> FloatArray:
+    def object_distance(self, half_extents_m: FloatArray) -> FloatArray:
         """(N, 5) m distance of the fingertips and the palm from a box around the object's centre.
 
         Args:
             half_extents_m: (N, 5, 3) of the box, along the object's axes.
         """
-        return self.box_distance(self.way_to_hand(), self._object_rotation, half_extents_m)
+        return self.distance_to_hand(self.object_pos_world, self._object_rotation, half_extents_m)
 
     def lost(self) -> NDArray[np.bool_]:
         """(N,) whether the object has left the table."""
-        outside = np.abs(self.object_pos_world - _TABLE_CENTRE_M) > _TABLE_HALF_M
-        if not np.count_nonzero(outside):
+        position = self.object_pos_world
+        if all_within(position, _TABLE_LOW_M, _TABLE_HIGH_M):
             return np.zeros(self.num_envs, dtype=bool)
-        return np.logical_or.reduce(outside, axis=-1)
+        return ((position < _TABLE_LOW_M) | (position > _TABLE_HIGH_M)).any(axis=-1)
 
 
 # The space over the table outside which an object is lost; it reaches 5 cm below the top.
-_TABLE_CENTRE_M, _TABLE_HALF_M = one_row(0.4, 0.0, 4.95), one_row(0.8, 0.8, 5.0)
+_TABLE_LOW_M, _TABLE_HIGH_M = np.array([-0.4, -0.8, -0.05]), np.array([1.2, 0.8, 9.95])
 
 
 def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.kernels import compiled
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
-from dexvid_envs.rows import clipped, means, one_row, one_where
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task, TaskConfig, drawn_in_box, number_option, vector_option
 from robots.allegro import FINGERTIP_RADIUS_M
@@ -92,11 +92,8 @@ class OpenCabinet(Task):
         self.handle_pos_world = simulation.site_xpos[:, self.handle_site_id]  # (N, 3) m
         self.opening = simulation.qpos[:, self.drawer_qposadr]
         self.target_opening = self.memory["target_opening"][:, 0]  # (N,) m, as is the opening
-        # Fingertips and palm, then the handle once for each of them.
-        handle_ids = np.full_like(self._hand_site_ids, self.handle_site_id)
-        self._hand_and_handle_ids = np.concatenate([self._hand_site_ids, handle_ids])
         self._drawer_rotation = simulation.xmat[:, self._drawer_body_id].reshape(-1, 3, 3)  # live
-        self._half_bar_m = np.zeros((1, len(self._hand_site_ids), 3))
+        self._half_bar_m = np.zeros((self.num_envs, len(self._hand_site_ids), 3))
         self._half_bar_m[:, :-1, 1] = self.cabinet.handle_width_m / 2  # the palm is measured from the bar's middle
 
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
@@ -119,8 +116,7 @@ class OpenCabinet(Task):
 
     def handle_distance(self) -> FloatArray:
         """(N, 5) m distance of each fingertip from the bar's axis, and of the palm from its middle."""
-        places, count = self.simulation.site_xpos.take(self._hand_and_handle_ids, axis=1), len(self._hand_site_ids)
-        return self.box_distance(places[:, :count] - places[:, count:], self._drawer_rotation, self._half_bar_m)
+        return self.distance_to_hand(self.handle_pos_world, self._drawer_rotation, self._half_bar_m)
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
         """See `Task`."""
@@ -159,7 +155,7 @@ class OpenCabinet(Task):
         """See `Task`: half of them on the bar, half on the drawer's front."""
         return np.broadcast_to(self._points, (self.num_envs, *self._points.shape))
 
-    def reward_terms(self) -> dict[str, NDArray[Any]]:
+    def reward_terms(self) -> FloatArray:
         """Reach the bar, put fingers to it, open; every term is largest with the drawer open, wherever the hand is then.
 
         reach: the palm within 10 cm of the bar's middle (falling over 40 cm), or 1 once open.
@@ -167,13 +163,7 @@ class OpenCabinet(Task):
         open: opening / target opening, from 0 to 1.
         success: 1 while the task's success holds.
         """
-        shaped = _SHAPES(self.handle_distance() - _SURFACES_M)
-        return {
-            "reach": one_where(self.opened, shaped[:, 4]),
-            "grasp": one_where(self.opened, means(shaped[:, :4])),
-            "open": clipped(self.opening / self.target_opening, _CLOSED, _OPEN),
-            "success": self.success(),
-        }
+        return _terms(_SHAPES(self.handle_distance()), self.opening, self.target_opening, self.opened, self.success())
 
     def holds(self) -> BoolArray:
         """The drawer is open by the target opening or more."""
@@ -188,11 +178,23 @@ class OpenCabinet(Task):
 
         opening_m: how far the drawer is open.
         """
-        return {"opening_m": self.opening.copy()}
+        return {"opening_m": self.opening}
 
 
-# Shares of the target opening between which the reward for it grows.
-_CLOSED, _OPEN = np.zeros(1), np.ones(1)
-# Distances of four fingertips' surfaces and of the palm from the bar, m.
-_SURFACES_M = one_row(*[FINGERTIP_RADIUS_M] * 4, 0.0)
-_SHAPES = Tolerances(*[(-np.inf, 0.01, 0.10)] * 4, (-np.inf, 0.10, 0.4))
+@compiled
+def _terms(
+    shaped: FloatArray, opening: FloatArray, target_opening: FloatArray, opened: BoolArray, success: BoolArray
+) -> FloatArray:
+    """(4, N) reward terms from shaped distances (N, 5), openings (N,) m and flags (N,)."""
+    terms = np.empty((4, len(shaped)))
+    for n in range(len(shaped)):
+        reach, grasp = shaped[n, 4], (shaped[n, 0] + shaped[n, 1] + shaped[n, 2] + shaped[n, 3]) / 4
+        if opened[n]:
+            reach = grasp = 1.0
+        share = max(min(opening[n] / target_opening[n], 1.0), 0.0)
+        terms[0, n], terms[1, n], terms[2, n], terms[3, n] = reach, grasp, share, success[n]
+    return terms
+
+
+# Distances of four fingertips' centres and of the palm from the bar, m.
+_SHAPES = Tolerances(*[(-np.inf, 0.01 + FINGERTIP_RADIUS_M, 0.10)] * 4, (-np.inf, 0.10, 0.4))

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.kernels import box_distances
 from dexvid_envs.observations import ObservationField, Sources
 from dexvid_envs.option_values import check_fields, is_number, numbers
 from dexvid_envs.randomization import Randomization
-from dexvid_envs.rows import lengths
 from dexvid_envs.simulation import Rows, Simulation
 from robots.arm_hand import ARM_HAND, add_arm_hand
 from robots.collision import TABLE_CONTACT
@@ -28,7 +28,6 @@ from robots.scene import CAMERAS, TABLE_TOP, ScenicCamera, TableTop, add_scenery
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 _ONE = np.ones(1, dtype=np.int64)
-_NO_GAP = np.zeros((1, 5, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,23 +177,18 @@ class Task(abc.ABC):
         """(N, 3) m; live."""
         return self.simulation.site_xpos[:, self._hand_site_ids[-1]]
 
-    @staticmethod
-    def box_distance(way_world: FloatArray, axes_world: FloatArray, half_extents_m: FloatArray) -> FloatArray:
+    def distance_to_hand(self, centre_world: FloatArray, axes_world: FloatArray, half_extents_m: FloatArray) -> FloatArray:
         """Distances of fingertips and palm from boxes; a bar is a box of no width, a point a box of no extent.
 
         Args:
-            way_world: (N, 5, 3) m from the box's centre to index, middle, ring and thumb tips and palm.
+            centre_world: (N, 3) m of the box.
             axes_world: (N, 3, 3) the box's axes as columns.
-            half_extents_m: (1 or N, 5, 3) along these axes.
+            half_extents_m: (N, 5, 3) along these axes, for index, middle, ring and thumb tips and palm.
 
         Returns:
             (N, 5) m, 0 inside.
         """
-        outside = way_world @ axes_world  # in the box's frame; one small product per row
-        np.abs(outside, out=outside)
-        outside -= half_extents_m
-        np.maximum(outside, _NO_GAP, out=outside)
-        return lengths(outside)
+        return box_distances(self.simulation.site_xpos, self._hand_site_ids, centre_world, axes_world, half_extents_m)
 
     def count(self, name: str, condition: BoolArray, rows: Rows | None) -> None:
         """Advances a counter in the memory where the condition holds and zeroes it elsewhere."""
@@ -255,8 +249,8 @@ class Task(abc.ABC):
     # ---- reward, success, failure -----------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def reward_terms(self) -> dict[str, NDArray[Any]]:
-        """Unweighted dense reward terms in [0, 1], (N,) each, in the order of the config's weights."""
+    def reward_terms(self) -> FloatArray:
+        """(T, N) unweighted dense reward terms in [0, 1], in the order of the config's weights; a new array."""
 
     @abc.abstractmethod
     def holds(self) -> BoolArray:
