@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from dexvid_envs.errors import ActionError, OptionError
-from dexvid_envs.kernels import clip_finite
+from dexvid_envs.kernels import clip_finite, shifted_within
 from robots.arm_hand import RobotModel
 from robots.arm_kinematics import palm_pose, solve_palm_pose
 
@@ -61,8 +61,8 @@ class ControlMode(abc.ABC):
         self.robot, self.config = robot, config
         self.max_step_rad = robot.speed_limit_rad_per_s / config.control_hz  # (J,)
         self.action_size = len(self.action_names)
-        # One row each. The robot's are columns of one table, which numpy takes twice as long to go through.
-        self._lower_rad, self._upper_rad = robot.lower_rad[None].copy(), robot.upper_rad[None].copy()
+        # The robot's are columns of one table, which take twice as long to go through.
+        self._lower_rad, self._upper_rad = robot.lower_rad.copy(), robot.upper_rad.copy()
 
     @property
     def action_names(self) -> tuple[str, ...]:
@@ -116,7 +116,6 @@ class JointDelta(ControlMode):
         super().__init__(robot, config)
         scale_rad = np.array([config.arm_delta_rad] * robot.arm_joints + [config.hand_delta_rad] * robot.hand_joints)
         self.scale_rad = np.minimum(scale_rad, self.max_step_rad)
-        self._scale_rad = self.scale_rad[None]
 
     def action_meanings(self) -> list[ActionMeaning]:
         """See `ControlMode`."""
@@ -124,10 +123,7 @@ class JointDelta(ControlMode):
 
     def next_target(self, action: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""
-        following = self._scale_rad * action
-        following += target
-        np.minimum(following, self._upper_rad, out=following)
-        return np.maximum(following, self._lower_rad, out=following)
+        return shifted_within(target, action, self.scale_rad, self._lower_rad, self._upper_rad)
 
     def action_for(self, next_target: FloatArray, target: FloatArray) -> FloatArray:
         """See `ControlMode`."""

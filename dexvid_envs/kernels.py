@@ -132,6 +132,26 @@ def clip_finite(actions: NDArray[np.floating[Any]], clipped: FloatArray) -> bool
 
 
 @compiled
+def shifted_within(start: FloatArray, shift: FloatArray, scale: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """(N, J) start (N, J) + scale (J,) x shift (N, J), clipped to bounds (J,)."""
+    shifted = np.empty(start.shape)
+    for n in range(start.shape[0]):
+        for j in range(start.shape[1]):
+            shifted[n, j] = max(min(scale[j] * shift[n, j] + start[n, j], high[j]), low[j])
+    return shifted
+
+
+@compiled
+def counted(before: NDArray[np.int64], condition: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(N,) one more than before where the condition holds, and 0 elsewhere."""
+    following = np.zeros_like(before)
+    for n in range(len(before)):
+        if condition[n]:
+            following[n] = before[n] + 1
+    return following
+
+
+@compiled
 def all_within(points: FloatArray, low: FloatArray, high: FloatArray) -> bool:
     """Whether all points (N, K) lie between bounds (K,), which are within; NaN does."""
     for n in range(points.shape[0]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
-from dexvid_envs.kernels import all_within, compiled, distances
+from dexvid_envs.kernels import all_within, compiled
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
@@ -111,7 +112,6 @@ class BottlePickPlace(ObjectTask):
             + [FINGERTIP_RADIUS_M] * len(self.robot.fingertip_sites)
             + [0.0] * len(_PALM_POINTS_M)
         )
-        settings = self.settings
         self.bottle_axis_world = simulation.xmat[:, self.object_body_id, 2::3]  # (N, 3), live
         self._half_axis_m = np.zeros((self.num_envs, len(self._hand_site_ids), 3))  # of the bar from base to cap
         self._lying_height_m = np.zeros(self.num_envs)
@@ -120,10 +120,7 @@ class BottlePickPlace(ObjectTask):
         self._safe_low_m = np.array([-0.4, -0.8, _LYING_HEIGHT_M * max(1.0, scales.max())])
         self._safe_high_m = np.array([1.2, 0.8, 2.0])
         self._radius_m = np.zeros(self.num_envs)  # of bar and fingertip together
-        self._success_distance_m = np.array([settings.success_distance_m])
-        self._near_m = np.array([max(_NEAR_M, settings.success_distance_m)])
-        self._success_height_m = np.array([settings.success_height_m])
-        self._upright = np.array([np.cos(settings.success_tilt_rad)])
+        self._near_m = max(_NEAR_M, self.settings.success_distance_m)
         self.memory |= {"target": np.zeros((self.num_envs, 2))}
 
     def use_variant(self, row: int, variant: int) -> None:
@@ -145,17 +142,18 @@ class BottlePickPlace(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        self.target_distance = distances(self.memory["target"], self.object_pos_world)  # (N,) m, horizontal
-        uprightness = self.bottle_axis_world[:, 2]
-        self.base_height = self.object_pos_world[:, 2] - self.half_height_m * uprightness  # (N,) m
+        self.target_distance, self.base_height, near = _situation(  # (N,) m, m, flags
+            self.memory["target"], self.object_pos_world, self.bottle_axis_world, self.half_height_m, self._near_m
+        )
         self._hand_clearance: FloatArray | None = None
-        near = self.target_distance <= self._near_m
         self.arrived = near  # (N,) within `success_distance_m`
         released = near  # (N,) it stands still near its target and no part of the hand is close to it
         if np.count_nonzero(near):  # else none has arrived or is released; the dearer tests come last
-            self.arrived = self.target_distance <= self._success_distance_m
-            released = near & (uprightness >= self._upright) & (self.base_height <= self._success_height_m)
-            released &= lengths(self.object_vel_world) <= self.settings.success_speed_m_per_s
+            settings = self.settings
+            self.arrived = self.target_distance <= settings.success_distance_m
+            upright = self.bottle_axis_world[:, 2] >= np.cos(settings.success_tilt_rad)
+            released = near & upright & (self.base_height <= settings.success_height_m)
+            released &= lengths(self.object_vel_world) <= settings.success_speed_m_per_s
         if np.count_nonzero(released):
             released &= self.hand_clearance >= self.settings.release_clearance_m
         self.released = released
@@ -237,6 +235,19 @@ class BottlePickPlace(ObjectTask):
 _NEAR_M = 0.2
 #: The bottle lies with its axis and its centre below these; the height is that of a bottle of the usual size.
 _LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), 0.07
+
+
+@compiled
+def _situation(
+    target: FloatArray, position: FloatArray, axis: FloatArray, half_height: FloatArray, near_m: float
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Horizontal distances (N,) m from targets (N, 2), heights (N,) m of the bases, and which bottles are near."""
+    distance, base_height, near = np.empty(len(target)), np.empty(len(target)), np.empty(len(target), np.bool_)
+    for n in range(len(target)):
+        distance[n] = math.hypot(target[n, 0] - position[n, 0], target[n, 1] - position[n, 1])
+        base_height[n] = position[n, 2] - half_height[n] * axis[n, 2]
+        near[n] = distance[n] <= near_m
+    return distance, base_height, near
 
 
 @compiled

@@ -96,8 +96,7 @@ class LiftThrow(ObjectTask):
         super().bind(simulation)
         self._bucket_mocap = int(simulation.model.body("bucket").mocapid[0])
         bucket, settings, count = self.bucket, self.settings, self.num_envs
-        self._beside_m = np.array([0.01 + max(bucket.floor_radius_m, bucket.floor_radius_m + bucket.slope * bucket.height_m)])
-        self._lifted_m = np.array([settings.lifted_m])
+        self._beside_m = 0.01 + max(bucket.floor_radius_m, bucket.floor_radius_m + bucket.slope * bucket.height_m)
         # An object in this box has not failed: the square in the circle of the arm's reach, above the table.
         square = min(settings.reach_m / 1.4143, 1.2)
         self._safe_low_m, self._safe_high_m = np.array([-square, -square, -0.05]), np.array([square, square, np.inf])
@@ -130,14 +129,12 @@ class LiftThrow(ObjectTask):
 
     def refresh(self) -> None:
         """See `Task`."""
-        memory, position = self.memory, self.object_pos_world
-        self.from_bucket = position - memory["bucket"]  # (N, 3) m from the bucket's foot to the object
-        beside = np.abs(self.from_bucket[:, 0]) > self._beside_m
-        self.inside = self._nowhere  # (N,)
-        if np.count_nonzero(beside) < self.num_envs:
-            self.inside = inside_bucket(self.bucket, memory["bucket"], position)
-        self.height = position[:, 2] - self.half_height_m  # (N,) m of the underside
-        self.raised = self.height > self._lifted_m  # (N,)
+        bucket, position = self.memory["bucket"], self.object_pos_world
+        # (N, 3) m from the bucket's foot to the object; (N,) m of the underside; (N,) flags
+        self.from_bucket, self.height, self.raised, beside = _situation(
+            bucket, position, self.half_height_m, self.settings.lifted_m, self._beside_m
+        )
+        self.inside = self._nowhere if beside else inside_bucket(self.bucket, bucket, position)  # (N,)
         self._hand_gap: FloatArray | None = None
 
     @property
@@ -244,6 +241,22 @@ class LiftThrow(ObjectTask):
             "landing_error_m": self.memory["landing_error_m"],
             "in_bucket": self.inside,
         }
+
+
+@compiled
+def _situation(
+    bucket: FloatArray, position: FloatArray, half_height: FloatArray, lifted_m: float, beside_m: float
+) -> tuple[FloatArray, FloatArray, BoolArray, bool]:
+    """Ways (N, 3) m from the bucket's foot, heights (N,) m, what is lifted, and whether nothing is near the bucket."""
+    way, height, raised, beside = np.empty(bucket.shape), np.empty(len(bucket)), np.empty(len(bucket), np.bool_), True
+    for n in range(len(bucket)):
+        for axis in range(3):
+            way[n, axis] = position[n, axis] - bucket[n, axis]
+        height[n] = position[n, 2] - half_height[n]
+        raised[n] = height[n] > lifted_m
+        if abs(way[n, 0]) <= beside_m:
+            beside = False
+    return way, height, raised, beside
 
 
 @compiled

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import OptionError
-from dexvid_envs.kernels import box_distances
+from dexvid_envs.kernels import box_distances, counted
 from dexvid_envs.observations import ObservationField, Sources
 from dexvid_envs.option_values import check_fields, is_number, numbers
 from dexvid_envs.randomization import Randomization
@@ -27,7 +27,6 @@ from robots.scene import CAMERAS, TABLE_TOP, ScenicCamera, TableTop, add_scenery
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-_ONE = np.ones(1, dtype=np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +192,7 @@ class Task(abc.ABC):
     def count(self, name: str, condition: BoolArray, rows: Rows | None) -> None:
         """Advances a counter in the memory where the condition holds and zeroes it elsewhere."""
         before = self.memory[name]
-        following = (before + _ONE) * condition if np.count_nonzero(condition) else np.zeros(self.num_envs, dtype=np.int64)
+        following = counted(before, condition)
         if rows is not None:
             kept = before.copy()
             kept[rows] = following[rows]
