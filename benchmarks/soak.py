@@ -41,8 +41,10 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "state": {"observation_mode": "state"},
     "points": {"observation_mode": "pointcloud"},
     "partial points": {"observation_mode": "pointcloud", "points": "partial"},
+    "key points": {"observation_mode": "keypoints"},
     "rgbd": {"observation_mode": "rgbd"},
 }
+BLIND = tuple(name for name in OBSERVATIONS if name != "rgbd")
 RANDOMIZATIONS = ("none", "full")
 #: Control steps between two looks at the engine's counters of warnings, which a reset sets to zero; ended episodes are looked
 #: at before they are started anew.
@@ -145,7 +147,7 @@ def main() -> int:
 def full_plan() -> list[Configuration]:
     """All combinations, a million steps in state and point modes and ten thousand with pictures."""
     ids, controls = [entry.id for entry in REGISTRATIONS], list(CONTROL_MODES)
-    blind = list(itertools.product(ids, controls, ["state", "points", "partial points"], RANDOMIZATIONS))
+    blind = list(itertools.product(ids, controls, BLIND, RANDOMIZATIONS))
     steps = -(-1_000_000 // (32 * len(blind)))  # rounded up
     plan = [Configuration(*modes, num_envs=32, steps=steps, seed=1000 * index) for index, modes in enumerate(blind)]
     seen = list(itertools.product(ids, RANDOMIZATIONS))
@@ -162,7 +164,7 @@ def quick_plan() -> list[Configuration]:
         ("joint_delta", "state", "none"),
         ("joint_target", "points", "full"),
         ("wrist_delta", "partial points", "full"),
-        ("joint_target", "state", "none"),
+        ("joint_target", "key points", "none"),
     ]
     return [
         Configuration(entry.id, *mode, num_envs=4, steps=25, seed=1000 * index)

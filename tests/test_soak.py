@@ -48,7 +48,7 @@ def test_full_plan_is_large_enough() -> None:
     assert {(one.control, one.observation, one.randomization) for one in blind} == {
         (control, observation, randomization)
         for control in ("joint_delta", "joint_target", "wrist_delta")
-        for observation in ("state", "points", "partial points")
+        for observation in ("state", "points", "partial points", "key points")
         for randomization in ("none", "full")
     }
 
