@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run the extraction: made-up films, and the detector that reads the hand painted in them."""
+"""For all tests: no time limits for examples; made-up films, and the detector that reads the hand painted in them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from made_up_film import Film, MarkedHands
 
 from demos.extract.config import ExtractConfig
 from demos.extract.pipeline import extract
+
+settings.register_profile("untimed", deadline=None)  # first calls compile, and machines are shared
+settings.load_profile("untimed")
 
 
 @pytest.fixture
