@@ -141,7 +141,7 @@ def _train(name: RunName, folder: Path, arguments: RunArguments) -> dict[str, An
         dataset = cast("Path", arguments.demonstrations) / name.task.split("-")[1]
         demonstrations = read_dataset(dataset)
         clone = CloneConfig(policy="transformer")
-        clone = dataclasses.replace(clone, steps=20) if arguments.quick else clone
+        clone = dataclasses.replace(clone, max_steps=20) if arguments.quick else clone
         start = train_clone(
             demonstrations,
             clone,

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.sample_efficiency import RunArguments, TableArguments, _quick, run, steps_to, table
+from benchmarks.sample_efficiency import ArmName, RunArguments, TableArguments, _quick, run, steps_to, table
 
 TASK = "DexVid-GraspLift-v0"
+DEMONSTRATION = Path(__file__).parents[1] / "demos" / "data" / "refined_grasp_lift"
 
 
 def _log(arm: str, seed: int, *points: tuple[int, float]) -> dict[str, Any]:
@@ -44,10 +45,13 @@ def test_the_table_is_made_from_the_logs_alone(tmp_path: Path) -> None:
     assert (tmp_path / "out.png").stat().st_size > 5000
 
 
-def test_a_run_is_trained_once_and_its_log_kept(tmp_path: Path) -> None:
-    arguments = _quick(RunArguments(work=tmp_path, arms=("scratch",), quick=True))
+@pytest.mark.parametrize("arm", ["scratch", "demonstrations"])
+def test_a_run_is_trained_once_and_its_log_kept(tmp_path: Path, arm: ArmName) -> None:
+    (tmp_path / "multiplied").mkdir()
+    (tmp_path / "multiplied" / "GraspLift").symlink_to(DEMONSTRATION)
+    arguments = _quick(RunArguments(work=tmp_path, arms=(arm,), demonstrations=tmp_path / "multiplied", quick=True))
     run(arguments)
-    path = tmp_path / "GraspLift" / "scratch" / "0" / "log.json"
+    path = tmp_path / "GraspLift" / arm / "0" / "log.json"
     log = json.loads(path.read_text())
     assert log["steps"] >= arguments.steps
     assert log["evaluations"][0]["steps"] == 0

@@ -233,7 +233,10 @@ GRASP = "DexVid-GraspLift-v0"
         ),
         (lambda state: state | {"memory": state["memory"] | {"goal": ["a", "b", "c"]}}, "'goal' has shape"),
         (lambda state: state | {"memory": state["memory"] | {"goal": [[1], 2, 3]}}, "'goal' has shape"),
-        (lambda state: state | {"memory": state["memory"] | {"variant": 99}}, "none of this environment's.*mug, banana"),
+        (
+            lambda state: state | {"memory": state["memory"] | {"object_size": np.ones(3)}},
+            "none of this environment's.*mug.*banana",
+        ),
         (lambda state: state | {"randomization": {"wind": 1}}, "randomization holds .*wind"),
     ],
 )
@@ -252,10 +255,10 @@ def test_states_of_other_tasks_and_objects_are_refused() -> None:
     env.reset(seed=0)
     for other, message in (
         (make("DexVid-BottlePickPlace-v0"), "GraspLift|simulation|memory"),
-        (make(GRASP, objects=("banana", "mug")), "none of this environment's"),
+        (make(GRASP, objects=("bowl",)), "none of this environment's"),
         (make(GRASP, randomization="full"), "randomization holds"),
     ):
-        other.reset(seed=1, options={"object": "mug"} if "Grasp" in other.spec.id else {})
+        other.reset(seed=1)
         with pytest.raises(OptionError, match=message):
             env.reset(options={"state": other.unwrapped.state()})
     with pytest.raises(OptionError, match="holds the whole state; got also"):
@@ -291,3 +294,20 @@ def test_state_holds_all_that_the_engine_calls_state() -> None:
     rows = make_vec(GRASP, 2).unwrapped
     rows.reset(seed=0)
     assert np.array_equal(rows.state(0)["simulation"], env.state()["simulation"])
+
+
+def test_a_state_finds_its_object_among_others() -> None:
+    alone: Any = gymnasium.make("DexVid-GraspLift-v0", objects=("mug",))
+    many: Any = gymnasium.make("DexVid-GraspLift-v0")
+    alone.reset(seed=3)
+    for _ in range(5):
+        alone.step(alone.action_space.sample())
+    many.reset(seed=0, options={"state": alone.unwrapped.state()})
+    task, model = many.unwrapped.task, many.unwrapped.model
+    assert task.objects_in(task.memory["variant"]) == ["mug"]
+    assert model.body("object").mass == alone.unwrapped.model.body("object").mass
+    assert np.array_equal(many.unwrapped.data.body("object").xpos, alone.unwrapped.data.body("object").xpos)
+    others: Any = gymnasium.make("DexVid-GraspLift-v0", objects=("baseball", "banana"))
+    others.reset(seed=0)
+    with pytest.raises(OptionError, match="is none of this environment's"):
+        others.reset(options={"state": alone.unwrapped.state()})

@@ -120,15 +120,22 @@ class ObjectTask(Task):
         Raises:
             OptionError: the state was saved with other objects or sizes, for which its variant stands.
         """
-        variant = int(memory["variant"])
-        known = 0 <= variant < len(self.variants)
-        if not known or not np.allclose(self.variant_extents[variant], memory["object_size"], rtol=0, atol=1e-6):
+        variant = self._variant_of(memory)
+        self.use_variant(row, variant)
+        super().restore(row, {**memory, "variant": variant})
+
+    def _variant_of(self, memory: Mapping[str, Any]) -> int:
+        """Number that a saved object has here: its own, or in a state of an environment with other objects that of its size."""
+        variant, size = int(memory["variant"]), np.asarray(memory["object_size"])
+        same = np.flatnonzero(np.abs(self.variant_extents - size).max(axis=-1) < 1e-6)
+        if variant in same:
+            return variant
+        if len(same) != 1:
             raise OptionError(
-                f"the state's {self.noun} (number {variant}, {memory['object_size']} m) is none of this environment's "
+                f"the state's {self.noun} (number {variant}, {size} m) is none of this environment's "
                 f"({', '.join(self.object_names)}); make it with the objects and sizes that the state was saved with"
             )
-        self.use_variant(row, variant)
-        super().restore(row, memory)
+        return int(same[0])
 
     def write_episode_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
         """See `Task`; gives the body the shape and mass of the row's variant."""
