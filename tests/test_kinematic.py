@@ -19,6 +19,7 @@ from demos.extract.config import ExtractConfig
 from demos.interaction import Interaction
 from demos.kinematic import ENV_ID, KinematicMotion, KinematicPlayer, kinematic_motion
 from demos.kinematic_corpus import corpus_motions, find_videos, read_motions, write_motions
+from demos.source import shipped_motions
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError, NoHandFoundError, OptionError
@@ -159,3 +160,21 @@ def test_turns_of_the_object_are_kept(motion: KinematicMotion, recording: Intera
     np.testing.assert_allclose(
         (path[-1] * path[0].inv()).magnitude(), (recorded[-1] * recorded[0].inv()).magnitude(), atol=0.03
     )
+
+
+def test_the_shipped_motions_are_many_and_of_no_task() -> None:
+    motions = read_motions(shipped_motions())
+    kinds = {name.rsplit("-", 1)[1] for name in motions}
+    assert len(motions) >= 100
+    assert kinds == {"pour", "shake", "show", "slide", "tap", "turn"}
+    assert len({one.object_name for one in motions.values()}) >= 8
+    assert all(one.provenance for one in motions.values())
+    first = {name.rsplit("-", 1)[1]: one for name, one in reversed(motions.items())}
+    player = KinematicPlayer()
+    for one in first.values():  # one of each kind
+        demonstration = player.demonstration(one)
+        assert demonstration.tier == "kinematic"
+        assert np.isfinite(demonstration.observations).all()
+        moved = np.linalg.norm(demonstration.object_pos_world - demonstration.object_pos_world[0], axis=1).max()
+        assert moved > 0.02
+    player.close()
