@@ -98,6 +98,8 @@ def corpus_motions(
             motions[name] = kinematic_motion(Interaction.load(out / "interaction.npz"), out, config)
         except DexVidError as error:
             refused[name] = str(error)
+        except Exception as error:  # a defect of the extraction costs this video and no other
+            refused[name] = f"unexpected {type(error).__name__}: {error}"
     return CorpusResult(motions, refused)
 
 

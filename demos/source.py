@@ -47,5 +47,5 @@ def shipped_demonstration() -> Path:
 
 
 def shipped_motions() -> Path:
-    """File of kinematic motions taken from synthetic videos of everyday handling, none of the tasks'; to pretrain a policy on."""
+    """File of kinematic motions from synthetic videos of everyday handling, none of it the tasks'; to pretrain a policy on."""
     return Path(str(files("demos") / "data" / "wild_motions.npz"))

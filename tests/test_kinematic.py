@@ -127,7 +127,7 @@ def test_motions_come_back_from_their_file(motion: KinematicMotion, tmp_path: Pa
 
 
 def test_a_bad_video_costs_itself_alone_and_finished_extractions_are_kept(recording: Interaction, tmp_path: Path) -> None:
-    for name in ("good", "bad"):
+    for name in ("good", "bad", "odd"):
         (tmp_path / "videos" / name).mkdir(parents=True)
         (tmp_path / "videos" / name / "video.mp4").write_bytes(b"")
     (tmp_path / "videos" / "good" / "cam_K.txt").write_text("1 0 0 0 1 0 0 0 1")
@@ -138,17 +138,19 @@ def test_a_bad_video_costs_itself_alone_and_finished_extractions_are_kept(record
         asked.append(config)
         if config.out.name == "bad":
             raise NoHandFoundError("no hand was found")
+        if config.out.name == "odd":
+            raise ZeroDivisionError("float division by zero")
         config.out.mkdir(parents=True)
         recording.save(config.out / "interaction.npz")
 
     videos = find_videos(tmp_path / "videos")
     result = corpus_motions(videos, tmp_path / "work", extract=extract)
     assert list(result.motions) == ["good"]
-    assert result.refused == {"bad": "no hand was found"}
+    assert result.refused == {"bad": "no hand was found", "odd": "unexpected ZeroDivisionError: float division by zero"}
     assert asked[1].object_point == (12.0, 34.0)
     assert asked[1].camera_matrix == tmp_path / "videos" / "good" / "cam_K.txt"
     corpus_motions(videos, tmp_path / "work", extract=extract)
-    assert [config.out.name for config in asked] == ["bad", "good", "bad"]
+    assert [config.out.name for config in asked] == ["bad", "good", "odd", "bad", "odd"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match="no videos"):
         find_videos(tmp_path / "empty")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from demos.camera import project
+from demos.extract.objects.grip import hand_turns
 from demos.extract.objects.lift_figures import LiftedObject, LiftFigures
 from demos.extract.objects.touch import bring_to_object
 from demos.interaction import FINGERTIPS, HandTrack, ObjectTrack
@@ -102,3 +103,15 @@ def test_wild_input_stays_as_finite_as_it_was(seed: int, lost: float) -> None:
     held = dataclasses.replace(held, track=dataclasses.replace(held.track, points_camera=of_object))
     found = bring_to_object(hand, held, rng.random(FRAMES) < rng.random(), FPS)
     np.testing.assert_array_equal(np.isfinite(found.keypoints_camera), np.isfinite(points))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_turns_of_a_hand_are_turns_however_wildly_it_is_seen(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wild = HandTrack(
+        rng.normal(size=(FRAMES, 21, 3)), np.zeros((FRAMES, 21, 2)), np.ones(FRAMES), "right", np.zeros(FRAMES, bool)
+    )
+    turns = hand_turns(wild, CONTACT, FPS)
+    assert np.isnan(turns[~CONTACT]).all()
+    assert np.allclose(turns[CONTACT] @ turns[CONTACT].swapaxes(1, 2), np.eye(3), atol=1e-9)
+    assert np.allclose(np.linalg.det(turns[CONTACT]), 1.0)

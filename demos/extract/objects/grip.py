@@ -58,13 +58,17 @@ def hand_turns(hand: HandTrack, contact: BoolArray, fps: float) -> FloatArray:
         return turns
     centred = points[held] - points[held].mean(axis=1, keepdims=True)
     typical = centred[len(held) // 2]
-    u, _, vt = np.linalg.svd(np.einsum("tni,nj->tij", centred, typical))
-    handed = np.tile(np.eye(3), (len(held), 1, 1))
-    handed[:, 2, 2] = np.sign(np.linalg.det(u @ vt))
-    turns[held] = u @ handed @ vt
+    turns[held] = _nearest_turns(np.einsum("tni,nj->tij", centred, typical))
     for start, end in runs(contact):
         part = held[(held >= start) & (held < end)]
         if len(part) > 2:
-            u, _, vt = np.linalg.svd(gaussian_filter1d(turns[part], _TURN_SMOOTHING_S * fps, axis=0, mode="nearest"))
-            turns[part] = u @ vt  # the turn nearest to the mean; neighbours are close, so it is proper
+            mean = gaussian_filter1d(turns[part], _TURN_SMOOTHING_S * fps, axis=0, mode="nearest")
+            turns[part] = _nearest_turns(mean)
     return turns
+
+
+def _nearest_turns(matrices: FloatArray) -> FloatArray:
+    """The turns (..., 3, 3) nearest to matrices (..., 3, 3); proper ones, even to a mean of turns far apart."""
+    u, _, vt = np.linalg.svd(matrices)
+    vt[..., 2, :] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    return u @ vt
