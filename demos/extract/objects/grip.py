@@ -70,6 +70,5 @@ def hand_turns(hand: HandTrack, contact: BoolArray, fps: float) -> FloatArray:
 def _nearest_turns(matrices: FloatArray) -> FloatArray:
     """The turns (..., 3, 3) nearest to matrices (..., 3, 3); proper ones, even to a mean of turns far apart."""
     u, _, vt = np.linalg.svd(matrices)
-    handed: FloatArray = np.sign(np.linalg.det(u @ vt))
-    vt[..., 2, :] *= handed[..., None]
-    return u @ vt
+    vt[..., 2, :] *= np.sign(np.linalg.det(u @ vt))[..., None]
+    return np.matmul(u, vt)
