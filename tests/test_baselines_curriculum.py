@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused(shipped):
     with pytest.raises(OptionError, match="at least one demonstration"):
         DemonstrationStarts(envs, [], CurriculumConfig(), 0)
     with pytest.raises(OptionError, match="no episode can begin in demonstration 0: the state's bottle"):
-        make_starts(shipped, options={"randomization": "full"})  # which has bottles of other sizes
+        make_starts(shipped, options={"bottle": "mustard"})
     changes: list[dict[str, Any]] = [{"share": 1.5}, {"stride": 0.0}, {"episodes": 0}]
     for change in changes:
         with pytest.raises(OptionError, match="of the curriculum have to"):
