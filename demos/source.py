@@ -44,8 +44,3 @@ def warn_of_failed_gates(path: Path) -> None:
 def shipped_demonstration() -> Path:
     """Folder of the dataset with the shipped sample's refined demonstration (successful, DexVid-BottlePickPlace-v0)."""
     return Path(str(files("demos") / "data" / "refined_pick_place"))
-
-
-def shipped_motions() -> Path:
-    """File of kinematic motions from synthetic videos of everyday handling, none of it the tasks'; to pretrain a policy on."""
-    return Path(str(files("demos") / "data" / "wild_motions.npz"))

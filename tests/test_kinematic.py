@@ -19,12 +19,12 @@ from demos.extract.config import ExtractConfig
 from demos.interaction import Interaction
 from demos.kinematic import ENV_ID, KinematicMotion, KinematicPlayer, kinematic_motion
 from demos.kinematic_corpus import corpus_motions, find_videos, read_motions, write_motions
-from demos.source import shipped_motions
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError, NoHandFoundError, OptionError
 
 CLIP = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips" / "training-00001-place"
+MOTIONS = CLIP.parents[1] / "wild_motions.npz"
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_turns_of_the_object_are_kept(motion: KinematicMotion, recording: Intera
 
 
 def test_the_shipped_motions_are_many_and_of_no_task() -> None:
-    motions = read_motions(shipped_motions())
+    motions = read_motions(MOTIONS)
     kinds = {name.rsplit("-", 1)[1] for name in motions}
     assert len(motions) >= 100
     assert kinds == {"pour", "shake", "show", "slide", "tap", "turn"}
