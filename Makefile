@@ -18,9 +18,9 @@ quickstart:  ## sample video to trained policy and a report.html, in minutes (AR
 	@tools/setup.sh video
 	@.venv/bin/dexvid quickstart $(ARGS)
 
-test:  ## all tests (ARGS go to pytest)
+test:  ## all tests, on all cores (ARGS go to pytest)
 	@tools/setup.sh video,view,dev
-	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+	@$(PYTHON_IN_VENV) -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 setup:  ## the set-up alone, with everything the tests need
 	@tools/setup.sh video,view,dev
