@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -155,6 +156,7 @@ def train_clone(
     *,
     seed: int = 0,
     observation: Mapping[str, Any] | None = None,
+    initial: Checkpoint | None = None,
     progress: ProgressCallback | None = None,
     run_folder: Path | None = None,
     resume: bool = False,
@@ -167,6 +169,8 @@ def train_clone(
         seed: of the initial weights, the split, the batches and the noise.
         observation: options of the environment that change what the actor sees, such as `observation_mode`; the recorded states
             are then observed again. None takes the recorded `state` observations.
+        initial: actor whose weights and normalisation training begins with, such as one pretrained on other motions
+            (`baselines.starting_actor`); the network's settings in `config` are its own then. None begins with random weights.
         progress: called at every report.
         run_folder: gets `config.json`, `progress.csv`, TensorBoard events, the training state and, at the end, `checkpoint/`.
         resume: goes on from the training state in `run_folder`; without a wall-time budget the result equals an unbroken run's.
@@ -174,13 +178,14 @@ def train_clone(
     Raises:
         DexVidError: the demonstrations do not fit together, or hold values that are not finite.
         InputFileError: there is no training state to resume from, or it is another run's.
+        OptionError: the initial actor sees or does something else than the demonstrations.
     """
     config, observation = config or CloneConfig(), dict(observation or {})
     check_same_kind(demonstrations)
     if "control_mode" in observation:
         raise OptionError("control_mode is the demonstrations' own; the options given may only change what the actor sees")
     data = _prepare(demonstrations, observation, config, seed)
-    trainer = _Trainer(data, config, seed)
+    trainer = _Trainer(data, config, seed, None if initial is None else initial.actor)
     state_path = None if run_folder is None else run_folder / STATE_NAME
     if resume:
         if state_path is None:
@@ -213,19 +218,23 @@ def train_clone(
 class _Trainer:
     """The network, its average and its optimiser, advanced one batch at a time; everything it depends on can be saved."""
 
-    def __init__(self, data: _Data, config: CloneConfig, seed: int) -> None:
+    def __init__(self, data: _Data, config: CloneConfig, seed: int, initial: Actor | None = None) -> None:
         self.data, self.config = data, config
         self.identity = {"config": dataclasses.asdict(config), "seed": seed, "data_sha256": data.sha256}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.actor = _make_actor(config, data.train)
-        self.actor.fit(data.train.parts, config.std_floor)
+        if initial is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.actor = _make_actor(config, data.train)
+            self.actor.fit(data.train.parts, config.std_floor)
+        else:
+            self.actor = _begun_with(initial, data.train)
+            self.identity["initial_sha256"] = _weights_sha256(initial)
         self.module, self.average = module_of(self.actor), copy.deepcopy(self.actor)
         module_of(self.average).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.window_steps = config.window_steps if config.policy == "transformer" else 1
+        self.window_steps = config.window_steps if isinstance(self.actor, TransformerActor) else 1
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.elapsed_s = 0, 0.0
 
@@ -387,6 +396,30 @@ def _make_actor(config: CloneConfig, data: EpisodeData) -> Actor:
     if list(shapes) != ["state"]:
         raise OptionError(f"an mlp reads the state observation alone, not {', '.join(shapes)}; use policy=transformer")
     return MlpActor(MlpConfig(shapes["state"][0], action_size, config.hidden))
+
+
+def _begun_with(initial: Actor, data: EpisodeData) -> Actor:
+    """A copy of an actor that fits the data."""
+    shapes = {name: tuple(part.shape[1:]) for name, part in sorted(data.parts.items())}
+    action_size = data.actions.shape[1]
+    config: Any = module_of(initial).config
+    known = dict(config.observation) if isinstance(initial, TransformerActor) else {"state": (config.observation_size,)}
+    if {name: tuple(shape) for name, shape in known.items()} != shapes or config.action_size != action_size:
+        raise OptionError(
+            f"the initial actor sees {known} and gives {config.action_size} values, the demonstrations show {shapes} and have "
+            f"{action_size}; choose the same observation and control mode, or fit it first (baselines.starting_actor)"
+        )
+    actor = copy.deepcopy(initial)
+    module_of(actor).requires_grad_(True)
+    return actor
+
+
+def _weights_sha256(actor: Actor) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module_tensors(module_of(actor), "").items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _write_config(run_folder: Path, config: CloneConfig, seed: int, demonstrations: Sequence[Demonstration]) -> None:

@@ -11,12 +11,13 @@ from typing import Annotated, Any, cast
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from baselines.bc import CloneConfig, train_clone
+from baselines.bc import CloneConfig, check_same_kind, common_options, train_clone
 from baselines.checkpoint import load_checkpoint
 from baselines.commands import TRAIN
 from baselines.fine_tune import fine_tune
 from baselines.ppo import FineTuneConfig
 from baselines.progress import ProgressCallback, TrainProgress
+from baselines.starting_actor import pretrained_actor
 from baselines.training_state import STATE_NAME
 from demos.dataset import read_dataset
 from dexvid_envs.cli import parse_config, parse_env_options
@@ -33,6 +34,8 @@ class CloneArguments:
     """folder of the run; its checkpoint/ is the policy"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of what the actor sees, such as observation_mode=pointcloud; the recorded states are then observed again"""
+    init: Path | None = None
+    """checkpoint of a transformer to begin with, such as one pretrained on everyday motions; otherwise random weights"""
     config: Annotated[CloneConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=CloneConfig)
     """settings of the training"""
     seed: int = 0
@@ -78,12 +81,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def _clone(arguments: CloneArguments) -> int:
     demonstrations = read_dataset(arguments.dataset)
+    observation = parse_env_options(arguments.env_option)
+    initial = None
+    if arguments.init is not None:
+        check_same_kind(demonstrations)
+        seen = common_options(demonstrations) | observation
+        initial = pretrained_actor(load_checkpoint(arguments.init), demonstrations[0].env_id, seen, seed=arguments.seed)
     with progress_bar() as progress:
         result = train_clone(
             demonstrations,
             arguments.config,
             seed=arguments.seed,
-            observation=parse_env_options(arguments.env_option),
+            observation=observation,
+            initial=initial,
             progress=progress,
             run_folder=arguments.out,
             resume=arguments.resume,

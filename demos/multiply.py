@@ -25,7 +25,8 @@ from demos.multiplication.experience import Experience, Play, scene_features
 from demos.multiplication.play import CopyPlayer, Played, Scene
 from demos.multiplication.report import MultiplyReport
 from demos.multiplication.source import SourceMotion, landing, read_source
-from demos.multiplication.starts import CELL_M
+from demos.multiplication.starts import CELL_M, task_starts
+from demos.multiplication.symmetry import turned_alike
 from demos.provenance import model_hash, to_json, versions
 from demos.replay import demonstrations_from_batch
 from dexvid_envs.errors import DexVidError, InputFileError
@@ -39,6 +40,7 @@ FloatArray = NDArray[np.float64]
 JOURNAL_NAME = "plays.jsonl"
 _UNREACHED_M = 0.03  # a plan whose palm stays this far from its path is not played; a radian counts as 0.15 m
 _STANDING_COSINE = 0.98
+_SIDEWAYS_COSINE = 0.6
 _NOISE_SHARES = np.where(np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints, 0.25, 1.0)
 
 
@@ -56,6 +58,7 @@ class MultiplyConfig:
         retries: a failed copy is tried again up to so many times.
         size, mass, friction: ranges of factors on what is handled, as the environments' `randomization` takes them; None leaves
             it as the demonstration's environment has it.
+        env_options: of the copies' environment where they differ from the demonstration's, such as a wider box of starts.
     """
 
     count: int = 1200
@@ -68,6 +71,7 @@ class MultiplyConfig:
     size: tuple[float, float] | None = None
     mass: tuple[float, float] | None = None
     friction: tuple[float, float] | None = None
+    env_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def multiply(
@@ -165,10 +169,12 @@ class _Run:
     """The state of a multiplication between batches: all of it follows from the plays so far."""
 
     def __init__(self, source: SourceMotion, config: MultiplyConfig, report: MultiplyReport) -> None:
-        self.source, self.config, self.report = source, config, report
         demonstration = source.demonstration
-        self.env_options = dict(demonstration.env_options) | _varied(demonstration.env_options, config)
+        self.env_options = dict(demonstration.env_options) | dict(config.env_options)
+        self.env_options |= _varied(self.env_options, config)
         self.player = CopyPlayer(demonstration.env_id, self.env_options, demonstration.control_mode, config.batch)
+        source = dataclasses.replace(source, starts=task_starts(self.player.task))
+        self.source, self.config, self.report = source, config, report
         self.facts = {
             "parent": dict(demonstration.provenance),
             "multiply": to_json(config),
@@ -190,10 +196,10 @@ class _Run:
         rngs = [np.random.default_rng([config.seed, draw, attempt, 7]) for draw, attempt in tries]
         seeds = [int(np.random.default_rng([config.seed, draw, 8]).integers(2**31)) for draw, _ in tries]
         options = [one | source.object_options for one in source.starts.reset_options(values)]
-        scene = self.player.reset(options, seeds, source.starts.memory_goal)
+        attempts = np.array([attempt for _, attempt in tries])
+        scene = _taken_from(source, self.player.reset(options, seeds, source.starts.memory_goal), attempts)
         features = scene_features(source, scene, values)
         aim = self.experience.aims(features)
-        attempts = np.array([attempt for _, attempt in tries])
         correction = self.experience.corrections(features, attempts, np.random.default_rng([config.seed, *tries[0], 9]))
         plan = plan_copies(source, scene, aim, correction)
         noise = np.concatenate([_noise(rng, source, config) for rng in rngs])
@@ -212,6 +218,7 @@ class _Run:
                 standing=bool(standing[row]),
                 success=bool(played.success[row]),
                 reached=bool(reached[row]),
+                mendable=bool(reached[row]) or source.starts.goal_kind == "place",
             )
             for row, (draw, attempt) in enumerate(tries)
         ]
@@ -229,7 +236,7 @@ class _Run:
         self.report.take(self.source.starts, self.config.seed, plays, retries)
         self.draws = self.report.draws
         played = {play.draw for play in plays}
-        failed = [(play.draw, play.attempt + 1) for play in plays if play.reached and not play.success]
+        failed = [(play.draw, play.attempt + 1) for play in plays if play.mendable and not play.success]
         self.again = [one for one in self.again if one[0] not in played] + [one for one in failed if one[1] <= retries]
 
     def _demonstrations(
@@ -259,6 +266,18 @@ class _Run:
                 for row in rows
             ],
         )
+
+
+def _taken_from(source: SourceMotion, scene: Scene, attempts: NDArray[np.int64]) -> Scene:
+    """The scene with its objects turned as far as they look the same, so that the hand need not turn as far.
+
+    Where half a turn leaves both ways about as far, every other attempt tries the other one.
+    """
+    pose, like = scene.T_world_object.copy(), source.scene.T_world_object[0, :3, :3]
+    cosine = np.einsum("nij,ij->n", pose[:, :3, :2], like[:, :2]) / 2
+    farther = (np.abs(cosine) < _SIDEWAYS_COSINE) & (attempts % 2 == 1)
+    pose[:, :3, :3] = turned_alike(source.symmetry, pose[:, :3, :3], like, farther)
+    return dataclasses.replace(scene, T_world_object=pose)
 
 
 def _varied(env_options: Mapping[str, Any], config: MultiplyConfig) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from demos.commands import MULTIPLY
-from dexvid_envs.cli import parse_config
+from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import DexVidError
 
 
@@ -36,6 +37,9 @@ class MultiplyArguments:
     """the same of its mass"""
     friction: tuple[float, float] | None = None
     """the same of the friction of hand and object"""
+    env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE of the copies' environment, such as start_half_extent_m=[0.15,0.15] (repeatable); otherwise it is the
+    demonstration's"""
     resume: bool = False
     """keep the copies of an interrupted run to the same folder"""
     json: Path | None = None
@@ -60,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         raise DexVidError(f"--episode {config.episode}: {config.dataset} holds episodes 0 to {length - 1}")
     demonstration = read_dataset(config.dataset, [config.episode])[0]
     names = ("count", "seed", "noise_rad", "size", "mass", "friction")
-    settings = MultiplyConfig(**{name: getattr(config, name) for name in names})
+    ranges = {name: getattr(config, name) for name in names}
+    settings = MultiplyConfig(**ranges, env_options=parse_env_options(config.env_option))
     report = MultiplyReport()
     with progress_bar("multiply") as bar, DatasetWriter(config.out, resume=config.resume) as writer:
 

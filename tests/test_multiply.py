@@ -56,6 +56,18 @@ def test_copies_succeed_start_elsewhere_and_replay(shipped: Demonstration) -> No
     assert sum(report.start_cells.values()) == report.accepted
 
 
+def test_copies_go_to_a_wider_distribution_of_starts(shipped: Demonstration) -> None:
+    wider = {"start_half_extent_m": [0.15, 0.15], "target_half_extent_m": [0.15, 0.15], "target_apart_m": 0.15}
+    copies = list(multiply(shipped, MultiplyConfig(count=8, batch=16, mass=(0.5, 1.5), env_options=wider)))
+    starts = np.array([copy.object_pos_world[0, :2] for copy in copies])
+    ends = np.array([copy.object_pos_world[-1, :2] for copy in copies])
+    assert np.abs(starts - shipped.object_pos_world[0, :2]).max() > 0.12
+    assert np.linalg.norm(starts - ends, axis=-1).min() > 0.15 - 0.03  # of the targets, which are met within 3 cm
+    for copy in copies:
+        assert copy.env_options["target_apart_m"] == 0.15  # so that a policy is trained and evaluated on what it has seen
+    assert replay(copies[0]).success
+
+
 def test_continued_multiplication_gives_what_an_unbroken_one_gives(shipped: Demonstration, tmp_path: Path) -> None:
     config = MultiplyConfig(count=5, batch=3, size=(0.9, 1.1), mass=(0.5, 1.5))
     whole, report = list(multiply(shipped, config, journal=tmp_path / "whole")), MultiplyReport()

@@ -10,6 +10,7 @@ import pytest
 
 import dexvid_envs  # noqa: F401 (registers)
 from dexvid_envs.control import ControlConfig, make_control_mode
+from dexvid_envs.errors import OptionError
 from robots.arm_hand import ARM_HAND
 
 
@@ -45,6 +46,17 @@ def test_bottle_4_cm_off_does_not_succeed() -> None:
     env = bottle_env()
     env.reset(seed=0, options={"bottle_position": (0.5, 0.12), "target_position": (0.5, 0.16)})
     assert not settle(env, 30)[4]["success"]
+
+
+def test_targets_are_as_far_from_the_bottle_as_asked() -> None:
+    boxes = {"start_centre_m": (0.46, 0.0), "target_centre_m": (0.46, 0.0)}
+    env = bottle_env(target_apart_m=0.10, **boxes).unwrapped
+    for seed in range(40):
+        env.reset(seed=seed)
+        bottle = env.data.qpos[env.task.object_qposadr :][:2]
+        assert np.linalg.norm(env.task.memory["target"][0] - bottle) >= 0.10
+    with pytest.raises(OptionError, match=r"target_apart_m=0\.5: no target"):
+        bottle_env(target_apart_m=0.5, **boxes).reset(seed=0)
 
 
 def test_touching_hand_is_not_released() -> None:

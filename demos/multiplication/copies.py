@@ -14,9 +14,12 @@ from demos.plan import minimum_jerk
 from robots.arm_hand import ARM_HAND
 
 FloatArray = NDArray[np.float64]
-#: What a correction changes: the palm in its own frame (m), and how far fingers and thumb close (rad).
-CORRECTION_NAMES = ("palm_x", "palm_y", "palm_z", "close_fingers", "close_thumb")
-CORRECTION_SCALE = np.array([0.006, 0.008, 0.008, 0.12, 0.12])
+#: What a correction changes: the palm in its own frame (m), how far fingers and thumb close (rad), and from which side the
+#: object is taken, as a turn about its vertical (rad).
+CORRECTION_NAMES = ("palm_x", "palm_y", "palm_z", "close_fingers", "close_thumb", "turn")
+CORRECTION_SCALE = np.array([0.006, 0.008, 0.008, 0.12, 0.12, 0.2])
+#: The hand follows an object's turn so far; beyond, where the arm is short of room, it takes the object more from the side.
+_MOST_TURN_RAD = 1.1
 _SWING_PER_M = 0.47  # how much faster a throw is for a metre of distance, as the scripted policy's
 _CLOSING_M_PER_RAD = 0.033  # how far the fingers' grip comes in for a rad of closing
 
@@ -57,7 +60,9 @@ def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction:
     """
     count, steps = len(correction), source.num_steps
     segment = slice(source.approach, source.homeward)
-    start, goal = start_transforms(source, scene), goal_transforms(source, scene, aim)
+    turned = _yaw(start_transforms(source, scene))
+    aside = np.clip(turned, -_MOST_TURN_RAD, _MOST_TURN_RAD) - turned
+    start, goal = start_transforms(source, scene, aside + correction[:, 5]), goal_transforms(source, scene, aim)
     palm = _carried(source.palm[segment], source.progress[segment], start, goal)
     back, wider = _grown(source, scene)
     offset = correction[:, :3] - np.stack([back, np.zeros(count), np.zeros(count)], axis=-1)
@@ -72,7 +77,7 @@ def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction:
     if source.homeward < steps:
         home = _eased(steps - source.homeward)[::-1, None]
         arm[:, source.homeward :] += home * (arm - source.arm)[:, source.homeward - 1, None]
-    closing = correction[:, 3:] - wider[:, None] / _CLOSING_M_PER_RAD
+    closing = correction[:, 3:5] - wider[:, None] / _CLOSING_M_PER_RAD
     fingers = source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING)
     targets = np.concatenate([arm, fingers], axis=-1)
     return PlannedCopies(np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), reach)
@@ -86,14 +91,23 @@ def _swung(source: SourceMotion, arm: FloatArray, further_m: FloatArray) -> Floa
     return arm[:, release, None] + wider * (arm - arm[:, release, None])
 
 
-def start_transforms(source: SourceMotion, scene: Scene) -> FloatArray:
-    """(N, 4, 4) from the source's start to each scene's, all in the world."""
+def start_transforms(source: SourceMotion, scene: Scene, turn_rad: FloatArray | None = None) -> FloatArray:
+    """(N, 4, 4) from the source's start to each scene's, all in the world; turned further about the object's vertical."""
     old, new = source.scene.T_world_object[0], scene.T_world_object
     moved = new @ np.linalg.inv(old)
-    if source.round:
-        moved[:, :3, :3] = np.eye(3)
-        moved[:, :3, 3] = new[:, :3, 3] - old[:3, 3]
+    if turn_rad is not None and source.starts.goal_kind == "place":  # elsewhere the way on depends on the grip's side
+        turn = about_vertical(turn_rad)
+        moved[:, :3, :3] = turn @ moved[:, :3, :3]
+        moved[:, :3, 3] = new[:, :3, 3] + (turn @ (moved[:, :3, 3] - new[:, :3, 3])[..., None])[..., 0]
     return moved
+
+
+def about_vertical(angle_rad: FloatArray) -> FloatArray:
+    """(N, 3, 3) turns about the vertical by angles (N,)."""
+    turn = np.tile(np.eye(3), (len(angle_rad), 1, 1))
+    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(angle_rad)
+    turn[:, 1, 0], turn[:, 0, 1] = np.sin(angle_rad), -np.sin(angle_rad)
+    return turn
 
 
 def goal_transforms(source: SourceMotion, scene: Scene, aim: FloatArray) -> FloatArray:
@@ -105,8 +119,7 @@ def goal_transforms(source: SourceMotion, scene: Scene, aim: FloatArray) -> Floa
     if kind == "bearing":
         aimed = scene.goal + aim
         turn = np.arctan2(aimed[:, 1], aimed[:, 0]) - np.arctan2(source.end[1], source.end[0])
-        moved[:, 0, 0] = moved[:, 1, 1] = np.cos(turn)
-        moved[:, 1, 0], moved[:, 0, 1] = np.sin(turn), -np.sin(turn)
+        moved[:, :3, :3] = about_vertical(turn)
         return moved
     axes = scene.goal.shape[1]
     moved[:, :axes, 3] = scene.goal - source.end[:axes]

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.multiplication.copies import CORRECTION_NAMES, CORRECTION_SCALE
+from demos.multiplication.copies import CORRECTION_NAMES, CORRECTION_SCALE, start_transforms
 from demos.multiplication.play import Scene
 from demos.multiplication.source import SourceMotion
 from demos.multiplication.starts import TaskStarts
@@ -38,6 +38,7 @@ class Play:
         standing: it ended as it stood, so that the miss tells about the aim.
         success: the task's.
         reached: the arm reaches all of the path; otherwise the copy was not played.
+        mendable: should it have failed, another grip may help; where the arm does not reach, only if it may take another side.
     """
 
     draw: int
@@ -49,12 +50,21 @@ class Play:
     standing: bool
     success: bool
     reached: bool
+    mendable: bool
 
 
 def scene_features(source: SourceMotion, scene: Scene, values: list[FloatArray]) -> FloatArray:
-    """(N, F) what sets copies apart, each about 1 at the rim of what is drawn: places, then size, mass and friction."""
-    boxes = source.starts.boxes
-    parts = [2 * (value - box.low) / np.maximum(box.size, 1e-9) - 1 for box, value in zip(boxes, values, strict=True)]
+    """(N, F) what sets copies apart, each about 1 at the rim of what is drawn: places, then size, mass and friction.
+
+    Of the yaw it is the turn from the source's that counts, which an object's symmetry takes part of.
+    """
+    parts = []
+    for box, value in zip(source.starts.boxes, values, strict=True):
+        if box is source.starts.yaw:
+            turns = start_transforms(source, scene)
+            parts.append(2 * np.arctan2(turns[:, 1, 0], turns[:, 0, 0])[:, None] / box.size)
+        else:
+            parts.append(2 * (value - box.low) / np.maximum(box.size, 1e-9) - 1)
     size = scene.extents_m / source.scene.extents_m if scene.extents_m.shape[1] else np.ones((len(scene.mass_kg), 1))
     parts += [
         np.log(size).mean(axis=-1, keepdims=True) / np.log(1.15),

@@ -64,7 +64,7 @@ class MultiplyReport:
             self.attempts += 1
             self.accepted += play.success
             self.draws = max(self.draws, play.draw + 1)
-            self.given_up += not play.success and (play.attempt >= retries or not play.reached)
+            self.given_up += not play.success and (play.attempt >= retries or not play.mendable)
             self.out_of_reach += not play.reached
             drawn = dict(zip((box.label for box in starts.boxes), starts.drawn([seed], play.draw, 1), strict=True))
             for name, boxes in _places(starts):

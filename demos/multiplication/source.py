@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from demos.demonstration import Demonstration
 from demos.multiplication.play import CopyPlayer, Scene
 from demos.multiplication.starts import TaskStarts, task_starts
+from demos.multiplication.symmetry import Symmetry, symmetry_of
 from dexvid_envs.errors import DexVidError
 from dexvid_envs.tasks.object_task import ObjectTask
 from robots.arm_hand import ARM_HAND
@@ -56,7 +56,7 @@ class SourceMotion:
         approach: step with which the grasp begins.
         quiet: step from which the object is let go of, or its throw begins; T where it is held to the end.
         homeward: step with which the return begins; T where there is none.
-        round: the object looks the same from all sides.
+        symmetry: of the object's shape about the vertical.
         object_options: reset options that choose the same object, where the environment has several.
     """
 
@@ -73,7 +73,7 @@ class SourceMotion:
     approach: int
     quiet: int
     homeward: int
-    round: bool
+    symmetry: Symmetry
     object_options: dict[str, str]
 
     @property
@@ -122,7 +122,7 @@ def read_source(demonstration: Demonstration) -> SourceMotion:
         approach=approach,
         quiet=place if held[-1] < _OPEN else len(arm),
         homeward=_homeward(arm, palm, place),
-        round=_is_round(player),
+        symmetry=_symmetry(player),
         object_options=_object_options(player.task),
     )
 
@@ -223,21 +223,9 @@ def _object_options(task: Any) -> dict[str, str]:
     return {task.noun: task.objects_in(task.memory["variant"])[0]}
 
 
-def _is_round(player: CopyPlayer) -> bool:
-    """Whether every collision part of the moved body is a ball or an upright cylinder around its middle."""
+def _symmetry(player: CopyPlayer) -> Symmetry:
+    """Of the moved body; a drawer has none."""
     simulation = player.core.simulation
-    body = simulation.model.body(player.task.moved_body).id
     if not isinstance(player.task, ObjectTask):
-        return False
-    names = ("geom_type", "geom_pos", "geom_quat", "geom_contype", "geom_conaffinity")
-    types, positions, quats, contype, conaffinity = (simulation.model_values(name, 0) for name in names)
-    for geom in np.flatnonzero((simulation.model.geom_bodyid == body) & ((contype > 0) | (conaffinity > 0))):
-        kind = types[geom]
-        if np.linalg.norm(positions[geom, :2]) > 1e-3:
-            return False
-        axis = np.zeros(9)
-        mujoco.mju_quat2Mat(axis, quats[geom])
-        upright = kind == mujoco.mjtGeom.mjGEOM_CYLINDER and abs(axis[8]) > 0.999
-        if not (upright or kind == mujoco.mjtGeom.mjGEOM_SPHERE):
-            return False
-    return True
+        return "none"
+    return symmetry_of(simulation, simulation.model.body(player.task.moved_body).id)

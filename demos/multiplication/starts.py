@@ -21,6 +21,7 @@ from dexvid_envs.tasks.open_cabinet import OpenCabinet
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 CELL_M, CELL_RAD = 0.04, np.pi / 4
+_MOST_DRAWS = 10_000
 #: How the goal's frame follows from the reset: a place to bring the object to, a bearing to throw in, or the start's own frame.
 GoalKind = Literal["place", "bearing", "start"]
 
@@ -81,6 +82,7 @@ class TaskStarts:
         goal: where it has to go; None where that follows from the start.
         goal_kind: see `GoalKind`.
         memory_goal: name of the goal in the task's memory.
+        apart_m: least distance at which a goal is drawn from its start.
     """
 
     start: CellBox
@@ -88,6 +90,7 @@ class TaskStarts:
     goal: CellBox | None
     goal_kind: GoalKind
     memory_goal: str | None
+    apart_m: float = 0.0
 
     @property
     def on_table(self) -> bool:
@@ -117,7 +120,20 @@ class TaskStarts:
             inside = np.random.default_rng([*seed, number, first, 1])
             for box, cells in zip(group, np.unravel_index(cell, shape), strict=True):
                 values[box.label] = box.drawn(inside, np.asarray(cells))
+        if self.goal is not None and self.apart_m > 0:
+            values[self.goal.label] = self._apart(values, np.random.default_rng([*seed, first, 2]))
         return [values[box.label] for box in self.boxes]
+
+    def _apart(self, values: Mapping[str, FloatArray], rng: np.random.Generator) -> FloatArray:
+        """(N, D) the goals, those too near their starts drawn anew in the whole box."""
+        assert self.goal is not None
+        goals, starts = values[self.goal.label], values[self.start.label]
+        for _ in range(_MOST_DRAWS):
+            near = np.flatnonzero(np.linalg.norm(goals[:, :2] - starts, axis=-1) < self.apart_m)
+            if not len(near):
+                return goals
+            goals[near] = self.goal.low + self.goal.size * rng.random((len(near), len(self.goal.low)))
+        raise DexVidError(f"no goal was found {self.apart_m:g} m from its start; lower that distance or widen the box of goals")
 
     def reset_options(self, values: Sequence[FloatArray]) -> list[dict[str, Any]]:
         """One mapping of reset options for each of N draws."""
@@ -140,7 +156,8 @@ def _of_object(settings: Any, noun: str, goal: CellBox, kind: GoalKind, memory: 
 
 def _pick_place(settings: Any) -> TaskStarts:
     goal = box_around("target", "target_position", settings.target_centre_m, settings.target_half_extent_m)
-    return _of_object(settings, "bottle", goal, "place", "target")
+    starts = _of_object(settings, "bottle", goal, "place", "target")
+    return dataclasses.replace(starts, apart_m=settings.target_apart_m)
 
 
 def _lift(settings: Any) -> TaskStarts:

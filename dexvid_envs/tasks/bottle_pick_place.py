@@ -34,6 +34,7 @@ class BottlePickPlaceConfig(ObjectTaskConfig):
         bottle: "pet" (round, 65 x 210 mm, 0.30 kg) or "mustard" (58 x 95 x 190 mm, 0.603 kg); its filling is randomised by
             `randomization={"mass": ...}`, its size by `{"size": ...}`.
         target_centre_m, target_half_extent_m: box of targets on the table (x, y).
+        target_apart_m: least horizontal distance at which a target is drawn from the bottle's start.
         success_distance_m: largest horizontal distance of bottle and target.
         success_tilt_rad: largest angle between the bottle's axis and the vertical.
         success_height_m: largest height of the base above the table.
@@ -49,6 +50,7 @@ class BottlePickPlaceConfig(ObjectTaskConfig):
     bottle: str = "pet"
     target_centre_m: tuple[float, float] = (0.46, 0.12)
     target_half_extent_m: tuple[float, float] = (0.08, 0.08)
+    target_apart_m: float = 0.0
     success_distance_m: float = 0.03
     success_tilt_rad: float = 0.15
     success_height_m: float = 0.01
@@ -135,10 +137,23 @@ class BottlePickPlace(ObjectTask):
     def place(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """See `Task`."""
         self.place_object(row, rng, options)
-        target = drawn_in_box(rng, self.settings.target_centre_m, self.settings.target_half_extent_m)
         given = vector_option(options, "target_position", 2)
+        target = self._drawn_target(rng, self.object_pos_world[row, :2])
         self.memory["target"][row] = target if given is None else given
         self.simulation.mocap_pos[row, self._target_mocap, :2] = self.memory["target"][row]
+
+    def _drawn_target(self, rng: np.random.Generator, start: FloatArray) -> FloatArray:
+        """(2,) m a target at least `target_apart_m` from the bottle's start (2,) m."""
+        settings = self.settings
+        for _ in range(_MOST_TARGET_DRAWS):
+            target = drawn_in_box(rng, settings.target_centre_m, settings.target_half_extent_m)
+            if np.linalg.norm(target - start) >= settings.target_apart_m:
+                return target
+        raise OptionError(
+            f"target_apart_m={settings.target_apart_m:g}: no target within {settings.target_half_extent_m} m of "
+            f"{settings.target_centre_m} was that far from the bottle at ({start[0]:.2f}, {start[1]:.2f}); lower it, or move "
+            "or widen the box of targets"
+        )
 
     def refresh(self) -> None:
         """See `Task`."""
@@ -233,6 +248,7 @@ class BottlePickPlace(ObjectTask):
 
 #: The release is looked at within this distance of the target; beyond it the reward for it has vanished.
 _NEAR_M = 0.2
+_MOST_TARGET_DRAWS = 10_000
 #: The bottle lies with its axis and its centre below these; the height is that of a bottle of the usual size.
 _LYING_COSINE, _LYING_HEIGHT_M = np.array([0.35]), 0.07
 
