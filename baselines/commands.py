@@ -12,6 +12,15 @@ TRAIN = Command(
         "dexvid train ppo --env DexVid-BottlePickPlace-v0 --init runs/clone --out runs/finetuned",
     ),
 )
+CORRECT = Command(
+    "correct",
+    "what demonstrations do from where a cloned policy has got to, to clone it again from",
+    "baselines.correct_command:main",
+    (
+        "dexvid correct demonstrations --policy runs/clone --count 600 --out corrections",
+        "dexvid dataset merge demonstrations corrections --out all",
+    ),
+)
 EVALUATE = Command(
     "evaluate",
     "success rate of a policy over fixed seeds, with its Wilson interval",

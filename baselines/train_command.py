@@ -35,7 +35,7 @@ class CloneArguments:
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of what the actor sees, such as observation_mode=pointcloud; the recorded states are then observed again"""
     init: Path | None = None
-    """checkpoint of a transformer to begin with, such as one pretrained on everyday motions; otherwise random weights"""
+    """checkpoint to begin with: an earlier clone, or a transformer pretrained on other motions; otherwise random weights"""
     config: Annotated[CloneConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=CloneConfig)
     """settings of the training"""
     seed: int = 0
@@ -86,7 +86,9 @@ def _clone(arguments: CloneArguments) -> int:
     if arguments.init is not None:
         check_same_kind(demonstrations)
         seen = common_options(demonstrations) | observation
-        initial = pretrained_actor(load_checkpoint(arguments.init), demonstrations[0].env_id, seen, seed=arguments.seed)
+        initial = load_checkpoint(arguments.init)
+        if initial.env_id != demonstrations[0].env_id:
+            initial = pretrained_actor(initial, demonstrations[0].env_id, seen, seed=arguments.seed)
     with progress_bar() as progress:
         result = train_clone(
             demonstrations,

@@ -118,6 +118,10 @@ def missing_provenance(demonstration: Demonstration) -> list[str]:
     for stage in stages:
         missing += _missing_of_stage(stage, oldest.get(stage))
     for generation in generations[:-1]:
+        if generation.get("correct"):
+            if not generation.get("correction"):
+                missing.append("correction: from where in which demonstration it goes on")
+            continue
         if not generation.get("multiply"):
             missing.append("multiply: config of the multiplication")
         if not generation.get("copy"):

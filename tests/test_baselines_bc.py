@@ -266,6 +266,19 @@ def test_wall_time_budget_ends_the_run():
     assert reports[-1].figures["learning_rate"] < 0.05 * config.peak_rate
 
 
+def test_training_begins_with_an_earlier_actor():
+    demonstrations = make_demonstrations()
+    earlier = train_clone(demonstrations, QUICK).checkpoint
+    before = torch.cat([value.flatten() for value in earlier.actor.state_dict().values()])
+    still = dataclasses.replace(QUICK, max_steps=1, learning_rate=1e-9)
+    torch.testing.assert_close(parameters(train_clone(demonstrations, still, initial=earlier)), before)
+    further = train_clone(demonstrations, QUICK, initial=earlier)
+    assert further.history[0]["loss"] < train_clone(demonstrations, QUICK).history[0]["loss"]
+    other = make_demonstrations(observations=np.zeros((31, 6), dtype=np.float32))
+    with pytest.raises(OptionError, match="the initial actor sees"):
+        train_clone(other, QUICK, initial=earlier)
+
+
 def test_demonstrations_that_do_not_fit():
     good = make_demonstrations(2)
     with pytest.raises(DexVidError, match="the dataset is empty"):

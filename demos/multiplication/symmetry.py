@@ -7,7 +7,7 @@ from typing import Any, Literal
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from dexvid_envs.simulation import Simulation
 
@@ -32,7 +32,7 @@ def symmetry_of(simulation: Simulation, body: int) -> Symmetry:
         if centred and (kind == mujoco.mjtGeom.mjGEOM_SPHERE or (kind == mujoco.mjtGeom.mjGEOM_CYLINDER and upright)):
             continue
         corners = _corners(simulation.model, int(geom), kind, sizes[geom]) @ frame.reshape(3, 3).T + positions[geom]
-        off, _ = cKDTree(corners).query(corners * _HALF_TURN)
+        off, _ = KDTree(corners).query(corners * _HALF_TURN)
         kinds.add("half turn" if len(corners) and off.max() <= _SAME_M else "none")
     return "none" if "none" in kinds else "half turn" if "half turn" in kinds else "round"
 

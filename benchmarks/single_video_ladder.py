@@ -1,0 +1,294 @@
+"""What each step from one human demonstration to a policy is worth where bottles, places and targets vary widely.
+
+    python -m benchmarks.single_video_ladder --source path/to/dexmv_mustard [--seeds 0 1 2] [--observations state partial]
+
+Starts and targets lie anywhere in regions of 30 x 30 cm, at least 15 cm apart; the bottle stands in any yaw, is 15 % smaller to
+15 % larger, weighs 0.05 to 0.6 kg, and friction is 0.6 to 1.2 of the usual. The rungs: the retargeted motion and the refined
+one, each played open loop; a clone of the refined one alone; a clone of its copies; that clone trained on with corrections of
+its own rollouts; the last under random pushes. "partial" sees points of the bottle from one camera, noisy, and no pose. The
+recording that comes with the project is always among the sources. Finished stages in `--work` are kept, so that an interrupted
+run goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from baselines.bc import CloneConfig, train_clone
+from baselines.checkpoint import load_checkpoint
+from baselines.corrections import CorrectionConfig, CorrectionReport, corrections
+from baselines.evaluate import EVALUATION_SEED, EvaluationResult, evaluate
+from baselines.policy import ReplayPolicy
+from baselines.quickstart import StageStore
+from baselines.training_state import STATE_NAME
+from benchmarks.result import RESULTS, Check, write_result
+from demos.dataset import DatasetWriter, read_dataset, write_dataset
+from demos.multiplication.report import draw_coverage
+from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
+from demos.provenance import to_json
+from demos.pseudo_demonstration import closest_bottle, place_and_retarget, refine_interaction
+from demos.refine import RefineConfig
+from demos.source import load_interaction, shipped_sample
+from dexvid_envs.progress import progress_bar
+from dexvid_envs.randomization import PRESETS
+from robots.objects import BOTTLES
+
+ENV_ID = "DexVid-BottlePickPlace-v0"
+Observation = Literal["state", "partial"]
+#: Regions of the starts and of the targets, m and rad; the targets of the task stand beside its starts.
+REGIONS: Mapping[str, Any] = {
+    "start_half_extent_m": (0.15, 0.15),
+    "target_half_extent_m": (0.15, 0.15),
+    "target_apart_m": 0.15,
+    "start_yaw_rad": math.pi,
+}
+SIZE, MASS_KG, FRICTION = (0.85, 1.15), (0.05, 0.6), (0.6, 1.2)
+VIEWS: Mapping[str, Mapping[str, Any]] = {"state": {}, "partial": {"observation_mode": "pointcloud", "points": "partial"}}
+_NOISE = {"object_noise_m": 0.003, "joint_noise_rad": 0.005}  # of what is seen of the bottle and felt of the robot
+_TARGETS = {"state": (0.99, 0.97), "partial": (0.95, 0.92)}  # success, and the lower end of its interval
+_PUSHED_TARGET, _MOST_MINUTES = 0.85, {"state": 30.0, "partial": 90.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class LadderArguments:
+    """Arguments of the benchmark."""
+
+    source: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """further recordings; may be given several times"""
+    work: Path = Path("runs/single_video_ladder")
+    """folder of the runs"""
+    seeds: tuple[int, ...] = (0,)
+    """of the trainings"""
+    observations: tuple[Observation, ...] = ("state",)
+    """what the policies see"""
+    copies: int = 2500
+    """demonstrations to make from the one"""
+    corrections: int = 900
+    """of rollouts of the first clone"""
+    episodes: int = 500
+    """of each evaluation of a policy"""
+    out: Path = RESULTS / "single_video_ladder.json"
+    """result file"""
+    quick: bool = False
+    """small runs, whose figures say nothing; written beside the runs"""
+
+
+def main() -> int:
+    """Runs what is missing and writes the result."""
+    given = tyro.cli(LadderArguments)
+    if given.quick:
+        given = dataclasses.replace(given, copies=12, corrections=8, episodes=4, out=given.work / given.out.name)
+    rows, checks = [], []
+    for source in (None, *given.source):
+        ladder = Ladder(source, given)
+        rows += ladder.rows()
+        checks += ladder.checks
+    settings = {"regions": dict(REGIONS), "size": SIZE, "mass_kg": MASS_KG, "friction": FRICTION, "noise": _NOISE}
+    write_result(given.out, "single_video_ladder", settings | to_json(given), rows, checks)
+    print(given.out.with_suffix(".md").read_text())
+    return 0
+
+
+class Ladder:
+    """All rungs from one recording."""
+
+    def __init__(self, source: Path | None, arguments: LadderArguments) -> None:
+        self.arguments = arguments
+        self.name = "synthetic" if source is None else source.name
+        self.folder = arguments.work / self.name
+        self.interaction = load_interaction(source or shipped_sample())
+        self.bottle = closest_bottle(self.interaction)
+        self.store = StageStore(self.folder / "stages", resume=True)
+        self.checks: list[Check] = []
+        mass = BOTTLES[self.bottle].mass_kg
+        self.varied = {"size": SIZE, "mass": (MASS_KG[0] / mass, MASS_KG[1] / mass), "friction": FRICTION}
+        self.options = {"bottle": self.bottle, **REGIONS, "randomization": self.varied}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Makes what is missing; one row for each rung."""
+        self._refine()
+        copies = self._multiply()
+        rungs = [
+            ("retargeted, open loop", self._replayed("open-loop"), 0.0),
+            ("refined, open loop", self._replayed("refined"), 0.0),
+        ]
+        begun = self.store.seconds["refine"]
+        for seed in self.arguments.seeds:
+            for view in self.arguments.observations:
+                run = f"{view}-{seed}"
+                alone = self._cloned(f"alone-{run}", view, seed, self._demonstrations("refined"), steps=2000)
+                rungs.append((f"{view}, seed {seed}: clone of the refined one", alone, begun + self._seconds(f"alone-{run}")))
+                minutes = begun + self.store.seconds["multiply"] + self._seconds(f"clone-{run}")
+                clone = self._cloned(f"clone-{run}", view, seed, self._demonstrations("copies"), steps=10_000)
+                rungs.append((f"{view}, seed {seed}: clone of {copies['accepted']} copies", clone, minutes))
+                self._correct(run)
+                both = self._demonstrations("copies", f"corrections-{run}")
+                last = self._cloned(f"corrected-{run}", view, seed, both, steps=6000, initial=f"clone-{run}")
+                minutes += self.store.seconds[f"correct-{run}"] + self._seconds(f"corrected-{run}")
+                rungs.append((f"{view}, seed {seed}: with corrections", last, minutes))
+                pushed = self._evaluated(f"corrected-{run}", view, pushed=True)
+                rungs.append((f"{view}, seed {seed}: the same, pushed", pushed, minutes))
+                self._check(f"{self.name}, {view}, seed {seed}", view, last, pushed, minutes / 60)
+        return [
+            {
+                "recording": self.name,
+                "bottle": self.bottle,
+                "rung": rung,
+                "success": f"{result.success.rate:.1%}",
+                "95 % interval": "{:.1%} to {:.1%}".format(*result.success.interval),
+                "episodes": result.success.trials,
+                "minutes": round(seconds / 60, 1),
+            }
+            for rung, result, seconds in rungs
+        ]
+
+    def _check(self, name: str, view: Observation, last: EvaluationResult, pushed: EvaluationResult, minutes: float) -> None:
+        success, lower = _TARGETS[view]
+        self.checks += [
+            Check(f"{name}: success", last.success.rate, success, "higher"),
+            Check(f"{name}: lower end of its interval", last.success.interval[0], lower, "higher"),
+            Check(f"{name}: success under pushes", pushed.success.rate, _PUSHED_TARGET, "higher"),
+            Check(f"{name}: minutes from the recording", minutes, _MOST_MINUTES[view], "lower"),
+        ]
+
+    # ---- stages, each kept --------------------------------------------------------------------------------------------
+
+    def _refine(self) -> None:
+        config = RefineConfig()
+        if self.arguments.quick:
+            config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=2, replicates=3)
+
+        def make() -> Any:
+            options = {"bottle": self.bottle}
+            placed = place_and_retarget(self.interaction, ENV_ID, options)
+            with progress_bar(f"{self.name}: refine") as bar:
+                result = refine_interaction(placed, ENV_ID, options, config, progress=bar)
+            write_dataset(self.folder / "refined", [result.demonstration])
+            write_dataset(self.folder / "open-loop", [result.open_loop_demonstration])
+            return {"succeeded": result.refinement.succeeded}
+
+        self.store.stage("refine", make)
+
+    def _multiply(self) -> dict[str, Any]:
+        varied = self.varied
+        config = MultiplyConfig(
+            count=self.arguments.copies,
+            env_options=dict(REGIONS),
+            size=varied["size"],
+            mass=varied["mass"],
+            friction=varied["friction"],
+        )
+        if self.arguments.quick:
+            config = dataclasses.replace(config, batch=24, max_attempts_factor=50.0)
+
+        def make() -> Any:
+            report, folder = MultiplyReport(), self.folder / "copies"
+            with progress_bar(f"{self.name}: multiply") as bar, DatasetWriter(folder, resume=folder.exists()) as writer:
+
+                def show(made: int, state: MultiplyReport) -> None:
+                    bar(made / config.count, f"{made} made, {state.acceptance:.0%} accepted")
+
+                parent, journal = read_dataset(self.folder / "refined")[0], writer.staging / JOURNAL_NAME
+                made = multiply(parent, config, first_index=len(writer), report=report, progress=show, journal=journal)
+                for copy in made:
+                    writer.add(copy)
+            draw_coverage(self.folder / "coverage.png", [(self.name, report)])
+            return {"accepted": config.count, "attempts": report.attempts, "acceptance": report.acceptance}
+
+        return self.store.stage("multiply", make)
+
+    def _correct(self, run: str) -> None:
+        config = CorrectionConfig(count=self.arguments.corrections, batch=8 if self.arguments.quick else 64)
+
+        def make() -> Any:
+            report, demonstrations = CorrectionReport(), self._demonstrations("copies")()
+            checkpoint = load_checkpoint(self.folder / f"clone-{run}")
+            with progress_bar(f"{self.name}: correct") as bar:
+                show: Callable[[int, CorrectionReport], None] = lambda made, _: bar(made / config.count, f"{made} made")  # noqa: E731
+                made = list(corrections(demonstrations, checkpoint, config, report=report, progress=show))
+            write_dataset(self.folder / f"corrections-{run}", made)
+            return dataclasses.asdict(report)
+
+        self.store.stage(f"correct-{run}", make)
+
+    def _cloned(
+        self,
+        name: str,
+        view: Observation,
+        seed: int,
+        demonstrations: Callable[[], list[Any]],
+        steps: int,
+        initial: str | None = None,
+    ) -> EvaluationResult:
+        config = CloneConfig(
+            policy="mlp" if view == "state" else "transformer",
+            max_steps=60 if self.arguments.quick else steps,
+            learning_rate=None if initial is None else 5e-4,
+        )
+
+        def make() -> Any:
+            folder = self.folder / name
+            with progress_bar(f"{self.name}: {name}") as bar:
+                result = train_clone(
+                    demonstrations(),
+                    config,
+                    seed=seed,
+                    observation=VIEWS[view],
+                    initial=None if initial is None else load_checkpoint(self.folder / initial),
+                    progress=lambda state: bar(state.fraction, f"step {state.step}"),
+                    run_folder=folder,
+                    resume=(folder / STATE_NAME).is_file(),
+                )
+            return {"held_out_loss": result.held_out_loss, "transitions": result.transitions}
+
+        self.store.stage(f"train-{name}", make)
+        return self._evaluated(name, view)
+
+    def _evaluated(self, name: str, view: Observation, *, pushed: bool = False) -> EvaluationResult:
+        checkpoint = load_checkpoint(self.folder / name)
+        randomization: dict[str, Any] = dict(self.varied)
+        if view == "partial":
+            randomization |= _NOISE
+        if pushed:
+            push = PRESETS["disturbance"]
+            randomization |= {key: getattr(push, key) for key in ("force_m_per_s2", "force_probability", "force_steps")}
+        options = checkpoint.make_options() | self.options | {"randomization": randomization}
+        return self._evaluation(f"{name}{'-pushed' * pushed}", checkpoint.policy(), options, self.arguments.episodes)
+
+    def _replayed(self, name: str) -> EvaluationResult:
+        demonstration = read_dataset(self.folder / name)[0]
+        options = self.options | {"control_mode": demonstration.control_mode}
+        return self._evaluation(name, ReplayPolicy(demonstration.actions), options, min(self.arguments.episodes, 200))
+
+    def _evaluation(self, name: str, policy: Any, options: Mapping[str, Any], episodes: int) -> EvaluationResult:
+        def make() -> Any:
+            with progress_bar(f"{self.name}: {name}") as bar:
+                return evaluate(
+                    policy,
+                    ENV_ID,
+                    episodes=episodes,
+                    seed=EVALUATION_SEED,
+                    env_options=options,
+                    progress=lambda finished: bar(finished / episodes, f"{finished} episodes"),
+                ).to_json()
+
+        return EvaluationResult.from_json(json.loads(json.dumps(self.store.stage(f"evaluate-{name}", make))))
+
+    def _demonstrations(self, *names: str) -> Callable[[], list[Any]]:
+        """Reads datasets when they are needed."""
+        return lambda: [one for name in names for one in read_dataset(self.folder / name)]
+
+    def _seconds(self, name: str) -> float:
+        return self.store.seconds.get(f"train-{name}", 0.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Corrections: what demonstrations do from where a policy has got to succeeds in physics, and teaches what to do there."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from baselines.bc import CloneConfig, train_clone
+from baselines.checkpoint import Checkpoint
+from baselines.corrections import CorrectionConfig, CorrectionReport, corrections
+from demos.dataset import dataset_length, read_dataset, write_dataset
+from demos.demonstration import Demonstration
+from demos.multiply import MultiplyConfig, multiply
+from demos.provenance import missing_provenance
+from demos.replay import replay
+from demos.source import shipped_demonstration
+from dexvid_envs.cli import main
+from dexvid_envs.errors import DexVidError, OptionError
+
+CONFIG = CorrectionConfig(count=4, batch=8, most_policy_steps=25)
+
+
+@pytest.fixture(scope="module")
+def copies() -> list[Demonstration]:
+    source = read_dataset(shipped_demonstration())[0]
+    return list(multiply(source, MultiplyConfig(count=6, batch=8, mass=(0.8, 1.2))))
+
+
+@pytest.fixture(scope="module")
+def poor_clone(copies: list[Demonstration]) -> Checkpoint:
+    return train_clone(copies, CloneConfig(max_steps=60, batch_size=128, hidden=(64,), held_out_fraction=0.0)).checkpoint
+
+
+def test_corrections_begin_where_the_policy_is_and_end_in_success(copies: list[Demonstration], poor_clone: Checkpoint) -> None:
+    report = CorrectionReport()
+    made = list(corrections(copies, poor_clone, CONFIG, report=report))
+    assert len(made) == 4
+    assert 4 <= report.accepted <= report.attempts
+    for one in made:
+        facts = one.provenance["correction"]
+        expert = copies[facts["of"]]
+        assert one.successes[-1]
+        assert np.abs(one.states[0] - expert.states[0]).max() > 1e-3  # the policy has moved it away from the expert's start
+        assert one.num_steps <= expert.num_steps + CONFIG.hold_steps
+        assert not missing_provenance(one)
+    outcome = replay(made[0])
+    assert outcome.success
+    assert outcome.rescored_success
+
+
+def test_corrections_are_repeatable(copies: list[Demonstration], poor_clone: Checkpoint) -> None:
+    first, second = (list(corrections(copies, poor_clone, CONFIG)) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.states, other.states)
+
+
+def test_a_policy_of_another_environment_is_refused(copies: list[Demonstration], poor_clone: Checkpoint) -> None:
+    elsewhere = dataclasses.replace(poor_clone, env_id="DexVid-GraspLift-v0")
+    with pytest.raises(DexVidError, match="GraspLift"):
+        next(corrections(copies, elsewhere, CONFIG))
+    with pytest.raises(OptionError, match="batch"):
+        CorrectionConfig(batch=0)
+
+
+def test_command_and_cloning_again(
+    copies: list[Demonstration], poor_clone: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run, out = tmp_path / "copies", tmp_path / "clone", tmp_path / "corrections"
+    write_dataset(data, copies)
+    poor_clone.save(run / "checkpoint")
+    assert main(["correct", str(data), "--policy", str(run), "--count", "2", "--out", str(out)]) == 0
+    assert "2 corrections" in capsys.readouterr().out
+    assert dataset_length(out) == 2
+    again = ["--init", str(run), "--max-steps", "5", "--batch-size", "64", "--out", str(tmp_path / "again")]
+    assert main(["train", "bc", "--dataset", str(out), *again]) == 0
