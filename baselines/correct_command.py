@@ -26,6 +26,8 @@ class CorrectArguments:
     """the dataset folder to write"""
     count: int = 600
     """successful corrections wanted"""
+    policy_steps: int = 190
+    """the policy is played for 1 to so many control steps; fewer for a poor one"""
     seed: int = 0
     """of the choice of demonstrations and of how long the policy is played"""
     resume: bool = False
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         raise DexVidError(f"--count {config.count}: expected 1 or more")
     checkpoint = load_checkpoint(config.policy)
     demonstrations = read_dataset(config.dataset)
-    settings = CorrectionConfig(count=config.count, seed=config.seed)
+    settings = CorrectionConfig(count=config.count, seed=config.seed, most_policy_steps=config.policy_steps)
     report = CorrectionReport()
     with progress_bar("correct") as bar, DatasetWriter(config.out, resume=config.resume) as writer:
 

@@ -28,6 +28,7 @@ from robots.arm_hand import ARM_HAND
 FloatArray = NDArray[np.float64]
 #: What counts as equally far when a demonstration is joined: servo targets (root mean square) and the object's place.
 _NEAR_RAD, _NEAR_M = 0.05, 0.01
+_LEAST_BATCHES = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class CorrectionConfig:
         most_policy_steps: the policy is played for 1 to so many control steps.
         blend_steps: steps in which the demonstration's servo targets are led to from the policy's.
         hold_steps: steps for which the last target is held, so that what stands shakily has failed.
-        max_attempts_factor: gives up after so many times `count` attempts.
+        max_attempts_factor: gives up after so many times `count` attempts, but not before some batches.
     """
 
     count: int = 600
@@ -102,10 +103,10 @@ def corrections(
         )
     run, made, number = _Run(demonstrations, checkpoint, config), 0, 0
     while made < config.count:
-        if report.attempts > config.max_attempts_factor * config.count:
+        if report.attempts > max(config.max_attempts_factor * config.count, _LEAST_BATCHES * config.batch):
             raise DexVidError(
-                f"only {report.accepted} of {report.attempts} corrections succeeded, expected {config.count}; ask for fewer, "
-                "or give demonstrations that succeed on replay"
+                f"only {report.accepted} of {report.attempts} corrections succeeded, expected {config.count}; play the policy "
+                "for fewer steps, or give demonstrations that succeed on replay"
             )
         corrected = run.batch(number)
         report.attempts += config.batch

@@ -71,7 +71,7 @@ def test_command_and_cloning_again(
     data, run, out = tmp_path / "copies", tmp_path / "clone", tmp_path / "corrections"
     write_dataset(data, copies)
     poor_clone.save(run / "checkpoint")
-    assert main(["correct", str(data), "--policy", str(run), "--count", "2", "--out", str(out)]) == 0
+    assert main(["correct", str(data), "--policy", str(run), "--count", "2", "--policy-steps", "10", "--out", str(out)]) == 0
     assert "2 corrections" in capsys.readouterr().out
     assert dataset_length(out) == 2
     again = ["--init", str(run), "--max-steps", "5", "--batch-size", "64", "--out", str(tmp_path / "again")]
