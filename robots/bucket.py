@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from robots.collision import BALL_CONTACT_DIMENSIONS, TABLE_CONTACT, TORSIONAL_FRICTION_M
+from robots.collision import ROLLING_CONTACT_DIMENSIONS, TABLE_CONTACT, TORSIONAL_FRICTION_M
 from robots.visuals_bucket import add_bucket_visual
 
 Vector3 = tuple[float, float, float]
@@ -95,7 +95,7 @@ def _add_floor(spec: mujoco.MjSpec, body: mujoco.MjsBody, bucket: Bucket) -> Non
 def _apply_contact(geom: mujoco.MjsGeom) -> None:
     """Makes a geom one of the bucket's: its friction counts, whatever touches it."""
     TABLE_CONTACT.apply(geom)
-    geom.priority, geom.friction, geom.condim = 1, _FRICTION, BALL_CONTACT_DIMENSIONS
+    geom.priority, geom.friction, geom.condim = 1, _FRICTION, ROLLING_CONTACT_DIMENSIONS
 
 
 def inside_bucket(bucket: Bucket, position_m: FloatArray, points_world: FloatArray) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robots.collision import BALL_CONTACT_DIMENSIONS, CONTACT_DIMENSIONS, OBJECT_CONTACT, ContactClass, make_visual
+from robots.collision import CONTACT_DIMENSIONS, OBJECT_CONTACT, ROLLING_CONTACT_DIMENSIONS, ContactClass, make_visual
 from robots.everyday_parts import EverydayObject
 from robots.objects import OBJECT_FRICTION
 
@@ -186,8 +186,8 @@ def _add_body(
             part = chosen.parts[slot]
             geom.type, geom.size = _GEOM_TYPES[part.kind], part.size_m
             geom.pos, geom.quat, geom.mass = part.position_m, part.quat_wxyz, masses[slot]
-            if part.kind == "sphere":  # without rolling friction a ball never comes to rest
-                geom.condim = BALL_CONTACT_DIMENSIONS
+            if part.rolls:
+                geom.condim = ROLLING_CONTACT_DIMENSIONS
             if part.kind == "mesh":
                 geom.meshname = _part_mesh(name, index, slot)
         else:

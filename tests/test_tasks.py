@@ -86,6 +86,20 @@ def test_lying_bottle_fails_and_terminates() -> None:
     assert terminated[-1]
 
 
+@pytest.mark.parametrize("bottle", ["pet", "mustard"])
+def test_a_bottle_that_rolls_on_its_rim_comes_to_rest(bottle: str) -> None:
+    env = bottle_env(bottle=bottle).unwrapped
+    env.reset(seed=0)
+    adr, dof = env.task.object_qposadr, env.task.object_dofadr
+    tilt, half, radius = 0.1, env.task.shape.height_m / 2, env.task.shape.half_width_m
+    env.data.qpos[adr : adr + 3] = (0.5, 0.25, half * np.cos(tilt) + radius * np.sin(tilt))
+    env.data.qpos[adr + 3 : adr + 7] = (np.cos(tilt / 2), 0, np.sin(tilt / 2), 0)
+    env.data.qvel[dof : dof + 6] = (0.0, -0.1, 0.0, 0.8, 0.0, 0.1)  # tips to the side, as after a push by a finger
+    settle(env, 50)
+    assert np.linalg.norm(env.task.object_vel_world[0]) < 0.01
+    assert env.task.bottle_axis_world[0, 2] > 0.999
+
+
 @pytest.mark.parametrize("size", [0.5, 2.5])
 def test_lying_bottles_of_any_size_fail(size: float) -> None:
     env: Any = gymnasium.make("DexVid-BottlePickPlace-v0", randomization={"size": (size, size)}).unwrapped
