@@ -41,7 +41,7 @@ def bottle_object(
     half, body_top = shape.height_m / 2, shape.body_height_m
     middle = (0.0, 0.0, body_top / 2 - half)
     if shape.corner_radius_m == shape.half_width_m == shape.half_depth_m:
-        body = dataclasses.replace(Part.cylinder(shape.corner_radius_m, body_top, middle), rolls=True)  # on its rim
+        body = Part.cylinder(shape.corner_radius_m, body_top, middle)
     else:
         rings = [np.column_stack([shape.cross_section(), np.full(32, z)]) for z in (-body_top / 2, body_top / 2)]
         body = Part.hull(np.concatenate(rings)).moved(middle)

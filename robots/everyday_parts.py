@@ -30,7 +30,6 @@ class Part:
         quat_wxyz: the part's frame in the object's.
         vertices_m: (V, 3) corners of a mesh in the part's frame; (0, 3) for a primitive.
         density: relative to that of the object's other parts.
-        rolls: it rolls on its round side or rim for ever unless rolling friction stops it.
     """
 
     kind: Kind
@@ -39,7 +38,6 @@ class Part:
     quat_wxyz: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
     vertices_m: FloatArray = dataclasses.field(default_factory=lambda: np.zeros((0, 3)))
     density: float = 1.0
-    rolls: bool = False
 
     @classmethod
     def box(cls, size_m: Vector3, position_m: Vector3 = _ORIGIN) -> Part:
@@ -54,7 +52,7 @@ class Part:
     @classmethod
     def sphere(cls, radius_m: float, position_m: Vector3 = _ORIGIN) -> Part:
         """A sphere."""
-        return cls("sphere", (radius_m, 0.0, 0.0), position_m, rolls=True)
+        return cls("sphere", (radius_m, 0.0, 0.0), position_m)
 
     @classmethod
     def capsule(cls, start_m: Vector3, end_m: Vector3, radius_m: float) -> Part:

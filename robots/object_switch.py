@@ -186,7 +186,7 @@ def _add_body(
             part = chosen.parts[slot]
             geom.type, geom.size = _GEOM_TYPES[part.kind], part.size_m
             geom.pos, geom.quat, geom.mass = part.position_m, part.quat_wxyz, masses[slot]
-            if part.rolls:
+            if part.kind == "sphere":  # without rolling friction a ball never comes to rest
                 geom.condim = ROLLING_CONTACT_DIMENSIONS
             if part.kind == "mesh":
                 geom.meshname = _part_mesh(name, index, slot)

@@ -10,10 +10,10 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from robots.collision import CONTACT_DIMENSIONS, OBJECT_CONTACT, ROLLING_CONTACT_DIMENSIONS, TORSIONAL_FRICTION_M
+from robots.collision import CONTACT_DIMENSIONS, OBJECT_CONTACT, TORSIONAL_FRICTION_M
 from robots.visuals_bottle import add_bottle_visual
 
-#: Sliding, torsional (m) and rolling (m) friction; the last counts for what rolls (balls, the rim of a round bottle).
+#: Sliding, torsional (m) and rolling (m) friction; the last counts for balls and on the bottles' table alone.
 OBJECT_FRICTION = (0.9, TORSIONAL_FRICTION_M, 0.002)
 _POLYGON_SIDES = 32
 
@@ -84,8 +84,7 @@ def add_bottle(spec: mujoco.MjSpec, name: str, shape: BottleShape) -> mujoco.Mjs
         else:
             geom.type = mujoco.mjtGeom.mjGEOM_MESH
             geom.meshname = _add_prism_mesh(spec, f"{part}_mesh", shape.cross_section(), (top - bottom) / 2)
-        rolls = radius is None and geom.type == mujoco.mjtGeom.mjGEOM_CYLINDER  # on its rim
-        geom.friction, geom.condim = OBJECT_FRICTION, ROLLING_CONTACT_DIMENSIONS if rolls else CONTACT_DIMENSIONS
+        geom.friction, geom.condim = OBJECT_FRICTION, CONTACT_DIMENSIONS
         OBJECT_CONTACT.apply(geom)
     add_bottle_visual(spec, body, name, shape)
     return body

@@ -21,7 +21,7 @@ from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
 from robots.allegro import FINGERTIP_RADIUS_M, PALM_CENTRE_M, PALM_SIZE_M
-from robots.collision import make_visual
+from robots.collision import ROLLING_CONTACT_DIMENSIONS, make_visual
 from robots.everyday_bottles import bottle_object
 from robots.objects import BOTTLES, bottle_distance
 
@@ -96,8 +96,9 @@ class BottlePickPlace(ObjectTask):
         self.settings = config
 
     def add_objects(self, spec: mujoco.MjSpec) -> None:
-        """The bottle, and the target as a coloured ring on the table."""
+        """The bottle, and the target as a coloured ring on the table; the table resists rolling."""
         super().add_objects(spec)
+        spec.geom("table").condim = ROLLING_CONTACT_DIMENSIONS  # else a bottle let go of askew rolls on its rim for ever
         target = spec.worldbody.add_body(name="target", mocap=True)
         for radius, height, rgba in ((0.055, 0.0006, (0.2, 0.75, 0.35, 1)), (0.045, 0.0008, (0.93, 0.93, 0.90, 1))):
             make_visual(target.add_geom(type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=(radius, height, 0), rgba=rgba))
