@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from demos.scale.options import ScaleOptions, available_cores
 from demos.scale.processes import JOBS_PER_WORKER
 from dexvid_envs.errors import DexVidError, MissingExtraError, OptionError
 
+_CONNECT_S = 10.0
 _LOOPBACK = "127.0.0.1"
 _OBJECT_STORE_BYTES = 100_000_000  # results are files; by default it would take a third of the memory from the jobs
 _TASKS_PER_CORE = 2  # one that runs and one that waits: enough to keep it busy, without a queue of ten thousand
@@ -104,6 +106,7 @@ def _connect(ray: Any, options: ScaleOptions) -> tuple[bool, bool]:
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            _expect_listener(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return True, True
         ray.init(
@@ -115,13 +118,24 @@ def _connect(ray: Any, options: ScaleOptions) -> tuple[bool, bool]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         what = f"there is no Ray cluster at RAY_ADDRESS={address}" if address else "Ray does not start"
         raise DexVidError(f"{what} ({error}); check it, or leave --engine ray out") from error
     if ray.util.get_node_ip_address() != _LOOPBACK:
         ray.shutdown()
         raise DexVidError("Ray was imported before, and would listen beyond this machine; import demos.scale.ray_tasks first")
     return True, False
+
+
+def _expect_listener(address: str) -> None:
+    """Ray itself goes on trying for minutes.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
 
 
 def _job_memory(ray: Any, options: ScaleOptions) -> int:

@@ -8,6 +8,7 @@ OUT/workers.log     what the worker processes said
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -101,7 +102,8 @@ def run_jobs(
         finally:
             workers.close()
             shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-            run.write_summary()
+            with contextlib.suppress(OSError):  # a full disk, which has been told
+                run.write_summary()
     return run.summary
 
 
