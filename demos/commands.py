@@ -4,12 +4,14 @@ from dexvid_envs.cli import Command
 
 EXTRACT = Command(
     "extract",
-    "a video (or another extractor's output) to metric hand and object motion",
+    "a video (or many, or another extractor's output) to metric hand and object motion",
     "demos.extract.command:main",
     (
         "dexvid extract my_video.mp4 --out extraction",
         "dexvid extract my_video.mp4 --out extraction --object-point 320 180",
         "dexvid extract recording_folder --out extraction --importer dexmv",
+        "dexvid extract VIDEOS/ --out extractions --workers 8",
+        "dexvid extract VIDEOS/ --out extractions --engine ray",
     ),
 )
 RETARGET = Command(

@@ -59,10 +59,11 @@ def attempt(job: Job, out: Path, limit_s: float) -> Attempt:
     except MissingExtraError as error:
         return Attempt("impossible", str(error))
     except Exception as error:
-        system = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(system, OSError) and system.errno in (errno.ENOSPC, errno.EDQUOT):
+        cause = error if isinstance(error, OSError) else error.__cause__
+        of_system = cause.errno if isinstance(cause, OSError) else None  # libraries raise OSError without a number
+        if of_system in (errno.ENOSPC, errno.EDQUOT):
             return Attempt("impossible", f"{error}: there is no room left in {out}; the same command goes on when there is")
-        if isinstance(error, DexVidError) and not isinstance(system, OSError):
+        if isinstance(error, DexVidError) and of_system is None:
             return Attempt("refused", str(error))
         return Attempt("broken", str(error) if isinstance(error, DexVidError) else f"{type(error).__name__}: {error}")
 

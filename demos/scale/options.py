@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Literal
+
+import tyro
 
 from dexvid_envs.errors import OptionError
 
@@ -39,6 +42,17 @@ class ScaleOptions:
                 raise OptionError(f"--{name.replace('_', '-')} is {value}, expected at least {low}")
         if not 0 < self.job_limit_s <= 1e6:
             raise OptionError(f"--job-limit-s is {self.job_limit_s}, expected more than 0, at most 1e6 s")
+
+
+@dataclasses.dataclass(frozen=True)
+class ManySources(ScaleOptions):
+    """The same for a command line, with the sources after the first.
+
+    Attributes:
+        more: further sources; each gets a folder of its own in --out, as those of a folder do.
+    """
+
+    more: tyro.conf.Positional[tuple[Path, ...]] = ()
 
 
 def available_cores() -> int:

@@ -102,7 +102,7 @@ def run_jobs(
         finally:
             workers.close()
             shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-            with contextlib.suppress(OSError):  # a full disk, which has been told
+            with contextlib.suppress(OSError, OptionError):  # a full disk, which has been told
                 run.write_summary()
     return run.summary
 

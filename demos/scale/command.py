@@ -1,0 +1,42 @@
+"""What the commands share that work on many sources: a progress bar, a summary in words, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from demos.scale.job import Job
+from demos.scale.options import ScaleOptions
+from demos.scale.run import SUMMARY_NAME, run_jobs
+from dexvid_envs.progress import progress_bar
+
+_SHOWN = 10
+
+
+def run_and_tell(title: str, jobs: Sequence[Job], out: Path, options: ScaleOptions, counted: Mapping[str, str]) -> int:
+    """Runs the jobs and says what became of them; returns 1 if any failed, else 0.
+
+    Args:
+        title: of the progress bar.
+        jobs, out, options: see `run_jobs`.
+        counted: figures that are true or false, and in what words to tell for how many results they are true.
+
+    Raises:
+        DexVidError: as `run_jobs` does.
+    """
+    try:
+        with progress_bar(title) as bar:
+            summary = run_jobs(jobs, out, options, report=bar)
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on where it was (what is done lies in {out})", file=sys.stderr)
+        raise
+    figures = summary.figures().values()
+    words = [f"{sum(bool(one.get(name)) for one in figures)} {text}" for name, text in counted.items()]
+    made = f"{len(summary.made)} made, {len(summary.kept)} there already, {len(summary.failed)} failed"
+    for name, failure in list(summary.failed.items())[:_SHOWN]:
+        print(f"failed: {name}: {failure.reason}", file=sys.stderr)
+    if len(summary.failed) > _SHOWN:
+        print(f"failed: {len(summary.failed) - _SHOWN} others, see {out / SUMMARY_NAME}", file=sys.stderr)
+    print(f"{'; '.join([made, *words])}: {out}")
+    return int(bool(summary.failed))
