@@ -24,13 +24,19 @@ REFINE = Command(
     "refine",
     "search in physics until the robot moves the object as the video did",
     "demos.refine_command:main",
-    ("dexvid refine extraction --env DexVid-BottlePickPlace-v0 --out refined",),
+    (
+        "dexvid refine extraction --env DexVid-BottlePickPlace-v0 --out refined",
+        "dexvid refine extractions/ --out refined --engine ray",
+    ),
 )
 MULTIPLY = Command(
     "multiply",
     "one demonstration to many, at new starts and targets",
     "demos.multiply_command:main",
-    ("dexvid multiply refined --count 1200 --out demonstrations",),
+    (
+        "dexvid multiply refined --count 1200 --out demonstrations",
+        "dexvid multiply refined/ --count 100 --out demonstrations --workers 8",
+    ),
 )
 REPLAY = Command(
     "replay",

@@ -81,7 +81,7 @@ def test_a_folder_without_videos(tmp_path: Path, capfd: pytest.CaptureFixture) -
 @pytest.mark.parametrize("option", ["--masks", "--depth", "--keep-work"])
 def test_options_of_one_video(videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture, option: str) -> None:
     assert main(["extract", str(videos), "--out", str(tmp_path / "out"), option, str(tmp_path)]) == 2
-    expect_one_message(capfd.readouterr().err, f"{option} is of one video")
+    expect_one_message(capfd.readouterr().err, f"{option} is of one source")
 
 
 def test_no_video_is_lost_to_another_of_its_name(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from demos.extract.config import ExtractConfig
+from demos.scale.command import refuse_options
 from demos.scale.job import Job
 from demos.video_folder import find_videos, known_files, name_videos, read_click
-from dexvid_envs.errors import OptionError
 
 EXTRACT_JOB = "demos.extract.many:extract_job"
 _OF_ONE_VIDEO = ("masks", "depth", "keep_work")
@@ -25,9 +25,7 @@ def find_sources(config: ExtractConfig, more: Sequence[Path] = ()) -> dict[str, 
     recording = config.importer is not None or not config.video.is_dir() or (config.video / "depth").is_dir()
     if recording and not more:
         return None
-    for name in _OF_ONE_VIDEO:
-        if getattr(config, name) is not None:
-            raise OptionError(f"--{name.replace('_', '-')} is of one video, but several are given; extract that one alone")
+    refuse_options(config, _OF_ONE_VIDEO)
     folders = [path for path in (config.video, *more) if config.importer is None and _holds_videos(path)]
     single = [path for path in (config.video, *more) if path not in folders]
     found = [video for folder in folders for video in find_videos(folder).values()]
