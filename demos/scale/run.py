@@ -158,7 +158,7 @@ class _Run:
     def _tell(self, running: int) -> None:
         summary = self.summary
         done = len(summary.made) + len(summary.kept) + len(summary.failed)
-        words = f"{len(summary.made)} made, {len(summary.kept)} kept, {len(summary.failed)} failed, {running} running"
+        words = f"{len(summary.made)} made, {len(summary.kept)} kept, {len(summary.failed)} failed, {running} in work"
         self._report(done / max(self._total, 1), words)
         if time.monotonic() - self._written_s > _SUMMARY_EVERY_S:  # one wants to look before a long run is over
             self.write_summary()
