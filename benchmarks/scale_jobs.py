@@ -1,12 +1,7 @@
-"""Jobs of the benchmark `scale_out`, each of some seconds: an extraction, a refinement, a multiplication, a run with one seed.
-
-Each writes a line when it has come to its end, so that one that was done twice would show.
-"""
+"""Jobs of the benchmark `scale_out`, each of some seconds: extraction, refinement, multiplication, a training with a seed."""
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,24 +15,6 @@ from demos.scale.job import Job
 from demos.source import shipped_demonstration, shipped_sample
 
 _CLIPS = shipped_sample().parent / "synthetic_clips"
-_LOGGED = "benchmarks.scale_jobs:logged"
-
-
-def logged(out: Path, inputs: Mapping[str, Path], function: str, log: str, **settings: Any) -> dict[str, Any]:
-    """Calls the function and then adds the job's name and the process to the log (in one write, so that none is lost)."""
-    module, _, name = function.partition(":")
-    figures = dict(getattr(importlib.import_module(module), name)(out, inputs, **settings) or {})
-    line = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(line, f"{out.name} {os.getpid()}\n".encode())
-    finally:
-        os.close(line)
-    return figures
-
-
-def with_log(job: Job, log: Path) -> Job:
-    """The job, logged."""
-    return Job(job.name, _LOGGED, job.inputs, {**job.settings, "function": job.function, "log": str(log)})
 
 
 def extractions(count: int) -> list[Job]:

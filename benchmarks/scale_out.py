@@ -3,13 +3,14 @@
     python -m benchmarks.scale_out [--kinds extraction refinement multiplication seeds] [--jobs N]
 
 The cluster is Ray's own for tests: two nodes of one core each on this machine, which listen on the loopback interface alone.
-When a quarter of the jobs is done, one node is killed; then every job has to have its result, and none may have been carried
-to its end twice. For the speed the same jobs are run by one and by two workers, on worker processes and on Ray. A machine with
+When a quarter of the jobs is done, one node is killed; then every job has to have its result, and none may have been made a
+second time. For the speed the same jobs are run by one and by two workers, on worker processes and on Ray. A machine with
 other work says little on the speed.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -24,7 +25,7 @@ from typing import Any
 import tyro
 
 from benchmarks.result import RESULTS, Check, write_result
-from benchmarks.scale_jobs import KINDS, with_log
+from benchmarks.scale_jobs import KINDS
 from demos.scale import Job, RunSummary, ScaleOptions, run_jobs
 from demos.scale.job import read_record
 from demos.scale.ray_tasks import import_ray
@@ -48,7 +49,7 @@ class ScaleOutArguments:
     """
 
     kinds: tuple[str, ...] = tuple(KINDS)
-    jobs: int = 8
+    jobs: int = 12  # so that the start of the workers does not count for much
     rounds: int = 3
     out: Path | None = None
     quick: bool = False
@@ -61,7 +62,7 @@ class KilledNode:
     Attributes:
         jobs: how many there were.
         lost: without a result.
-        twice: carried to their end more than once.
+        twice: of which a result took the place of another.
         done_before: when the node was killed.
         attempts_lost: that the kill cost.
         seconds: of the whole run.
@@ -105,37 +106,43 @@ def main(arguments: ScaleOutArguments) -> dict[str, Any]:
 
 def kill_a_node(jobs: Sequence[Job], folder: Path) -> KilledNode:
     """Runs the jobs on two nodes and kills one of them in the middle."""
-    log, out = folder / "ends.log", folder / "killed"
-    logged = [with_log(job, log) for job in jobs]
-    began = time.monotonic()
-    with ray_cluster(nodes=2) as kill_one:
-        done_before: list[int] = []
+    out, began = folder / "killed", time.monotonic()
+    results: dict[str, set[tuple[int, int]]] = collections.defaultdict(set)  # what was seen under each name
+    done_before: list[int] = []
+    over = threading.Event()
 
-        def watch() -> None:
-            while len(_ends(log)) < max(1, round(_KILL_AFTER * len(jobs))):
-                time.sleep(0.05)
-            time.sleep(0.5)  # into the next jobs
-            done_before.append(len(_ends(log)))
-            kill_one()
+    def watch(kill: Callable[[], None]) -> None:
+        while not over.wait(0.05):
+            _look(out, results)
+            if not done_before and len(results) >= max(1, round(_KILL_AFTER * len(jobs))):
+                time.sleep(0.5)  # into the next jobs
+                done_before.append(len(results))
+                kill()
 
-        watcher = threading.Thread(target=watch, daemon=True)
+    with ray_cluster(nodes=2) as kill:
+        watcher = threading.Thread(target=watch, args=(kill,), daemon=True)
         watcher.start()
-        summary = _run(logged, out, ScaleOptions("ray"))
-    ends, names = _ends(log), {job.name for job in jobs}
-    whole = {name for name in names if read_record(out / name) is not None}
+        try:
+            summary = _run(jobs, out, ScaleOptions("ray"))
+        finally:
+            over.set()
+            watcher.join()
+    _look(out, results)
     return KilledNode(
         jobs=len(jobs),
-        lost=len(names - whole),
-        twice=len(ends) - len(set(ends)),
-        done_before=done_before[0] if done_before else len(ends),
+        lost=sum(read_record(out / job.name) is None for job in jobs),
+        twice=sum(len(versions) > 1 for versions in results.values()),
+        done_before=done_before[0] if done_before else len(jobs),
         attempts_lost=summary.retried,
         seconds=round(time.monotonic() - began, 1),
     )
 
 
-def _ends(log: Path) -> list[str]:
-    """Names of the jobs that came to their end, once for each time."""
-    return [line.split()[0] for line in log.read_text().splitlines()] if log.is_file() else []
+def _look(out: Path, results: dict[str, set[tuple[int, int]]]) -> None:
+    """Notes which results are there; one that took another's place is another file."""
+    for record in out.glob("*/job.json"):
+        stat = record.stat()
+        results[record.parent.name].add((stat.st_ino, stat.st_mtime_ns))
 
 
 def seconds_on_processes(jobs: Sequence[Job], workers: int, folder: Path) -> float:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.scale_out import kill_a_node
 from demos.scale import Job, ScaleOptions, run_jobs
 from demos.scale.ray_tasks import import_ray
 from dexvid_envs.errors import DexVidError, OptionError
@@ -56,32 +55,10 @@ def test_it_promises_the_same_and_listens_on_loopback_only(tmp_path: Path, impor
 
 
 def test_a_killed_node_loses_no_clip_and_none_is_made_twice(tmp_path: Path, importable: None) -> None:
-    from ray.cluster_utils import Cluster
-
-    log, out = tmp_path / "log", tmp_path / "out"
-    jobs = [Job(f"clip{n}", "scale_jobs:sleep", {}, {"seconds": 0.5, "log": str(log)}) for n in range(12)]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
-    try:
-        ray.init(address=cluster.address, log_to_driver=False)
-
-        def kill() -> None:
-            while not (log.is_file() and log.read_text().count("\n") >= 2):
-                time.sleep(0.02)
-            cluster.remove_node(nodes[1], allow_graceful=False)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        summary = run_jobs(jobs, out, RAY)
-        killer.join()
-        assert summary.failed == {}
-        assert sorted(summary.made) == sorted(job.name for job in jobs)
-        assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(job.name for job in jobs)
-        ended = [line.split()[0] for line in log.read_text().splitlines()]
-        assert sorted(ended) == sorted(set(ended))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    jobs = [Job(f"clip{n}", "scale_jobs:sleep", {}, {"seconds": 1.0}) for n in range(8)]
+    killed = kill_a_node(jobs, tmp_path)
+    assert (killed.jobs, killed.lost, killed.twice) == (8, 0, 0)
+    assert 2 <= killed.done_before < 8
 
 
 def test_a_job_that_fits_nowhere_is_refused(tmp_path: Path, importable: None) -> None:

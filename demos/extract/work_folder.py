@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from demos.extract.task_points.chat_endpoint import EndpointError
+from demos.scale.job import RECORD_NAME
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.lock import only_one
 
@@ -36,7 +37,8 @@ def check_output(out: Path) -> None:
         )
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file, expected a folder to write to; choose another name or remove the file")
-    others = sorted(path.name for path in out.iterdir() if path.name not in OUTPUT_FILES) if out.exists() else []
+    known = (*OUTPUT_FILES, RECORD_NAME)  # the latter where it was one of many
+    others = sorted(path.name for path in out.iterdir() if path.name not in known) if out.exists() else []
     if others:
         shown = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
         raise OptionError(
