@@ -13,6 +13,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import importlib
 import os
 import statistics
 import tempfile
@@ -175,9 +176,9 @@ def ray_cluster(nodes: int) -> Iterator[Callable[[], None]]:
     """A cluster on this machine, of nodes of one core; yields a function that kills one of them."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     ray = import_ray()
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = importlib.import_module("ray.cluster_utils").Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     try:
         added = [cluster.add_node(num_cpus=1) for _ in range(nodes)]
         ray.init(address=cluster.address, log_to_driver=False)

@@ -5,6 +5,7 @@ Retries are the run's, not Ray's, so that both engines promise the same.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import socket
@@ -91,12 +92,11 @@ def import_ray() -> Any:
         # Read while it is imported: without it Ray takes the machine's outer address, even where it is given 127.0.0.1.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
-        import ray
+        return importlib.import_module("ray")
     except ImportError as error:
         raise MissingExtraError(
             'the engine ray is not installed; install it with: pip install "dexvid-envs[scale]", or leave --engine ray out'
         ) from error
-    return ray
 
 
 def _connect(ray: Any, options: ScaleOptions) -> tuple[bool, bool]:
