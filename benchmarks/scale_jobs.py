@@ -50,7 +50,7 @@ def seeds(count: int) -> list[Job]:
     return [Job(f"seed-{seed:02d}", "benchmarks.scale_jobs:train", inputs, {"seed": seed}) for seed in range(count)]
 
 
-def train(out: Path, inputs: Mapping[str, Path], seed: int, steps: int = 600) -> dict[str, Any]:
+def train(out: Path, inputs: Mapping[str, Path], seed: int, steps: int = 300) -> dict[str, Any]:
     """A short cloning."""
     from baselines.bc import CloneConfig, train_clone
     from demos.dataset import read_dataset
