@@ -4,12 +4,14 @@ from dexvid_envs.cli import Command
 
 EXTRACT = Command(
     "extract",
-    "a video (or another extractor's output) to metric hand and object motion",
+    "a video (or many, or another extractor's output) to metric hand and object motion",
     "demos.extract.command:main",
     (
         "dexvid extract my_video.mp4 --out extraction",
         "dexvid extract my_video.mp4 --out extraction --object-point 320 180",
         "dexvid extract recording_folder --out extraction --importer dexmv",
+        "dexvid extract VIDEOS/ --out extractions --workers 8",
+        "dexvid extract VIDEOS/ --out extractions --engine ray",
     ),
 )
 RETARGET = Command(
@@ -22,13 +24,19 @@ REFINE = Command(
     "refine",
     "search in physics until the robot moves the object as the video did",
     "demos.refine_command:main",
-    ("dexvid refine extraction --env DexVid-BottlePickPlace-v0 --out refined",),
+    (
+        "dexvid refine extraction --env DexVid-BottlePickPlace-v0 --out refined",
+        "dexvid refine extractions/ --out refined --engine ray",
+    ),
 )
 MULTIPLY = Command(
     "multiply",
     "one demonstration to many, at new starts and targets",
     "demos.multiply_command:main",
-    ("dexvid multiply refined --count 1200 --out demonstrations",),
+    (
+        "dexvid multiply refined --count 1200 --out demonstrations",
+        "dexvid multiply refined/ --count 100 --out demonstrations --workers 8",
+    ),
 )
 REPLAY = Command(
     "replay",

@@ -37,7 +37,8 @@ class KinematicArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(KinematicArguments, KINEMATIC, arguments)
-    from demos.kinematic_corpus import CorpusResult, corpus_motions, find_videos, read_motions, write_motions
+    from demos.kinematic_corpus import CorpusResult, corpus_motions, read_motions, write_motions
+    from demos.video_folder import find_videos
     from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 

@@ -1,9 +1,5 @@
 """A folder of videos to kinematic motions: every video goes through the extraction, and what cannot be used is named.
 
-    VIDEOS/NAME/video.mp4            or VIDEOS/NAME.mp4
-    VIDEOS/NAME/cam_K.txt            the camera matrix, where it is known
-    VIDEOS/NAME/object_point.txt     a pixel (x y) on the object in the first picture, where somebody has clicked on it
-
 The motions of many videos are one small file without pickles; what it takes to play them is made in seconds.
 """
 
@@ -21,13 +17,11 @@ from demos.extract.config import ExtractConfig
 from demos.importers.arrays import read_arrays
 from demos.interaction import Interaction
 from demos.kinematic import KinematicConfig, KinematicMotion, kinematic_motion
-from demos.number_file import read_matrix
 from demos.provenance import to_json
-from dexvid_envs.errors import DexVidError, InputFileError, OptionError
+from demos.video_folder import known_files, read_click
+from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_path
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
-CAMERA_FILE, CLICK_FILE = "cam_K.txt", "object_point.txt"
 _ARRAYS = ("qpos", "object_path", "source_frame")
 
 
@@ -42,21 +36,6 @@ class CorpusResult:
 
     motions: Mapping[str, KinematicMotion]
     refused: Mapping[str, str]
-
-
-def find_videos(folder: Path) -> dict[str, Path]:
-    """The videos of a folder and of its folders, by name.
-
-    Raises:
-        OptionError: there are none.
-    """
-    found = {path.stem: path for path in folder.glob("*") if path.suffix.lower() in VIDEO_SUFFIXES}
-    for path in folder.glob("*/video.*"):
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.parent.name.startswith("."):
-            found[path.parent.name] = path
-    if not found:
-        raise OptionError(f"no videos in {folder}; expected NAME.mp4 or NAME/video.mp4 there")
-    return dict(sorted(found.items()))
 
 
 def corpus_motions(
@@ -105,14 +84,9 @@ def corpus_motions(
 
 def _known_of(video: Path) -> dict[str, Any]:
     """What the files beside a video say, as options of the extraction."""
-    if video.stem != "video":
-        return {}
-    known: dict[str, Any] = {}
-    if (video.parent / CAMERA_FILE).is_file():
-        known["camera_matrix"] = video.parent / CAMERA_FILE
-    if (video.parent / CLICK_FILE).is_file():
-        x, y = read_matrix(video.parent / CLICK_FILE, (1, 2), "a pixel on the object")[0]
-        known["object_point"] = (float(x), float(y))
+    known: dict[str, Any] = dict(known_files(video))
+    if "object_point" in known:
+        known["object_point"] = read_click(known["object_point"])
     return known
 
 

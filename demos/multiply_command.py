@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from demos.commands import MULTIPLY
+from demos.scale.command import folders_with, refuse_options, run_and_tell
+from demos.scale.job import Job
+from demos.scale.options import ManySources
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import DexVidError
+
+if TYPE_CHECKING:
+    from demos.multiply import MultiplyReport
+
+_SETTINGS = ("count", "seed", "noise_rad", "size", "mass", "friction")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +28,9 @@ class MultiplyArguments:
     """Arguments of `dexvid multiply`."""
 
     dataset: tyro.conf.Positional[Path]
-    """a dataset with a successful demonstration, as `dexvid refine` writes it"""
+    """a dataset with a successful demonstration, as `dexvid refine` writes it, or a folder of such datasets"""
     out: Path
-    """the dataset folder to write"""
+    """the dataset folder to write; of several datasets each gets one in it"""
     count: int = 1200
     """successful demonstrations wanted"""
     episode: int = 0
@@ -46,26 +54,53 @@ class MultiplyArguments:
     """also write acceptance rate and coverage map"""
     figure: Path | None = None
     """also draw the coverage map (.png)"""
+    many: Annotated[ManySources, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ManySources)
+    """for several datasets"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(MultiplyArguments, MULTIPLY, arguments)
+    if config.count < 1:
+        raise DexVidError(f"--count {config.count}: expected 1 or more")
+    sources = folders_with("data/main_data.hdf5", config.dataset, config.many.more)
+    if sources is not None:
+        return _multiply_many(sources, config)
+    report = _multiply(config)
+    print(
+        f"{config.count} demonstrations, {report.acceptance:.0%} of {report.attempts} copies accepted; 4 cm cells without one: "
+        f"{report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
+    )
+    return 0
+
+
+def _multiply_many(sources: Mapping[str, Path], config: MultiplyArguments) -> int:
+    refuse_options(config, ("resume", "json", "figure"))
+    settings = {name: getattr(config, name) for name in (*_SETTINGS, "episode", "env_option")}
+    jobs = [Job(name, "demos.multiply_command:multiply_job", {"dataset": path}, settings) for name, path in sources.items()]
+    return run_and_tell("multiply", jobs, config.out, config.many, {})
+
+
+def multiply_job(out: Path, inputs: Mapping[str, Path], **settings: Any) -> dict[str, Any]:
+    """The multiplication of one of many datasets; tells how much of it succeeded."""
+    report = _multiply(MultiplyArguments(inputs["dataset"], out, **settings))
+    return {"demonstrations": settings["count"], "acceptance": float(report.acceptance), "attempts": int(report.attempts)}
+
+
+def _multiply(config: MultiplyArguments) -> MultiplyReport:
+    """One dataset; writes the copies."""
     from demos.dataset import DatasetWriter, dataset_length, read_dataset
     from demos.multiplication.report import draw_coverage
     from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
     from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 
-    if config.count < 1:
-        raise DexVidError(f"--count {config.count}: expected 1 or more")
     length = dataset_length(config.dataset)
     if not 0 <= config.episode < length:
         raise DexVidError(f"--episode {config.episode}: {config.dataset} holds episodes 0 to {length - 1}")
     demonstration = read_dataset(config.dataset, [config.episode])[0]
-    names = ("count", "seed", "noise_rad", "size", "mass", "friction")
-    ranges = {name: getattr(config, name) for name in names}
-    settings = MultiplyConfig(**ranges, env_options=parse_env_options(config.env_option))
+    given = {name: getattr(config, name) for name in _SETTINGS}
+    settings = MultiplyConfig(**given, env_options=parse_env_options(config.env_option))
     report = MultiplyReport()
     with progress_bar("multiply") as bar, DatasetWriter(config.out, resume=config.resume) as writer:
 
@@ -81,8 +116,4 @@ def main(arguments: Sequence[str]) -> int:
             temporary.write_text(json.dumps(dataclasses.asdict(report) | {"acceptance": report.acceptance}, indent=2))
     if config.figure:
         draw_coverage(config.figure, [(demonstration.env_id, report)])
-    print(
-        f"{config.count} demonstrations, {report.acceptance:.0%} of {report.attempts} copies accepted; 4 cm cells without one: "
-        f"{report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
-    )
-    return 0
+    return report

@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from demos.commands import REFINE
 from demos.refine import RefineConfig
+from demos.scale.command import folders_with, refuse_options, run_and_tell
+from demos.scale.job import Job
+from demos.scale.options import ManySources
 from dexvid_envs.cli import parse_config, parse_env_options
+
+if TYPE_CHECKING:
+    from demos.pseudo_demonstration import PseudoDemonstration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +27,9 @@ class RefineArguments:
     """Arguments of `dexvid refine`."""
 
     source: tyro.conf.Positional[Path]
-    """an extraction's folder, or a folder of another extractor's output"""
+    """an extraction's folder, a folder of such folders, or a folder of another extractor's output"""
     out: Path
-    """the dataset folder to write (one episode)"""
+    """the dataset folder to write (one episode); of several sources each gets one in it"""
     env: str | None = None
     """environment; by default that of the task which the recording's key points show"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -38,11 +44,57 @@ class RefineArguments:
     """also write a side-by-side video of human and robot"""
     config: Annotated[RefineConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RefineConfig)
     """size of the search"""
+    many: Annotated[ManySources, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ManySources)
+    """for several sources"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command; 0 if the demonstration succeeds, 1 if the search did not get there (it is saved all the same)."""
+    """Runs the command; 0 if the demonstration succeeds, 1 if the search did not get there (it is saved all the same).
+
+    Of several sources, 1 if any has no result.
+    """
     config = parse_config(RefineArguments, REFINE, arguments)
+    sources = folders_with("interaction.npz", config.source, config.many.more)
+    if sources is not None:
+        return _refine_many(sources, config)
+    result = _refine(config)
+    search, before = result.refinement, result.open_loop
+    print(
+        f"open-loop replay before the search: {'success' if before.success else 'no success'}, "
+        f"lifted {100 * before.lift_m:.1f} cm, ends {100 * before.target_distance_m:.1f} cm from the target"
+    )
+    print(
+        f"after {search.seconds:.0f} s of search: {'success' if search.succeeded else 'no success'}, "
+        f"{1e3 * search.tracking_error_m:.1f} mm from the video's path on average, "
+        f"{1e3 * search.end_error_m:.1f} mm at the end, "
+        f"{search.acceptance:.0%} of moved copies and {search.robustness:.0%} of disturbed ones succeed"
+    )
+    print(f"hold: {search.hold}, grip {search.grip_force_n:.1f} N on average while the object is carried")
+    print(f"written: {config.out} (tier {result.demonstration.tier})")
+    return 0 if search.succeeded else 1
+
+
+def _refine_many(sources: Mapping[str, Path], config: RefineArguments) -> int:
+    refuse_options(config, ("rounds", "video"))
+    settings = {name: getattr(config, name) for name in ("env", "env_option", "importer", "object")}
+    settings["config"] = dataclasses.asdict(config.config)
+    jobs = [Job(name, "demos.refine_command:refine_job", {"source": path}, settings) for name, path in sources.items()]
+    return run_and_tell("refine", jobs, config.out, config.many, {"success": "successful"})
+
+
+def refine_job(out: Path, inputs: Mapping[str, Path], config: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+    """The refinement of one of many sources; tells how well it went."""
+    from demos.provenance import to_json
+
+    result = _refine(RefineArguments(inputs["source"], out, config=RefineConfig(**config), **settings))
+    search = result.refinement
+    figures = ("tracking_error_m", "end_error_m", "acceptance", "robustness", "hold")
+    chosen = {name: getattr(search, name) for name in figures}
+    return {"success": bool(search.succeeded), "tier": result.demonstration.tier, **to_json(chosen)}
+
+
+def _refine(config: RefineArguments) -> PseudoDemonstration:
+    """One source; writes the dataset."""
     from demos.checks import check_interaction
     from demos.dataset import write_dataset
     from demos.goals import find_goal
@@ -78,17 +130,4 @@ def main(arguments: Sequence[str]) -> int:
         from demos.side_by_side import render_side_by_side
 
         render_side_by_side(result.placed.interaction, result.demonstration, config.video)
-    search, before = result.refinement, result.open_loop
-    print(
-        f"open-loop replay before the search: {'success' if before.success else 'no success'}, "
-        f"lifted {100 * before.lift_m:.1f} cm, ends {100 * before.target_distance_m:.1f} cm from the target"
-    )
-    print(
-        f"after {search.seconds:.0f} s of search: {'success' if search.succeeded else 'no success'}, "
-        f"{1e3 * search.tracking_error_m:.1f} mm from the video's path on average, "
-        f"{1e3 * search.end_error_m:.1f} mm at the end, "
-        f"{search.acceptance:.0%} of moved copies and {search.robustness:.0%} of disturbed ones succeed"
-    )
-    print(f"hold: {search.hold}, grip {search.grip_force_n:.1f} N on average while the object is carried")
-    print(f"written: {config.out} (tier {result.demonstration.tier})")
-    return 0 if search.succeeded else 1
+    return result

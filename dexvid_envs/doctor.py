@@ -24,7 +24,7 @@ DISTRIBUTION = "dexvid-envs"
 EXTRAS = {
     "video": "reading videos of hands",
     "view": "the viewer in the browser",
-    "scale": "training on many machines, LeRobot export",
+    "scale": "many videos on many machines, LeRobot export",
     "dev": "tests and checks",
 }
 IMPORT_TIMEOUT_S = 120.0

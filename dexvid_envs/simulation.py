@@ -6,6 +6,7 @@ Tasks and controllers see arrays, never the engine. After `step` and `forward` e
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -238,10 +239,13 @@ class BatchSimulation:
     """N simulations on MuJoCo's native thread pool; the only place that knows `mujoco.batch`."""
 
     def __init__(self, model: mujoco.MjModel, num_envs: int, num_threads: int = 0, model_fields: Sequence[str] = ()) -> None:
-        """Args: `num_threads` 0 takes all cores; `model_fields` are those that `write_model` may set per simulation."""
+        """Args: `num_threads` 0 takes all cores, or as many as the variable `DEXVID_NUM_THREADS` says; `model_fields` are those
+        that `write_model` may set per simulation.
+        """
         self.model = model
         self.num_envs = num_envs
-        self._batch = Batch(model, num_envs, num_threads, persistent=True)
+        threads = num_threads or int(os.environ.get("DEXVID_NUM_THREADS", 0))
+        self._batch = Batch(model, num_envs, threads, persistent=True)
         self._expanded = {name: self._batch.expand(name) for name in model_fields}
         bind = self._batch.bind
         self.qpos, self.qvel, self.ctrl = bind("qpos"), bind("qvel"), bind("ctrl")

@@ -99,7 +99,7 @@ def test_two_runs_never_write_one_output(
 
     extract(ExtractConfig(films(), tmp_path / "out", overlay=False, report=False), meanwhile)
     assert codes == [2]
-    expect_one_message(capfd.readouterr().err, "is being written by another extraction")
+    expect_one_message(capfd.readouterr().err, "is being written by another run")
     assert_same_interaction(tmp_path / "out", unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

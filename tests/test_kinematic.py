@@ -18,8 +18,9 @@ from demos.dataset import read_dataset, write_dataset
 from demos.extract.config import ExtractConfig
 from demos.interaction import Interaction
 from demos.kinematic import ENV_ID, KinematicMotion, KinematicPlayer, kinematic_motion
-from demos.kinematic_corpus import corpus_motions, find_videos, read_motions, write_motions
+from demos.kinematic_corpus import corpus_motions, read_motions, write_motions
 from demos.synthetic.truth import ClipTruth
+from demos.video_folder import find_videos
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError, NoHandFoundError, OptionError
 

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from demos.commands import EXTRACT
 from demos.extract.config import ExtractConfig
+from demos.scale.options import ManySources
 from dexvid_envs.cli import parse_config
 
 
+@dataclasses.dataclass(frozen=True)
+class ExtractArguments:
+    """Arguments of `dexvid extract`."""
+
+    config: Annotated[ExtractConfig, tyro.conf.arg(name="")]
+    """of each extraction"""
+    many: Annotated[ManySources, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ManySources)
+    """for several videos"""
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Extracts with progress bars; returns the exit code."""
-    config = parse_config(ExtractConfig, EXTRACT, arguments)
+    """Extracts with progress bars; returns the exit code: 1 where some of several videos failed."""
+    parsed = parse_config(ExtractArguments, EXTRACT, arguments)
     # after the parsing, so that --help and a wrong option answer at once
+    from demos.extract.many import extract_jobs, find_sources
+
+    sources = find_sources(parsed.config, parsed.many.more)
+    if sources is None:
+        return _extract_one(parsed.config)
+    from demos.scale.command import run_and_tell
+
+    jobs = extract_jobs(sources, parsed.config)
+    return run_and_tell("extract", jobs, parsed.config.out, parsed.many, {"all_gates_passed": "passed all gates"})
+
+
+def _extract_one(config: ExtractConfig) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 

@@ -21,9 +21,10 @@ class ExtractConfig:
     """What to extract and how.
 
     Attributes:
-        video: the video, or a folder of an RGB-D camera (rgb/, depth/, cam_K.txt); with --importer the file or folder that
-            another extractor wrote.
-        out: folder for interaction.npz, tracks.npz, quality.json, overlay.mp4 and report.html; replaced as a whole.
+        video: the video, a folder of videos, or a folder of an RGB-D camera (rgb/, depth/, cam_K.txt); with --importer the file
+            or folder that another extractor wrote.
+        out: folder for interaction.npz, tracks.npz, quality.json, overlay.mp4 and report.html; replaced as a whole. Of several
+            videos each gets such a folder in it.
         object_point: a pixel (x y) on the object; without it and without a box the object is what moves with the hand.
         object_box: a box (x0 y0 x1 y1) in px around the object.
         object_frame: source frame in which points and boxes are given.

@@ -348,8 +348,13 @@ class _Run:
                 write_overlay(folder / "overlay.mp4", self.recording, data, clock.step)
                 clock.end()
             quality["timings_s"] = clock.seconds
-            quality["config"] = dataclasses.asdict(config)
+            quality["config"] = _settings(config)
             _write(folder, interaction, quality, config.report)
+
+
+def _settings(config: ExtractConfig) -> dict[str, Any]:
+    """What the result was made with; not where it lies, since folders are moved."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name != "out"}
 
 
 def _no_object(frames: int) -> ObjectTrack:
@@ -408,7 +413,7 @@ def _import(config: ExtractConfig, name: str) -> Extraction:
         "goal": goal_quality(interaction),
         "result": result_quality(interaction),
         "warnings": ["Imported: camera, scale and accuracy are those of the other extractor."],
-        "config": dataclasses.asdict(config),
+        "config": _settings(config),
     }
     quality["gates"] = check_gates(quality, None, None, None, interaction)
     with write_alone(config.out), atomic_folder(config.out) as folder:

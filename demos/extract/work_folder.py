@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from demos.extract.task_points.chat_endpoint import EndpointError
+from demos.scale.job import RECORD_NAME
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.lock import only_one
 
 #: What an extraction writes; a folder that holds anything else is not replaced.
 OUTPUT_FILES = ("interaction.npz", "overlay.mp4", "quality.json", "report.html", "tracks.npz")
@@ -36,7 +37,8 @@ def check_output(out: Path) -> None:
         )
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file, expected a folder to write to; choose another name or remove the file")
-    others = sorted(path.name for path in out.iterdir() if path.name not in OUTPUT_FILES) if out.exists() else []
+    known = (*OUTPUT_FILES, RECORD_NAME)  # the latter where it was one of many
+    others = sorted(path.name for path in out.iterdir() if path.name not in known) if out.exists() else []
     if others:
         shown = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
         raise OptionError(
@@ -90,52 +92,6 @@ def write_alone(out: Path) -> Iterator[None]:
     with only_one(out.with_name(f".{out.name}.lock"), out):
         _clear_up(out)
         yield
-
-
-@contextlib.contextmanager
-def only_one(lock: Path, what: Path) -> Iterator[None]:
-    """Holds a lock file, which is gone afterwards; where the system has no such locks (Windows), nothing is held.
-
-    Raises:
-        OptionError: the file cannot be made, or another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    while True:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OptionError(f"{what} cannot be written ({error.strerror}); choose another folder") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # a file system without locks
-                yield
-                return
-            raise OptionError(
-                f"{what} is being written by another extraction; wait until it is done, or choose another folder"
-            ) from error
-        if _is_still(lock, descriptor):
-            break
-        os.close(descriptor)  # its holder has just removed it
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _is_still(lock: Path, descriptor: int) -> bool:
-    """Whether the path leads to the open file."""
-    try:
-        return os.path.samestat(os.stat(lock), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _clear_up(out: Path) -> None:
