@@ -157,7 +157,7 @@ def read_motions(path: Path) -> dict[str, KinematicMotion]:
         if not right or not all(np.isfinite(arrays[name]).all() for name in _ARRAYS):
             raise ValueError("its arrays do not fit each other")
         return {str(one["name"]): _motion(arrays, one, int(end - count), int(end)) for one, end, count in _rows(arrays, about)}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputFileError(f"{path} is no file of motions or is damaged ({error}); make it again") from error
 
 

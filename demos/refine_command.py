@@ -14,6 +14,7 @@ import tyro
 from demos.commands import REFINE
 from demos.refine import RefineConfig
 from dexvid_envs.cli import parse_config, parse_env_options
+from dexvid_envs.files import write_alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,11 @@ class RefineArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; 0 if the demonstration succeeds, 1 if the search did not get there (it is saved all the same)."""
     config = parse_config(RefineArguments, REFINE, arguments)
+    with write_alone(config.out):
+        return _refine(config)
+
+
+def _refine(config: RefineArguments) -> int:
     from demos.checks import check_interaction
     from demos.dataset import write_dataset
     from demos.goals import find_goal

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from dexvid_envs.errors import DexVidError, OptionError, RenderingUnavailableError
+from dexvid_envs.files import explain_os_error
 
 ConfigT = TypeVar("ConfigT")
 
@@ -60,7 +61,7 @@ def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:
             raise OptionError(f"environment option {pair!r}: expected NAME=VALUE, such as bottle=mustard")
         try:
             options[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             options[name] = text
     return options
 
@@ -111,6 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        if (told := explain_os_error(error)) is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: Sequence[str]) -> int:

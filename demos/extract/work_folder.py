@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from demos.extract.task_points.chat_endpoint import EndpointError
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.files import NO_ROOM, only_one, write_alone
 
 #: What an extraction writes; a folder that holds anything else is not replaced.
 OUTPUT_FILES = ("interaction.npz", "overlay.mp4", "quality.json", "report.html", "tracks.npz")
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -77,75 +75,7 @@ def work_folder(out: Path, keep: Path | None) -> Iterator[Path]:
 
 def _may_pass(error: DexVidError) -> bool:
     """Whether the same command may succeed later, so that finished stages are worth keeping."""
-    return isinstance(error, EndpointError) or (isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROOM)
-
-
-@contextlib.contextmanager
-def write_alone(out: Path) -> Iterator[None]:
-    """Nobody else writes the folder `out` meanwhile; what a killed run left beside it is put in order.
-
-    Raises:
-        OptionError: the folder above cannot be written to, or another run writes there.
-    """
-    with only_one(out.with_name(f".{out.name}.lock"), out):
-        _clear_up(out)
-        yield
-
-
-@contextlib.contextmanager
-def only_one(lock: Path, what: Path) -> Iterator[None]:
-    """Holds a lock file, which is gone afterwards; where the system has no such locks (Windows), nothing is held.
-
-    Raises:
-        OptionError: the file cannot be made, or another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    while True:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OptionError(f"{what} cannot be written ({error.strerror}); choose another folder") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # a file system without locks
-                yield
-                return
-            raise OptionError(
-                f"{what} is being written by another extraction; wait until it is done, or choose another folder"
-            ) from error
-        if _is_still(lock, descriptor):
-            break
-        os.close(descriptor)  # its holder has just removed it
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def _is_still(lock: Path, descriptor: int) -> bool:
-    """Whether the path leads to the open file."""
-    try:
-        return os.path.samestat(os.stat(lock), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _clear_up(out: Path) -> None:
-    """Removes half-written outputs of killed runs; a finished one that was about to be replaced is put back."""
-    for left in sorted(out.parent.glob(f".{out.name}-*")):
-        named = re.fullmatch(rf"\.{re.escape(out.name)}-[0-9a-f]{{8}}(-previous)?", left.name)
-        if named and named[1] and not out.exists():
-            left.rename(out)
-        elif named and left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    return isinstance(error, EndpointError) or (isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM)
 
 
 @contextlib.contextmanager
@@ -155,7 +85,7 @@ def _told_plainly(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise OptionError(
                 f"the disk is full ({reason}) while {folder} was written; make room and repeat the command, "
                 "which goes on where it was, or choose another --out or --keep-work"
