@@ -106,6 +106,7 @@ def test_nesting_without_end_is_refused(name: str, known: dict[str, Reader], tmp
 
 
 def test_bytes_that_are_no_text_are_refused(known: dict[str, Reader], tmp_path: Path) -> None:
+    folder = tmp_path
     for name in ("copies' journal", "progress.csv"):
         folder = tmp_path / name.split()[0]
         folder.mkdir()
@@ -113,9 +114,9 @@ def test_bytes_that_are_no_text_are_refused(known: dict[str, Reader], tmp_path: 
         path.write_bytes(path.read_bytes()[:12] + b"\xff\xfe\n")
         with pytest.raises(InputFileError, match="is damaged"):
             known[name].read(path)
-    (tmp_path / "progress.csv").write_text("step,loss\n1.0,much\n")
+    (folder / "progress.csv").write_text("step,loss\n1.0,much\n")
     with pytest.raises(InputFileError, match=r"progress.csv is damaged .*; remove it"):
-        RunLog(tmp_path, resume_step=1)
+        RunLog(folder, resume_step=1)
 
 
 def test_a_checkpoint_whose_config_is_a_list(known: dict[str, Reader], tmp_path: Path) -> None:
