@@ -9,6 +9,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
+import math
 import multiprocessing
 import os
 import resource
@@ -17,7 +19,7 @@ import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ import numpy as np
 from benchmarks.reliability_cli import command_line, run_command_line
 from benchmarks.reliability_damage import damage_bytes, replace_file
 from benchmarks.reliability_readers import Reader
+from benchmarks.reliability_row import Row
 from dexvid_envs.errors import DexVidError
 from dexvid_envs.progress import Report
 
@@ -64,20 +67,14 @@ class Findings:
             self.bad += 1
             self.examples[detail[:200]] += 1
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """For the table."""
-        return {
-            "what": f"fuzz: {self.reader}",
-            "tries": self.cases,
-            "bad": self.bad,
-            "details": f"{self.returned} read, {self.refused} refused; slowest {self.slowest_s:.1f} s, "
-            f"largest growth {self.growth_mib:.0f} MiB",
-            "examples": dict(self.examples),
-        }
+        told = f"{self.returned} read, {self.refused} refused; slowest {self.slowest_s:.1f} s, grew {self.growth_mib:.0f} MiB"
+        return Row("fuzz", self.reader, self.cases, self.bad, told, dict(self.examples))
 
 
-def fuzz(readers: Sequence[Reader], cases: int, *, seed: int = 0, report: Report | None = None) -> list[Findings]:
-    """Runs about so many cases over all readers and the command lines (a tenth of them).
+def fuzz(readers: Sequence[Reader], cases: int, *, seed: int = 0, report: Report | None = None) -> Iterator[Findings]:
+    """Runs about so many cases over all readers and the command lines (a tenth of them); yields what became of each reader.
 
     Args:
         readers: what is fuzzed.
@@ -88,25 +85,25 @@ def fuzz(readers: Sequence[Reader], cases: int, *, seed: int = 0, report: Report
     whole = sum(reader.share for reader in readers) / 0.9
     jobs: list[tuple[str, Callable[[Path], _Case], int]] = []
     for reader in readers:
-        jobs.append((reader.name, lambda folder, one=reader: _ReaderCase(one, folder, seed), -(-cases * reader.share // whole)))
-    jobs.append((_CLI, lambda folder: _CommandLineCase(folder, seed), -(-cases // 10)))
-    total, done, found = sum(count for _, _, count in jobs), 0, []
+        count = math.ceil(cases * reader.share / whole)
+        jobs.append((reader.name, functools.partial(_ReaderCase, reader, seed), count))
+    jobs.append((_CLI, functools.partial(_CommandLineCase, seed), math.ceil(cases / 10)))
+    total, done = sum(count for _, _, count in jobs), 0
     for name, make, count in jobs:
         findings = Findings(name)
         with tempfile.TemporaryDirectory(prefix="dexvid-fuzz-") as folder:
-            for outcome in _in_workers(make, Path(folder), int(count)):
+            for outcome in _in_workers(make, Path(folder), count):
                 findings.add(*outcome)
                 done += 1
                 if report:
                     report(done / total, f"{name}: {findings.bad} bad of {findings.cases}")
-        found.append(findings)
-    return found
+        yield findings
 
 
 class _ReaderCase:
     """Damages the good example of a reader anew for every case."""
 
-    def __init__(self, reader: Reader, folder: Path, seed: int) -> None:
+    def __init__(self, reader: Reader, seed: int, folder: Path) -> None:
         self.reader, self.seed, self.folder = reader, seed, folder / "example"
         self.canary = folder / "canary"
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -135,7 +132,7 @@ class _ReaderCase:
 class _CommandLineCase:
     """Runs a command line for every case."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder, self.canary = seed, folder / "commands", folder / "canary"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
