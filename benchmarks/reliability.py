@@ -96,7 +96,10 @@ class _Table:
         """A line that was made at this very commit."""
         row = self._rows.get((part, what))
         known = row is not None and row["commit"] == self._commit and "+" not in self._commit
-        return Row(**(row | {"examples": {row["examples"]: 1} if row["examples"] else {}})) if row and known else None
+        if row is None or not known:
+            return None
+        values: dict[str, Any] = row | {"examples": {row["examples"]: 1} if row["examples"] else {}}
+        return Row(**values)
 
     def add(self, row: Row) -> None:
         """Takes the place of an older line of the same."""
