@@ -64,9 +64,11 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(QuickstartArguments, QUICKSTART, arguments)
     from baselines.quickstart_stages import QuickstartRun
-    from dexvid_envs.files import write_alone
+    from dexvid_envs.files import clear_up_inside, write_alone
 
     with write_alone(config.out):
+        for folder in (config.out, config.out / "stages", config.out / "clone", config.out / "finetuned"):
+            clear_up_inside(folder)
         return QuickstartRun(config.scaled()).run()
 
 

@@ -21,7 +21,7 @@ from baselines.training_state import STATE_NAME
 from demos.dataset import read_dataset
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
-from dexvid_envs.files import write_alone
+from dexvid_envs.files import clear_up_inside, write_alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(cast("type[Any]", Arguments), TRAIN, arguments)
     _check_out(config.out, config.resume)
     with write_alone(config.out):
+        clear_up_inside(config.out)
         return _clone(config) if isinstance(config, CloneArguments) else _fine_tune(config)
 
 

@@ -8,7 +8,6 @@ Half of the kills come at a random time, half at a random change of a file, wher
 
 from __future__ import annotations
 
-import collections
 import shutil
 import tempfile
 import zlib
@@ -80,7 +79,6 @@ class _Victim:
             raise RuntimeError(f"{command.name} ends with {self.usual.code}: {self.usual.said[-500:]}")
         self._expect_whole()
         shutil.copytree(self.out, self.old)
-        self.killed = collections.Counter[str]()
         self.most_left: list[str] = []
 
     def kill(self, row: Row) -> None:
@@ -92,9 +90,9 @@ class _Victim:
             self.out.mkdir()
         before = {name: fingerprint(self.out / name) for name in self.command.outputs}
         if self.rng.random() < 0.5:
-            ended = self._run(kill_at_change=int(self.rng.integers(1, self.usual.changes + 1)))
+            self._run(kill_at_change=int(self.rng.integers(1, self.usual.changes + 1)))
         else:
-            ended = self._run(limit_s=float(self.rng.uniform(0.0, self.usual.seconds)))
+            self._run(limit_s=float(self.rng.uniform(0.0, self.usual.seconds)))
         wrong = [f"after the kill: {text}" for text in damaged_files(self.out)]
         for name, reader in self.command.outputs.items():
             path = self.out / name
@@ -105,20 +103,28 @@ class _Victim:
                     reader(path)
                 except Exception as error:  # whatever a torn file makes its reader raise
                     wrong.append(f"after the kill: {name}: {error}")
+        if not wrong and not self.command.resume and not self.command.replaces and self._is_there():
+            self._count(row, wrong)  # it was over, and would refuse to write over it
+            return
         resumed = not with_old and bool(self.command.resume) and self._has_begun()
         again = self._run(resume=resumed)
         if again.code not in self.command.codes:
             wrong.append(f"{'resumed' if resumed else 'run anew'}, it ends with {again.code}: {_last_line(again)}")
         else:
             wrong += self._whole()
+        self._count(row, wrong)
+
+    def _count(self, row: Row, wrong: list[str]) -> None:
         self.most_left = max(self.most_left, left_over(self.out), key=len)
-        self.killed["killed" if ended.code == -9 else "over before"] += 1
         row.tries += 1
         row.bad += bool(wrong)
         for text in wrong[:2]:
             row.examples[text[:200]] = row.examples.get(text[:200], 0) + 1
         left = f"; unfinished files left: {len(self.most_left)} ({self.most_left[0]})" if self.most_left else ""
         row.details = f"{self.usual.seconds:.1f} s and {self.usual.changes} changes of files undisturbed{left}"
+
+    def _is_there(self) -> bool:
+        return all((self.out / name).exists() for name in self.command.outputs)
 
     def _has_begun(self) -> bool:
         """Whether there is anything to resume; a kill may have come before."""

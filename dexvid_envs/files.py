@@ -175,6 +175,13 @@ def clear_up(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def clear_up_inside(folder: Path) -> None:
+    """The same for everything in a folder that is written alone, such as that of a training run."""
+    for left in list(folder.glob(".*-*")):
+        if named := re.fullmatch(r"\.(.+)-[0-9a-f]{8}(?:-previous|(\.[^.]+))?", left.name):
+            clear_up(folder / (named[1] + (named[2] or "")))
+
+
 def explain_os_error(error: OSError) -> str | None:
     """What a user has to know of a full disk or of a place that cannot be written; None of any other error."""
     reason, where = error.strerror or str(error), error.filename
