@@ -36,6 +36,8 @@ class ReliabilityArguments:
     """what is tried"""
     cases: int = WANTED_CASES
     """damaged files and command lines, over all readers"""
+    readers: tuple[str, ...] = ()
+    """names of the readers that are given damaged files; all of them, and the command lines, by default"""
     kills: int = WANTED_KILLS
     """of each command; those of an earlier sitting at the same commit count"""
     commands: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ def run(arguments: ReliabilityArguments, table: _Table) -> None:
         from benchmarks.reliability_readers import readers
 
         with progress_bar("fuzz") as report:
-            for findings in fuzz(readers(), arguments.cases, seed=_SEED, report=report):
+            for findings in fuzz(readers(), arguments.cases, arguments.readers, seed=_SEED, report=report):
                 table.add(findings.row())
     if "kill" in arguments.parts:
         from benchmarks.reliability_kill import kill_commands

@@ -73,12 +73,15 @@ class Findings:
         return Row("fuzz", self.reader, self.cases, self.bad, told, dict(self.examples))
 
 
-def fuzz(readers: Sequence[Reader], cases: int, *, seed: int = 0, report: Report | None = None) -> Iterator[Findings]:
+def fuzz(
+    readers: Sequence[Reader], cases: int, names: Sequence[str] = (), *, seed: int = 0, report: Report | None = None
+) -> Iterator[Findings]:
     """Runs about so many cases over all readers and the command lines (a tenth of them); yields what became of each reader.
 
     Args:
         readers: what is fuzzed.
         cases: over all; shared out by `Reader.share`.
+        names: runs only the cases of these readers; "command lines" is one too.
         seed: of the damage; a case is known by seed, reader and number alone.
         report: called after every case.
     """
@@ -88,6 +91,7 @@ def fuzz(readers: Sequence[Reader], cases: int, *, seed: int = 0, report: Report
         count = math.ceil(cases * reader.share / whole)
         jobs.append((reader.name, functools.partial(_ReaderCase, reader, seed), count))
     jobs.append((_CLI, functools.partial(_CommandLineCase, seed), math.ceil(cases / 10)))
+    jobs = [job for job in jobs if not names or job[0] in names]
     total, done = sum(count for _, _, count in jobs), 0
     for name, make, count in jobs:
         findings = Findings(name)

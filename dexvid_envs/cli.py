@@ -36,8 +36,16 @@ class Command:
 
 def find_commands() -> dict[str, Command]:
     """All installed subcommands by name, the project's own and those of other packages."""
-    found = (entry_point.load() for entry_point in entry_points(group="dexvid.commands"))
-    return {command.name: command for command in found}
+    found: dict[str, Command] = {}
+    for entry_point in entry_points(group="dexvid.commands"):
+        try:
+            command = entry_point.load()
+        except Exception as error:  # a package that is broken, or of another version, must not take the others with it
+            why = f"{type(error).__name__}: {error}"
+            print(f"warning: no command {entry_point.name!r}, its package is broken ({why}); install it again", file=sys.stderr)
+        else:
+            found[command.name] = command
+    return found
 
 
 def parse_config(config_type: type[ConfigT], command: Command, arguments: Sequence[str]) -> ConfigT:
