@@ -96,10 +96,12 @@ class _Place:
 
 
 def _full(place: _Place) -> list[str]:
-    room = max(place.bytes // 3, _PAGE)
-    with _mounted(place.out, (place.bytes if place.command.replaces else 0) + room) as mounted:
+    room = place.bytes // 3
+    with _mounted(place.out, 2 * place.bytes + 2**20) as mounted:
         place.fill(with_old=True)
-        limit = None if mounted else functools.partial(_limit_files, place.bytes // 3)
+        if mounted:
+            _leave(place.out, room)
+        limit = None if mounted else functools.partial(_limit_files, room)
         ended = place.run(limit)
         return place.told_plainly(ended) + place.unchanged()
 
@@ -145,6 +147,12 @@ def _mounted(folder: Path, size: int) -> Iterator[bool]:
     finally:
         if mounted:
             subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _leave(folder: Path, room: int) -> None:
+    """Fills the disk of a folder until so many bytes are left."""
+    with (folder / ".filler").open("wb") as filler:
+        filler.write(bytes(shutil.disk_usage(folder).free - room // _PAGE * _PAGE))
 
 
 def _limit_files(size: int) -> None:

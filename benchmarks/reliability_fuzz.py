@@ -34,6 +34,7 @@ from dexvid_envs.errors import DexVidError
 from dexvid_envs.progress import Report
 
 CASE_LIMIT_S = 30.0
+PREPARE_LIMIT_S = 600.0  # an archive of zeros takes a while on a busy machine
 GROWTH_LIMIT_MIB = 1024.0
 _ADDRESS_SPACE_BYTES = 6 * 2**30  # on top of what the process has at the start
 _CLI = "command lines"
@@ -167,6 +168,9 @@ def _in_workers(make: Callable[[Path], _Case], folder: Path, count: int) -> Any:
         while next_case < count:
             begin = time.monotonic()
             try:
+                if not here.poll(PREPARE_LIMIT_S):
+                    raise RuntimeError(f"case {next_case} could not be prepared in {PREPARE_LIMIT_S} s")
+                here.recv()
                 outcome = here.recv() if here.poll(CASE_LIMIT_S) else ("bad", f"case {next_case}: no answer", CASE_LIMIT_S, 0.0)
             except EOFError:
                 worker.join()
@@ -190,6 +194,7 @@ def _work(make: Callable[[Path], _Case], folder: Path, first: int, count: int, a
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for index in range(first, count):
         case.prepare(index)
+        answers.send("prepared")
         before, begin = _reset_peak(), time.monotonic()
         outcome, detail = "returned", ""
         try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ class DatasetWriter:
             DexVidError: the demonstration holds what a file cannot, such as an object in its provenance.
         """
         destination = self.staging / f"episode_{self._num_episodes:06d}.hdf5"
-        with atomic_path(destination) as temporary, _new_file(temporary) as file:
+        with atomic_path(destination) as temporary, new_file(temporary) as file:
             _write_episode(file.create_group("episode"), demonstration)
         self._num_episodes += 1
 
@@ -156,7 +157,7 @@ def read_dataset(path: Path, episodes: Sequence[int] | None = None) -> list[Demo
     """
     count = dataset_length(path)
     chosen = range(count) if episodes is None else episodes
-    for index in chosen:
+    for index in episodes or ():  # not those of `count`, which a damaged file may set to billions
         if not 0 <= index < count:
             raise InputFileError(f"{path} has no episode {index}: expected 0 to {count - 1}")
     with _open_file(path / _DATA_FOLDER / _MAIN_NAME) as file:
@@ -193,7 +194,7 @@ def _new_dataset(path: Path, *, name: str) -> Iterator[h5py.File]:
     with atomic_folder(path) as temporary:
         data = (temporary / _DATA_FOLDER).absolute()  # Minari's storage counts a relative folder twice
         data.mkdir()
-        with _new_file(data / _MAIN_NAME) as file:
+        with new_file(data / _MAIN_NAME) as file:
             yield file
             summary = _summarise(file, name)
         _write_metadata(data, name, **summary)
@@ -281,8 +282,32 @@ def _expect_free(path: Path) -> None:
         )
 
 
-def _new_file(path: Path) -> h5py.File:
-    return h5py.File(path, "w", libver=("v110", "v110"))
+@contextlib.contextmanager
+def new_file(path: Path, libver: Any = ("v110", "v110")) -> Iterator[h5py.File]:
+    """Yields a new HDF5 file that is filled in the block.
+
+    Raises:
+        OSError: with the system's number, such as that of a full disk, which HDF5 tells in its text alone.
+    """
+    file = h5py.File(path, "w", libver=libver)
+    try:
+        yield file
+        file.flush()
+    except (OSError, RuntimeError) as error:
+        # What HDF5 still holds needs room too, or closing fails, and crashes at the process' end: give it the file's own.
+        os.truncate(path, 0)
+        if (known := _system_error(error, path)) is None:
+            raise
+        raise known from error
+    finally:
+        with contextlib.suppress(OSError, RuntimeError):
+            file.close()
+
+
+def _system_error(error: BaseException, path: Path) -> OSError | None:
+    """The system's error behind one of HDF5's while it writes; None for any other."""
+    number = re.search(r"errno = (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else None
 
 
 @contextlib.contextmanager
@@ -294,6 +319,8 @@ def _open_file(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises either for a truncated or overwritten file
+        if "write failed" in str(error):  # of another file, that the episode is copied to
+            raise
         raise InputFileError(f"{path} is damaged or incomplete ({error}); write the dataset again") from error
 
 

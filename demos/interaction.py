@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import DexVidError, InputFileError
-from dexvid_envs.files import atomic_path
-from dexvid_envs.npz_file import read_npz
+from dexvid_envs.npz_file import read_npz, write_npz
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -232,8 +231,7 @@ class Interaction:
         arrays = {name: np.asarray(getattr(self, name)) for name in _FIELDS}
         for name, scene_object in self.further_objects.items():
             arrays |= {key + name: getattr(scene_object, field) for field, key in _SCENE_OBJECT_KEYS.items()}
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        write_npz(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Interaction:

@@ -24,7 +24,7 @@ from demos.kinematic import KinematicConfig, KinematicMotion, kinematic_motion
 from demos.number_file import read_matrix
 from demos.provenance import to_json
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
-from dexvid_envs.files import atomic_path
+from dexvid_envs.npz_file import write_npz
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 CAMERA_FILE, CLICK_FILE = "cam_K.txt", "object_point.txt"
@@ -130,15 +130,14 @@ def write_motions(path: Path, motions: Mapping[str, KinematicMotion]) -> None:
         {"name": name, "object_name": one.object_name, "provenance": to_json(dict(one.provenance))}
         for name, one in motions.items()
     ]
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            num_steps=np.array([len(one.qpos) for one in values]),
-            qpos=arrays["qpos"].astype(np.float32),
-            object_path=arrays["object_path"].astype(np.float32),
-            source_frame=arrays["source_frame"].astype(np.int32),
-            about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-        )
+    content = {
+        "num_steps": np.array([len(one.qpos) for one in values]),
+        "qpos": arrays["qpos"].astype(np.float32),
+        "object_path": arrays["object_path"].astype(np.float32),
+        "source_frame": arrays["source_frame"].astype(np.int32),
+        "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+    }
+    write_npz(path, content)
 
 
 def read_motions(path: Path) -> dict[str, KinematicMotion]:

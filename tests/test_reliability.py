@@ -119,6 +119,20 @@ def test_bytes_that_are_no_text_are_refused(known: dict[str, Reader], tmp_path: 
         RunLog(folder, resume_step=1)
 
 
+def test_metadata_that_claim_billions_of_episodes_are_refused_at_once(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set", small_demonstrations())
+    path = tmp_path / "set" / "data" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"total_episodes": 2**53}))
+    with pytest.raises(InputFileError, match="lacks 'episode_2'"):
+        read_dataset(tmp_path / "set")
+
+
+def test_text_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", text=np.array(["ab"]).view(np.uint32).astype("<u4").__or__(0x80000000).view("<U2"))
+    with pytest.raises(InputFileError, match="text is no text"):
+        read_npz(tmp_path / "a.npz", "a thing", "make it again")
+
+
 def test_a_checkpoint_whose_config_is_a_list(known: dict[str, Reader], tmp_path: Path) -> None:
     path = known["checkpoint (config)"].write(tmp_path)
     path.write_text(json.dumps([1]))

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.dataset import read_stored, read_text
+from demos.dataset import new_file, read_stored, read_text
 from demos.demonstration import TIERS, Demonstration
 from demos.exporters.parts import common_options, expect_new, expect_one_kind, observation_parts
 from dexvid_envs.errors import DexVidError, InputFileError
@@ -56,7 +56,7 @@ def write_robomimic(path: Path, demonstrations: Sequence[Demonstration], *, vali
         "env_version": version("dexvid-envs"),
         "env_kwargs": env_kwargs,
     }
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_file(temporary, libver=None) as file:
         data = file.create_group("data")
         data.attrs["total"] = sum(one.num_steps for one in demonstrations)
         data.attrs["env_args"] = json.dumps(env_args)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dexvid_envs.files import atomic_path
+from dexvid_envs.npz_file import write_npz
 
 Result = TypeVar("Result")
 
@@ -77,8 +77,7 @@ def save(path: Path, result: Any) -> None:
     """Writes a dataclass as an npz."""
     arrays: dict[str, np.ndarray] = {}
     _flatten("", result, arrays)
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]
+    write_npz(path, arrays, compressed=False)
 
 
 def load(path: Path, kind: type[Result]) -> Result:

@@ -15,8 +15,7 @@ from demos.plan import Plan
 from demos.provenance import to_json
 from demos.refinement.candidates import Candidate
 from dexvid_envs.errors import InputFileError
-from dexvid_envs.files import atomic_path
-from dexvid_envs.npz_file import read_npz
+from dexvid_envs.npz_file import read_npz, write_npz
 
 _FILE = "search.npz"
 
@@ -66,8 +65,7 @@ class RoundStore:
         arrays: dict[str, Any] = {"key": self._key, "facts": json.dumps(facts)}
         for field in dataclasses.fields(Candidate):
             arrays[f"elite_{field.name}"] = np.array([getattr(one, field.name) for one in state.elites])
-        with atomic_path(self._path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        write_npz(self._path, arrays)
 
     def load(self) -> SearchState | None:
         """The stored state, or None where there is none.

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from demos.camera import project
 from dexvid_envs.errors import InputFileError
-from dexvid_envs.files import atomic_path
-from dexvid_envs.npz_file import read_npz
+from dexvid_envs.npz_file import read_npz, write_npz
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -134,8 +133,7 @@ class ClipTruth:
     def save(self, path: Path) -> None:
         """Writes the npz; a file that is there is replaced as a whole."""
         arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        write_npz(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> ClipTruth:
