@@ -13,8 +13,8 @@ folder beside the destination until `DatasetWriter.close` puts them together and
 from __future__ import annotations
 
 import contextlib
+import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -287,27 +287,41 @@ def new_file(path: Path, libver: Any = ("v110", "v110")) -> Iterator[h5py.File]:
     """Yields a new HDF5 file that is filled in the block.
 
     Raises:
-        OSError: with the system's number, such as that of a full disk, which HDF5 tells in its text alone.
+        OSError: the disk is full.
     """
-    file = h5py.File(path, "w", libver=libver)
-    try:
-        yield file
-        file.flush()
-    except (OSError, RuntimeError) as error:
-        # What HDF5 still holds needs room too, or closing fails, and crashes at the process' end: give it the file's own.
-        os.truncate(path, 0)
-        if (known := _system_error(error, path)) is None:
-            raise
-        raise known from error
-    finally:
-        with contextlib.suppress(OSError, RuntimeError):
-            file.close()
+    with _PatientFile(path, "w+") as stream:
+        try:
+            with h5py.File(stream, "w", libver=libver) as file:
+                yield file
+        except (OSError, RuntimeError) as error:
+            raise (stream.failed or error) from error
+        if stream.failed is not None:
+            raise stream.failed
 
 
-def _system_error(error: BaseException, path: Path) -> OSError | None:
-    """The system's error behind one of HDF5's while it writes; None for any other."""
-    number = re.search(r"errno = (\d+)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else None
+class _PatientFile(io.FileIO):
+    """A file that remembers a full disk instead of failing: HDF5 could then not even close it, and crashed at the end."""
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Writes all of the data, or nothing more once that has failed."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self.failed is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failed = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Sets the length of the file, as far as the disk allows."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failed = error
+            return size or 0
 
 
 @contextlib.contextmanager
@@ -319,8 +333,6 @@ def _open_file(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises either for a truncated or overwritten file
-        if "write failed" in str(error):  # of another file, that the episode is copied to
-            raise
         raise InputFileError(f"{path} is damaged or incomplete ({error}); write the dataset again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,17 +46,18 @@ def read_npz(path: Path, expected: str, advice: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def write_npz(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
-    """Writes an `.npz` in one piece; an older one stays where there is no room for it.
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes a compressed `.npz` in one piece; an older one stays where there is no room for it.
 
     Raises:
         OptionError: the folder cannot be written to.
         OSError: the disk is full.
     """
-    save: Any = np.savez_compressed if compressed else np.savez
-    # A stream of our own: where the disk is full, an archive that numpy opened would complain once more when it is forgotten.
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        save(stream, **arrays)
+    packed = io.BytesIO()  # an archive that meets a full disk itself complains once more when it is forgotten
+    save: Any = np.savez_compressed
+    save(packed, **arrays)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(packed.getbuffer())
 
 
 def _sound(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,9 @@ from benchmarks.reliability_readers import Reader, readers, small_demonstrations
 from demos.dataset import read_dataset, write_dataset
 from demos.exporters.robomimic import read_robomimic, write_robomimic
 from dexvid_envs import npz_file
-from dexvid_envs.errors import InputFileError
+from dexvid_envs.cli import find_commands
+from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.files import clear_up_inside, explain_os_error, write_alone
 from dexvid_envs.npz_file import read_npz
 
 
@@ -138,3 +143,68 @@ def test_a_checkpoint_whose_config_is_a_list(known: dict[str, Reader], tmp_path:
     path.write_text(json.dumps([1]))
     with pytest.raises(InputFileError, match="is no dexvid-checkpoint"):
         load_checkpoint(path.parent)
+
+
+# ---- full disks, shared outputs and what killed processes leave -------------------------------------------------------------
+
+
+def test_a_full_disk_leaves_the_older_dataset(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set", small_demonstrations()[:1])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a disk that is full after so many bytes
+        for write in (write_dataset, write_robomimic):
+            with pytest.raises(OSError, match="too large") as caught:
+                write(tmp_path / ("set" if write is write_dataset else "set.hdf5"), small_demonstrations())
+            assert (explain_os_error(caught.value) or "").startswith("the disk is full (File too large)")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(read_dataset(tmp_path / "set")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_second_process_is_told_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "set"
+    code = "import sys; from pathlib import Path; from demos.dataset import DatasetWriter; DatasetWriter(Path(sys.argv[1]))"
+    with write_alone(path):
+        other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert "OptionError" in other.stderr
+    assert "is being written by another process; wait until it is done" in other.stderr
+    (tmp_path / ".set.lock").touch()  # as after a kill
+    write_dataset(path, small_demonstrations())
+    assert [one.name for one in tmp_path.iterdir()] == ["set"]
+    with pytest.raises(OptionError, match="cannot be written"), write_alone(path / "data" / "metadata.json" / "below"):
+        pass
+
+
+def test_what_a_killed_run_left_is_removed_and_put_back(tmp_path: Path) -> None:
+    (tmp_path / ".training_state-0123abcd.safetensors").touch()
+    (tmp_path / ".checkpoint-0123abcd").mkdir()
+    (tmp_path / ".checkpoint-89abcdef-previous").mkdir()
+    (tmp_path / ".mine-of-old").touch()
+    clear_up_inside(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine-of-old", "checkpoint"]
+
+
+def test_a_broken_package_does_not_take_the_commands_with_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken:
+        name = "broken"
+
+        def load(self) -> Any:
+            raise AttributeError("no such command")
+
+    monkeypatch.setattr("dexvid_envs.cli.entry_points", lambda group: [Broken()])
+    assert find_commands() == {}
+    assert "no command 'broken', its package is broken (AttributeError: no such command)" in capsys.readouterr().err
+
+
+def test_the_quick_form_of_the_fuzzing(tmp_path: Path) -> None:
+    out = tmp_path / "reliability.json"
+    names = ["interaction.npz", "dataset (HDF5)", "checkpoint (weights)", "command lines"]
+    command = [sys.executable, "-m", "benchmarks.reliability", "--quick", "--parts", "fuzz", "--out", str(out)]
+    subprocess.run([*command, "--readers", *names], cwd=Path(__file__).parents[1], capture_output=True, check=False)
+    content = json.loads(out.read_text())
+    assert [row["what"] for row in content["rows"]] == names
+    assert [row["bad"] for row in content["rows"]] == [0] * len(names), content["rows"]

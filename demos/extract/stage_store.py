@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dexvid_envs.npz_file import write_npz
+from dexvid_envs.files import atomic_path
 
 Result = TypeVar("Result")
 
@@ -77,7 +77,8 @@ def save(path: Path, result: Any) -> None:
     """Writes a dataclass as an npz."""
     arrays: dict[str, np.ndarray] = {}
     _flatten("", result, arrays)
-    write_npz(path, arrays, compressed=False)
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def load(path: Path, kind: type[Result]) -> Result:
