@@ -158,12 +158,23 @@ def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6
         raise
     finally:
         writer.close()
+    expect_pictures(path, len(sent))
+
+
+def expect_pictures(path: Path, count: int) -> None:
+    """Looks whether a video that was just written holds so many pictures; ffmpeg keeps a full disk to itself.
+
+    Raises:
+        OptionError: it does not.
+    """
+    import imageio_ffmpeg
+
     try:
-        written = (imageio_ffmpeg.count_frames_and_secs(str(path))[0] or 0) if sent else 0
+        written = (imageio_ffmpeg.count_frames_and_secs(str(path))[0] or 0) if count else 0
     except (OSError, RuntimeError):
         written = 0
-    if written < len(sent):  # ffmpeg ends without a word to imageio where the disk is full
-        raise OptionError(f"the video {path} was not written whole ({written} of {len(sent)} pictures); make room on the disk")
+    if written < count:
+        raise OptionError(f"the video {path} was not written whole ({written} of {count} pictures); make room on the disk")
 
 
 def _counted(writer: Generator[None, RgbImage, None]) -> Generator[Any, RgbImage, None]:
