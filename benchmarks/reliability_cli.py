@@ -61,7 +61,7 @@ def command_line(folder: Path, rng: np.random.Generator) -> list[str]:
         del words[int(rng.integers(0, len(words)))]
     if words and words[0] in ("extract", "refine", "quickstart", "play") and "--out" not in words and "--video" not in words:
         words += ["--out", str(folder / "out")]  # the default is a folder of the user's
-    return [word for word in words if word not in ("-h", "--help")]
+    return words or ["nothing"]  # without a word the overview is shown, which is no mistake
 
 
 def run_command_line(words: list[str]) -> None:
