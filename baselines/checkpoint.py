@@ -151,7 +151,7 @@ def find_checkpoint(folder: Path) -> Path:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputFileError(f"{path} cannot be read as JSON ({error}); train or download the checkpoint again") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise InputFileError(f"{path} is no {FORMAT}: expected the config.json that `dexvid train` writes into a checkpoint")

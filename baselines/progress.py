@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from dexvid_envs.errors import InputFileError
 from dexvid_envs.files import atomic_path
 
 CSV_NAME = "progress.csv"
@@ -48,6 +49,9 @@ class RunLog:
     Args:
         folder: the run's folder, or None.
         resume_step: rows after this step are dropped (a resumed run writes them again); None starts an empty log.
+
+    Raises:
+        InputFileError: the rows of an earlier sitting are damaged.
     """
 
     def __init__(self, folder: Path | None, resume_step: int | None = None) -> None:
@@ -58,9 +62,15 @@ class RunLog:
             return
         path = folder / CSV_NAME
         if resume_step is not None and path.exists():
-            with path.open(newline="") as stream:
-                parsed = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
-            self.rows = [row for row in parsed if row["step"] <= resume_step]
+            try:
+                with path.open(newline="") as stream:
+                    parsed = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
+                self.rows = [row for row in parsed if row["step"] <= resume_step]
+            except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+                raise InputFileError(
+                    f"{path} is damaged ({error}): expected a column of steps and columns of numbers; "
+                    "remove it, the run goes on without its earlier rows"
+                ) from error
         from torch.utils.tensorboard.writer import SummaryWriter
 
         purge_step = None if resume_step is None else resume_step + 1

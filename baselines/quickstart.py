@@ -64,8 +64,12 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(QuickstartArguments, QUICKSTART, arguments)
     from baselines.quickstart_stages import QuickstartRun
+    from dexvid_envs.files import clear_up_inside, write_alone
 
-    return QuickstartRun(config.scaled()).run()
+    with write_alone(config.out):
+        for folder in (config.out, config.out / "stages", config.out / "clone", config.out / "finetuned"):
+            clear_up_inside(folder)
+        return QuickstartRun(config.scaled()).run()
 
 
 class StageStore:
@@ -85,7 +89,7 @@ class StageStore:
                 content = json.loads(path.read_text())
                 self.seconds[name] = float(content["seconds"])
                 return content["result"]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DexVidError(f"{path} is damaged ({error}); start again without --resume") from error
         begin = time.monotonic()
         result = make()

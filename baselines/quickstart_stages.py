@@ -328,7 +328,7 @@ class QuickstartRun:
         if marker.is_file():
             try:
                 same = json.loads(marker.read_text()) == wanted
-            except ValueError:
+            except (ValueError, RecursionError):
                 same = False
             if not same:
                 raise DexVidError(f"{self.out} holds a run with other arguments ({marker}); give the same or a new --out")

@@ -22,6 +22,7 @@ from baselines.training_state import STATE_NAME
 from demos.dataset import read_dataset
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
+from dexvid_envs.files import clear_up_inside, write_alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(cast("type[Any]", Arguments), TRAIN, arguments)
     _check_out(config.out, config.resume)
-    return _clone(config) if isinstance(config, CloneArguments) else _fine_tune(config)
+    with write_alone(config.out):
+        clear_up_inside(config.out)
+        return _clone(config) if isinstance(config, CloneArguments) else _fine_tune(config)
 
 
 def _clone(arguments: CloneArguments) -> int:

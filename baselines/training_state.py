@@ -88,7 +88,7 @@ def load_training_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as stream:
             meta = json.loads(stream.metadata()["meta"])
         return load_file(path), meta
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputFileError(f"{path} is damaged ({error}); start the run again without --resume") from error
 
 

@@ -13,6 +13,7 @@ folder beside the destination until `DatasetWriter.close` puts them together and
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from demos.demonstration import TIERS, Demonstration, Tier
 from dexvid_envs.errors import DexVidError, InputFileError
-from dexvid_envs.files import atomic_folder, atomic_path
+from dexvid_envs.files import atomic_folder, atomic_path, replace_folder, write_alone
 from dexvid_envs.registration import register_environments
 
 FORMAT_VERSION = 1
@@ -40,6 +41,7 @@ _TEXT_ATTRIBUTES = ("env_id", "env_options", "control_mode", "tier")
 # States are two thirds zeros. LZF writes 2,000 episodes in 3 s to half their size; gzip saves 6 % more and takes three times as
 # long. Observations do not compress.
 _STATE_COMPRESSION = "lzf"
+_MAX_ARRAY_BYTES = 2**29  # of one quantity over an episode; those of the tasks take a few million
 
 
 class DatasetWriter:
@@ -47,7 +49,7 @@ class DatasetWriter:
 
     As a context manager it calls `close` when the block ends without an error. After an error or a kill the finished episodes
     wait in the hidden folder `.NAME-unfinished` beside `path`, for `resume=True`; a dataset that was at `path` is untouched
-    until `close` replaces it. One writer at a time for a path.
+    until `close` replaces it. One process at a time writes to a path; a second one is refused.
     """
 
     def __init__(self, path: Path, *, resume: bool = False) -> None:
@@ -55,9 +57,12 @@ class DatasetWriter:
 
         Raises:
             InputFileError: `path` is something else than a dataset, which is not overwritten.
+            OptionError: another process writes there, or the folder cannot be written to.
         """
         _expect_free(path)
         self.path = path
+        self._alone = contextlib.ExitStack()
+        self._alone.enter_context(write_alone(path))
         self.staging = path.with_name(f".{path.name}-unfinished")
         self._assembled, self._previous = self.staging / "assembled", self.staging / "previous"
         self._discarded = path.with_name(f".{path.name}-discarded")
@@ -77,8 +82,11 @@ class DatasetWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self._alone.close()
 
     def add(self, demonstration: Demonstration) -> None:
         """Appends one episode, on disk when this returns.
@@ -87,7 +95,7 @@ class DatasetWriter:
             DexVidError: the demonstration holds what a file cannot, such as an object in its provenance.
         """
         destination = self.staging / f"episode_{self._num_episodes:06d}.hdf5"
-        with atomic_path(destination) as temporary, _new_file(temporary) as file:
+        with atomic_path(destination) as temporary, new_file(temporary) as file:
             _write_episode(file.create_group("episode"), demonstration)
         self._num_episodes += 1
 
@@ -108,11 +116,11 @@ class DatasetWriter:
                 with _open_file(staged) as source:
                     source.copy(source["episode"], file, name=_episode_name(index))  # compressed bytes as they are
                 file[_episode_name(index)].attrs["id"] = index
-        if self.path.exists():
+        if self._previous.exists():
             shutil.rmtree(self._previous, ignore_errors=True)
-            self.path.rename(self._previous)
-        self._assembled.rename(self.path)
+        replace_folder(self._assembled, self.path, self._previous)
         self._discard()
+        self._alone.close()
 
     def _discard(self) -> None:
         """Removes the episodes, by another name: a kill in the midst of it must not leave some of them for `resume`."""
@@ -149,7 +157,7 @@ def read_dataset(path: Path, episodes: Sequence[int] | None = None) -> list[Demo
     """
     count = dataset_length(path)
     chosen = range(count) if episodes is None else episodes
-    for index in chosen:
+    for index in episodes or ():  # not those of `count`, which a damaged file may set to billions
         if not 0 <= index < count:
             raise InputFileError(f"{path} has no episode {index}: expected 0 to {count - 1}")
     with _open_file(path / _DATA_FOLDER / _MAIN_NAME) as file:
@@ -170,7 +178,7 @@ def dataset_length(path: Path) -> int:
         raise InputFileError(f"{path} is no dataset, it has no {_DATA_FOLDER}/{_METADATA_NAME}: {advice}; check the path")
     try:
         count = json.loads(metadata_path.read_text(encoding="utf-8"))["total_episodes"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputFileError(f"{metadata_path} is damaged ({error!r}): {advice}; write the dataset again") from error
     if not isinstance(count, int) or count < 0:
         raise InputFileError(f"{metadata_path} gives total_episodes {count!r}: expected a count; write the dataset again")
@@ -186,7 +194,7 @@ def _new_dataset(path: Path, *, name: str) -> Iterator[h5py.File]:
     with atomic_folder(path) as temporary:
         data = (temporary / _DATA_FOLDER).absolute()  # Minari's storage counts a relative folder twice
         data.mkdir()
-        with _new_file(data / _MAIN_NAME) as file:
+        with new_file(data / _MAIN_NAME) as file:
             yield file
             summary = _summarise(file, name)
         _write_metadata(data, name, **summary)
@@ -274,8 +282,46 @@ def _expect_free(path: Path) -> None:
         )
 
 
-def _new_file(path: Path) -> h5py.File:
-    return h5py.File(path, "w", libver=("v110", "v110"))
+@contextlib.contextmanager
+def new_file(path: Path, libver: Any = ("v110", "v110")) -> Iterator[h5py.File]:
+    """Yields a new HDF5 file that is filled in the block.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    with _PatientFile(path, "w+") as stream:
+        try:
+            with h5py.File(stream, "w", libver=libver) as file:
+                yield file
+        except (OSError, RuntimeError) as error:
+            raise (stream.failed or error) from error
+        if stream.failed is not None:
+            raise stream.failed
+
+
+class _PatientFile(io.FileIO):
+    """A file that remembers a full disk instead of failing: HDF5 could then not even close it, and crashed at the end."""
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Writes all of the data, or nothing more once that has failed."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self.failed is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failed = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Sets the length of the file, as far as the disk allows."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failed = error
+            return size or 0
 
 
 @contextlib.contextmanager
@@ -367,12 +413,12 @@ def _read_episode(group: Any, label: str) -> Demonstration:
             object_pos_world=_array(infos, "object_pos_world", np.float64, label),
             source_frame=_array(infos, "source_frame", np.int64, label),
             tier=tier,
-            provenance=json.loads(_child(group, "provenance", label)[()]),
+            provenance=json.loads(read_text(_child(group, "provenance", label))),
             randomization={name: _array(drawn, name, None, label) for name in drawn},
         )
     except InputFileError:
         raise
-    except (DexVidError, ValueError, TypeError, KeyError, OSError) as error:
+    except (DexVidError, ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise InputFileError(f"{label} is damaged ({error}); write the dataset again") from error
 
 
@@ -386,8 +432,33 @@ def _child(group: Any, name: str, label: str) -> Any:
 
 
 def _array(group: Any, name: str, dtype: Any, label: str) -> NDArray[Any]:
-    values = np.asarray(_child(group, name, label)[()])
+    values = read_stored(_child(group, name, label))
     return values if dtype is None else values.astype(dtype, copy=False)
+
+
+def read_stored(stored: Any) -> NDArray[Any]:
+    """The numbers of an HDF5 dataset of one episode.
+
+    Raises:
+        ValueError: it is something else, or would take memory that no episode does; a damaged file may claim any size.
+    """
+    if not isinstance(stored, h5py.Dataset) or stored.dtype.kind not in "biuf":
+        raise ValueError(f"{stored!r}: expected an array of numbers")
+    if stored.nbytes > _MAX_ARRAY_BYTES:
+        raise ValueError(f"{stored.name} claims {stored.nbytes} bytes, more than the {_MAX_ARRAY_BYTES} of any episode")
+    return np.asarray(stored[()])
+
+
+def read_text(stored: Any) -> str:
+    """The text of an HDF5 dataset.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    text = stored[()] if isinstance(stored, h5py.Dataset) and stored.shape == () else None
+    if not isinstance(text, bytes):
+        raise ValueError(f"{stored!r}: expected a text")
+    return text.decode("utf-8")
 
 
 def _attribute(group: Any, name: str, label: str) -> str:

@@ -7,14 +7,14 @@ World frame: z up, table top at z = 0, metres. Camera frames are OpenCV's (x rig
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dexvid_envs.errors import DexVidError, InputFileError
-from dexvid_envs.files import atomic_path
+from dexvid_envs.npz_file import read_npz, write_npz
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -231,32 +231,30 @@ class Interaction:
         arrays = {name: np.asarray(getattr(self, name)) for name in _FIELDS}
         for name, scene_object in self.further_objects.items():
             arrays |= {key + name: getattr(scene_object, field) for field, key in _SCENE_OBJECT_KEYS.items()}
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        write_npz(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Interaction:
         """Reads what `save` wrote.
 
         Raises:
-            InputFileError: the file is missing, is no npz without pickles, or lacks a key.
+            InputFileError: the file is missing, is no npz without pickles, lacks a key, or holds what is no interaction.
         """
         if not path.is_file():
             raise InputFileError(f"no interaction at {path}: expected an .npz file written by 'dexvid extract'; run it first")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, KeyError) as error:
-            raise InputFileError(
-                f"cannot read {path} as an interaction ({error}): expected an .npz without pickles; extract again"
-            ) from error
-        except Exception as error:  # zipfile.BadZipFile and zlib.error do not share a root with the above
-            raise InputFileError(f"{path} is damaged ({error}); extract again") from error
+        arrays = read_npz(path, "an interaction", "extract again")
         further = [key[len(_FIRST_KEY) :] for key in arrays if key.startswith(_FIRST_KEY)]
         names = [*_FIELDS, *(key + name for name in further for key in _SCENE_OBJECT_KEYS.values())]
         missing = [name for name in names if name not in arrays]
         if missing:
             raise InputFileError(f"{path} lacks {', '.join(missing)}; expected the keys {', '.join(names)}")
+        try:
+            return cls._from_arrays(arrays, further)
+        except (ValueError, TypeError, OverflowError) as error:  # numpy's about another type, and those of our own checks
+            raise InputFileError(f"{path} holds no valid interaction ({error}); extract again") from error
+
+    @classmethod
+    def _from_arrays(cls, arrays: Mapping[str, NDArray], further: Sequence[str]) -> Interaction:
         return cls(
             fps=float(arrays["fps"]),
             hand_keypoints_world=arrays["hand_keypoints_world"].astype(np.float64),

@@ -20,7 +20,7 @@ from demos.kinematic import KinematicConfig, KinematicMotion, kinematic_motion
 from demos.provenance import to_json
 from demos.video_folder import known_files, read_click
 from dexvid_envs.errors import DexVidError, InputFileError
-from dexvid_envs.files import atomic_path
+from dexvid_envs.npz_file import write_npz
 
 _ARRAYS = ("qpos", "object_path", "source_frame")
 
@@ -104,15 +104,14 @@ def write_motions(path: Path, motions: Mapping[str, KinematicMotion]) -> None:
         {"name": name, "object_name": one.object_name, "provenance": to_json(dict(one.provenance))}
         for name, one in motions.items()
     ]
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            num_steps=np.array([len(one.qpos) for one in values]),
-            qpos=arrays["qpos"].astype(np.float32),
-            object_path=arrays["object_path"].astype(np.float32),
-            source_frame=arrays["source_frame"].astype(np.int32),
-            about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-        )
+    content = {
+        "num_steps": np.array([len(one.qpos) for one in values]),
+        "qpos": arrays["qpos"].astype(np.float32),
+        "object_path": arrays["object_path"].astype(np.float32),
+        "source_frame": arrays["source_frame"].astype(np.int32),
+        "about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
+    }
+    write_npz(path, content)
 
 
 def read_motions(path: Path) -> dict[str, KinematicMotion]:
@@ -131,7 +130,7 @@ def read_motions(path: Path) -> dict[str, KinematicMotion]:
         if not right or not all(np.isfinite(arrays[name]).all() for name in _ARRAYS):
             raise ValueError("its arrays do not fit each other")
         return {str(one["name"]): _motion(arrays, one, int(end - count), int(end)) for one, end, count in _rows(arrays, about)}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputFileError(f"{path} is no file of motions or is damaged ({error}); make it again") from error
 
 

@@ -139,11 +139,11 @@ class _Journal:
         if not self.path.is_file():
             self.begin()
             return
-        whole = self.path.read_text(encoding="utf-8").split("\n")[:-1]
         try:
+            whole = self.path.read_text(encoding="utf-8").split("\n")[:-1]
             head, *batches = [json.loads(line) for line in whole]
             plays = [[Play(**play) for play in batch] for batch in batches]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise InputFileError(f"{self.path} is damaged ({error}): start anew, without --resume") from error
         if head != self._head:
             raise InputFileError(

@@ -90,7 +90,7 @@ def extraction_facts(source: Path, interaction: Interaction) -> dict[str, Any]:
     for name in ("quality.json", "config.json"):  # the latter describes a synthetic recording
         try:
             found = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(found, dict):
             config = found.pop("config", config) if name == "quality.json" else found

@@ -17,6 +17,7 @@ from demos.scale.command import folders_with, refuse_options, run_and_tell
 from demos.scale.job import Job
 from demos.scale.options import ManySources
 from dexvid_envs.cli import parse_config, parse_env_options
+from dexvid_envs.files import write_alone
 
 if TYPE_CHECKING:
     from demos.pseudo_demonstration import PseudoDemonstration
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     sources = folders_with("interaction.npz", config.source, config.many.more)
     if sources is not None:
         return _refine_many(sources, config)
-    result = _refine(config)
+    with write_alone(config.out):
+        result = _refine(config)
     search, before = result.refinement, result.open_loop
     print(
         f"open-loop replay before the search: {'success' if before.success else 'no success'}, "

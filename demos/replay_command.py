@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import imageio.v2 as imageio
+import numpy as np
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,6 +21,7 @@ from demos.dataset import dataset_length, read_dataset
 from demos.demonstration import Demonstration
 from demos.provenance import to_json
 from demos.replay import Player, ReplayOutcome
+from demos.video import video_writer
 from dexvid_envs.cli import parse_config
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
@@ -162,9 +163,7 @@ def _player_of(demonstration: Demonstration) -> Player:
 def _video_writer(path: Path) -> Iterator[Callable[[DexVidEnv], None]]:
     """Yields a function that adds a picture of an environment to the video; the file appears when all went well."""
     renderer: Any = None
-    writer: Any
-
-    with atomic_path(path) as temporary, imageio.get_writer(temporary, fps=FPS, macro_block_size=16) as writer:
+    with atomic_path(path) as temporary, video_writer(temporary, (WIDTH, HEIGHT), FPS) as writer:
 
         def add_frame(env: DexVidEnv) -> None:
             nonlocal renderer
@@ -173,7 +172,7 @@ def _video_writer(path: Path) -> Iterator[Callable[[DexVidEnv], None]]:
                     renderer.close()
                 renderer = make_renderer(env.model, HEIGHT, WIDTH)
             renderer.update_scene(env.data, camera=CAMERA)
-            writer.append_data(renderer.render())
+            writer.send(np.ascontiguousarray(renderer.render()))
 
         try:
             yield add_frame

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from demos.commands import RETARGET
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(RetargetArguments, RETARGET, arguments)
     from demos.pseudo_demonstration import place_and_retarget
     from demos.source import load_interaction
-    from dexvid_envs.files import atomic_path
+    from dexvid_envs.npz_file import write_npz
     from dexvid_envs.progress import progress_bar
 
     if config.out.suffix != ".npz":
@@ -50,10 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option), config.config)
         report(1.0, "done")
     motion = placed.motion
-    with atomic_path(config.out) as temporary:
-        np.savez_compressed(
-            temporary, qpos=motion.qpos, targets=motion.targets, error_m=motion.error_m, source_frame=motion.source_frame
-        )
+    write_npz(config.out, {name: getattr(motion, name) for name in ("qpos", "targets", "error_m", "source_frame")})
     error = 1e3 * motion.error_m
     print(f"{len(motion.qpos)} steps, fingertip error {error.mean():.1f} mm mean, {error.max():.1f} mm largest: {config.out}")
     return 0

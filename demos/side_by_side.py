@@ -24,7 +24,7 @@ from demos.human_scene import HumanScene, clearest_camera, draw_quickly
 from demos.interaction import Interaction
 from demos.recorded_path import object_path
 from demos.replay import ClosedLoopPolicy, Player
-from demos.video import probe_video, read_frames
+from demos.video import expect_pictures, probe_video, read_frames
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
@@ -358,10 +358,8 @@ def _shown_steps(num_steps: int, stride: int) -> list[int]:
 def _writer(path: Path, fps: float) -> Iterator[Any]:
     """An H.264 writer for browsers; the file appears when all went well."""
     options = ["-crf", "27", "-preset", "medium", "-movflags", "+faststart"]
-    writer: Any
-    with (
-        atomic_path(path) as temporary,
-        imageio.get_writer(
+    with atomic_path(path) as temporary:
+        writer: Any = imageio.get_writer(
             temporary,
             fps=fps,
             codec="libx264",
@@ -369,6 +367,7 @@ def _writer(path: Path, fps: float) -> Iterator[Any]:
             pixelformat="yuv420p",
             macro_block_size=16,
             output_params=options,
-        ) as writer,
-    ):
-        yield writer
+        )
+        with writer:
+            yield writer
+        expect_pictures(temporary, 1)

@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dexvid_envs.errors import InputFileError
+from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.files import sha256_of_files
 
 RgbImage = NDArray[np.uint8]
@@ -129,7 +129,11 @@ def read_frames(info: VideoInfo, stride: int = 1) -> Iterator[Frame]:
 
 @contextlib.contextmanager
 def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6) -> Iterator[Generator[None, RgbImage, None]]:
-    """Yields a generator whose `send` takes pictures of `size` = (width, height) px; H.264, for browsers."""
+    """Yields a generator whose `send` takes pictures of `size` = (width, height) px; H.264, for browsers.
+
+    Raises:
+        OptionError: fewer pictures than were sent are in the file at the end, such as on a full disk.
+    """
     import imageio_ffmpeg
 
     rate: Any = Fraction(fps).limit_denominator(100_000)  # so that 29.97 stays what it is
@@ -144,10 +148,43 @@ def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6
         output_params=options,
     )
     writer.send(None)
+    counted = _counted(writer)
+    sent = next(counted)
     try:
-        yield writer
+        yield counted
+    except OSError as error:
+        if error.errno is None:  # ffmpeg has gone, and imageio tells what it said
+            raise OptionError(f"the video {path} cannot be written ({_reason(error)}); make room on the disk") from error
+        raise
     finally:
         writer.close()
+    expect_pictures(path, len(sent))
+
+
+def expect_pictures(path: Path, count: int) -> None:
+    """Looks whether a video that was just written holds so many pictures; ffmpeg keeps a full disk to itself.
+
+    Raises:
+        OptionError: it does not.
+    """
+    import imageio_ffmpeg
+
+    try:
+        written = (imageio_ffmpeg.count_frames_and_secs(str(path))[0] or 0) if count else 0
+    except (OSError, RuntimeError):
+        written = 0
+    if written < count:
+        raise OptionError(f"the video {path} was not written whole ({written} of {count} pictures); make room on the disk")
+
+
+def _counted(writer: Generator[None, RgbImage, None]) -> Generator[Any, RgbImage, None]:
+    """Hands pictures on; yields first a list that grows by an entry with each."""
+    sent: list[None] = []
+    picture = yield sent
+    while True:
+        writer.send(picture)
+        sent.append(None)
+        picture = yield
 
 
 class FrameCache:

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from dexvid_envs.errors import DexVidError, OptionError, RenderingUnavailableError
+from dexvid_envs.files import explain_os_error
 
 ConfigT = TypeVar("ConfigT")
 
@@ -35,8 +36,16 @@ class Command:
 
 def find_commands() -> dict[str, Command]:
     """All installed subcommands by name, the project's own and those of other packages."""
-    found = (entry_point.load() for entry_point in entry_points(group="dexvid.commands"))
-    return {command.name: command for command in found}
+    found: dict[str, Command] = {}
+    for entry_point in entry_points(group="dexvid.commands"):
+        try:
+            command = entry_point.load()
+        except Exception as error:  # a package that is broken, or of another version, must not take the others with it
+            why = f"{type(error).__name__}: {error}"
+            print(f"warning: no command {entry_point.name!r}, its package is broken ({why}); install it again", file=sys.stderr)
+        else:
+            found[command.name] = command
+    return found
 
 
 def parse_config(config_type: type[ConfigT], command: Command, arguments: Sequence[str]) -> ConfigT:
@@ -60,7 +69,7 @@ def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:
             raise OptionError(f"environment option {pair!r}: expected NAME=VALUE, such as bottle=mustard")
         try:
             options[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             options[name] = text
     return options
 
@@ -111,6 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        if (told := explain_os_error(error)) is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return 2
 
 
 def _run(arguments: Sequence[str]) -> int:

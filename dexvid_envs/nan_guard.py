@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dexvid_envs.errors import DexVidError
+from dexvid_envs.npz_file import read_npz
 
 _LOG = logging.getLogger("dexvid_envs")
 #: Reports that one environment writes at most; a policy that blows everything up shall not fill the disk.
@@ -68,13 +69,13 @@ def load_report(path: str | Path) -> tuple[dict[str, Any], np.ndarray, dict[str,
     Raises:
         DexVidError: the file is no report.
     """
+    arrays = read_npz(Path(path), "a report of an instability", "give one that the NaN guard wrote")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            state: dict[str, Any] = {"simulation": file["simulation"], "memory": {}}
-            for key in file.files:
-                part, sign, name = key.partition("/")
-                if sign:
-                    state.setdefault(part, {})[name] = file[key]
-            return state, file["action"], json.loads(str(file["about"]))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        state: dict[str, Any] = {"simulation": arrays["simulation"], "memory": {}}
+        for key, array in arrays.items():
+            part, sign, name = key.partition("/")
+            if sign:
+                state.setdefault(part, {})[name] = array
+        return state, arrays["action"], json.loads(str(arrays["about"]))
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise DexVidError(f"{path} is no report of an instability ({error}); expected one by the NaN guard") from error

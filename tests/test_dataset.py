@@ -184,9 +184,12 @@ _KILLED = """
             dataset._summarise = killed
         if moment == "before the renaming":
             dataset.shutil.rmtree = killed
+        renamed = os.rename
         if moment == "between the renamings":
-            renamed = Path.rename
-            Path.rename = lambda path, target: killed() if path.name == "assembled" else renamed(path, target)
+            dataset.replace_folder.__globals__["_exchange"] = lambda one, other: False
+            os.rename = lambda path, target: killed() if Path(path).name == "assembled" else renamed(path, target)
+        if moment == "after the exchange":
+            os.rename = lambda path, target: killed() if Path(target).name == "previous" else renamed(path, target)
 """
 
 
@@ -198,6 +201,7 @@ _KILLED = """
         ("while assembling", 4),
         ("before the renaming", 4),
         ("between the renamings", 4),
+        ("after the exchange", 4),
     ],
 )
 def test_a_kill_leaves_the_old_dataset_and_the_finished_episodes(tmp_path: Path, moment: str, kept: int) -> None:
@@ -206,11 +210,14 @@ def test_a_kill_leaves_the_old_dataset_and_the_finished_episodes(tmp_path: Path,
     write_dataset(path, [old])
     command = [sys.executable, "-c", textwrap.dedent(_KILLED), str(path), moment]
     assert subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode == -signal.SIGKILL
-    if moment != "between the renamings":
+    exchanged = moment == "after the exchange" and sys.platform == "linux"
+    if exchanged:
+        assert len(read_dataset(path)) == 4
+    elif moment != "between the renamings":
         assert_same(old, read_dataset(path)[0])
 
     with DatasetWriter(path, resume=True) as writer:
-        assert_same(old, read_dataset(path)[0])
+        assert exchanged or assert_same(old, read_dataset(path)[0]) is None
         assert len(writer) == kept
         for seed, demonstration in enumerate(writer.demonstrations()):
             assert_same(demonstration, make_demonstration(seed=seed))

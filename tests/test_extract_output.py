@@ -16,10 +16,11 @@ from made_up_film import FRAMES, MarkedHands
 
 from demos.extract.config import ExtractConfig
 from demos.extract.pipeline import extract
-from demos.extract.work_folder import OUTPUT_FILES, write_alone
+from demos.extract.work_folder import OUTPUT_FILES
 from demos.video import FrameCache
 from dexvid_envs.cli import main
 from dexvid_envs.errors import OptionError
+from dexvid_envs.files import write_alone
 
 pytest.importorskip("cv2", reason='needs OpenCV: pip install "dexvid-envs[video]"')
 
@@ -99,7 +100,7 @@ def test_two_runs_never_write_one_output(
 
     extract(ExtractConfig(films(), tmp_path / "out", overlay=False, report=False), meanwhile)
     assert codes == [2]
-    expect_one_message(capfd.readouterr().err, "is being written by another run")
+    expect_one_message(capfd.readouterr().err, "is being written by another process")
     assert_same_interaction(tmp_path / "out", unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -140,5 +140,5 @@ def test_other_files_are_no_reports(tmp_path: Path) -> None:
     empty = tmp_path / "empty.npz"
     np.savez(empty, colour=3)
     for path in (text, empty, tmp_path / "missing.npz"):
-        with pytest.raises(DexVidError, match="is no report of an instability"):
+        with pytest.raises(DexVidError, match="report of an instability"):
             load_report(path)

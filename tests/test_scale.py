@@ -165,7 +165,7 @@ def test_two_runs_never_write_one_folder(tmp_path: Path) -> None:
 
     def meanwhile(share: float, state: str) -> None:
         if not refused:
-            with pytest.raises(OptionError, match="is being written by another run; wait"):
+            with pytest.raises(OptionError, match="is being written by another process; wait"):
                 run_jobs(jobs, tmp_path / "out", TWO)
             refused.append(state)
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from demos.demonstration import TIERS, Demonstration
 from demos.exporters.parts import CONTROL_HZ, expect_new, expect_one_kind, observation_parts
-from dexvid_envs.errors import DexVidError, InputFileError, MissingExtraError
+from dexvid_envs.errors import InputFileError, MissingExtraError
 from dexvid_envs.files import atomic_folder
 from dexvid_envs.registration import REGISTRATIONS
 
@@ -98,7 +98,7 @@ def read_lerobot(path: Path) -> list[Demonstration]:
         if len(result) != len(facts):
             raise ValueError(f"{len(result)} episodes of {len(facts)}")
         return result
-    except (OSError, KeyError, ValueError, TypeError, IndexError, DexVidError, pa.ArrowException) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
         raise InputFileError(f"{label} is damaged ({error}); export the dataset again") from error
 
 

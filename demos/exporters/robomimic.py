@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from demos.dataset import new_file, read_stored, read_text
 from demos.demonstration import TIERS, Demonstration
 from demos.exporters.parts import common_options, expect_new, expect_one_kind, observation_parts
 from dexvid_envs.errors import DexVidError, InputFileError
@@ -55,7 +56,7 @@ def write_robomimic(path: Path, demonstrations: Sequence[Demonstration], *, vali
         "env_version": version("dexvid-envs"),
         "env_kwargs": env_kwargs,
     }
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_file(temporary, libver=None) as file:
         data = file.create_group("data")
         data.attrs["total"] = sum(one.num_steps for one in demonstrations)
         data.attrs["env_args"] = json.dumps(env_args)
@@ -83,7 +84,7 @@ def read_robomimic(path: Path) -> list[Demonstration]:
                 label = f"{path}, {_name(index)}"
                 demonstrations.append(_read_episode(data[_name(index)]))
             return demonstrations
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, DexVidError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, DexVidError, RecursionError) as error:
         raise InputFileError(f"{label} is damaged or was not exported from here ({error}); export the dataset again") from error
 
 
@@ -119,20 +120,20 @@ def _read_episode(group: Any) -> Demonstration:
     own = group[_OWN]
 
     def text(name: str) -> str:
-        return own[name][()].decode("utf-8")
+        return read_text(own[name])
 
     return Demonstration(
         env_id=text("env_id"),
         env_options=json.loads(text("env_options")),
         control_mode=text("control_mode"),
-        observations=own["observations"][()],
-        actions=group["actions"][()],
-        rewards=group["rewards"][()],
-        successes=own["successes"][()],
-        states=np.concatenate([group["states"][()], own["last_state"][()][None]]),
+        observations=read_stored(own["observations"]),
+        actions=read_stored(group["actions"]),
+        rewards=read_stored(group["rewards"]),
+        successes=read_stored(own["successes"]),
+        states=np.concatenate([read_stored(group["states"]), read_stored(own["last_state"])[None]]),
         memory=_named(own, "memory"),
-        object_pos_world=own["object_pos_world"][()],
-        source_frame=own["source_frame"][()],
+        object_pos_world=read_stored(own["object_pos_world"]),
+        source_frame=read_stored(own["source_frame"]),
         tier=TIERS[_TIER_NAMES.index(text("tier"))],
         provenance=json.loads(text("provenance")),
         randomization=_named(own, "randomization"),
@@ -140,7 +141,7 @@ def _read_episode(group: Any) -> Demonstration:
 
 
 def _named(own: Any, part: str) -> dict[str, NDArray[Any]]:
-    return {name: own[part][name][()] for name in own[part]} if part in own else {}
+    return {name: read_stored(own[part][name]) for name in own[part]} if part in own else {}
 
 
 def _masks(demonstrations: Sequence[Demonstration], valid_share: float, seed: int) -> Mapping[str, list[int]]:

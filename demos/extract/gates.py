@@ -188,7 +188,7 @@ def read_failed_gates(extraction: Path) -> list[str]:
     try:
         quality = json.loads((extraction / "quality.json").read_text(encoding="utf-8"))
         return [gate_text(gate) for gate in failed_gates(quality)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
 
 

@@ -52,14 +52,14 @@ from demos.extract.stage import write_stage_video
 from demos.extract.stage_store import StageStore
 from demos.extract.task_stage import find_keypoints
 from demos.extract.tracks_file import write_tracks
-from demos.extract.work_folder import check_output, work_folder, write_alone
+from demos.extract.work_folder import check_output, work_folder
 from demos.extract.world import place_world, to_interaction
 from demos.interaction import HandTrack, Interaction, KeypointTrack, ObjectTrack
 from demos.recording import Recording, open_recording
 from demos.resample import resample
 from demos.video import FrameCache
 from dexvid_envs.errors import OptionError
-from dexvid_envs.files import atomic_folder
+from dexvid_envs.files import atomic_folder, write_alone
 
 #: Called with the name of a stage, the steps done and the steps in all.
 Progress = Callable[[str, int, int], None]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from demos.extract.hand.follow import RawHand
 from demos.interaction import HandTrack, KeypointTrack, ObjectTrack
+from dexvid_envs.npz_file import write_npz
 
 
 def write_tracks(
@@ -47,4 +48,4 @@ def write_tracks(
             f"object_{number}_points_camera": track.points_camera,
             f"object_{number}_pose_camera": track.pose_camera,
         }
-    np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
+    write_npz(path, arrays)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,11 @@ from pathlib import Path
 from demos.extract.task_points.chat_endpoint import EndpointError
 from demos.scale.job import RECORD_NAME
 from dexvid_envs.errors import DexVidError, OptionError
-from dexvid_envs.lock import only_one
+from dexvid_envs.files import NO_ROOM, only_one, write_alone
 
 #: What an extraction writes; a folder that holds anything else is not replaced.
 OUTPUT_FILES = ("interaction.npz", "overlay.mp4", "quality.json", "report.html", "tracks.npz")
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -60,7 +58,7 @@ def work_folder(out: Path, keep: Path | None) -> Iterator[Path]:
         OptionError: the folder cannot be made or written to, the disk is full, or another run writes there.
     """
     folder = work_path(out, keep)
-    with write_alone(out), contextlib.ExitStack() as locks, _told_plainly(folder):
+    with write_alone(out, nested=False), contextlib.ExitStack() as locks, _told_plainly(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -79,29 +77,7 @@ def work_folder(out: Path, keep: Path | None) -> Iterator[Path]:
 
 def _may_pass(error: DexVidError) -> bool:
     """Whether the same command may succeed later, so that finished stages are worth keeping."""
-    return isinstance(error, EndpointError) or (isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_ROOM)
-
-
-@contextlib.contextmanager
-def write_alone(out: Path) -> Iterator[None]:
-    """Nobody else writes the folder `out` meanwhile; what a killed run left beside it is put in order.
-
-    Raises:
-        OptionError: the folder above cannot be written to, or another run writes there.
-    """
-    with only_one(out.with_name(f".{out.name}.lock"), out):
-        _clear_up(out)
-        yield
-
-
-def _clear_up(out: Path) -> None:
-    """Removes half-written outputs of killed runs; a finished one that was about to be replaced is put back."""
-    for left in sorted(out.parent.glob(f".{out.name}-*")):
-        named = re.fullmatch(rf"\.{re.escape(out.name)}-[0-9a-f]{{8}}(-previous)?", left.name)
-        if named and named[1] and not out.exists():
-            left.rename(out)
-        elif named and left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+    return isinstance(error, EndpointError) or (isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM)
 
 
 @contextlib.contextmanager
@@ -111,7 +87,7 @@ def _told_plainly(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise OptionError(
                 f"the disk is full ({reason}) while {folder} was written; make room and repeat the command, "
                 "which goes on where it was, or choose another --out or --keep-work"

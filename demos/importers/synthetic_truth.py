@@ -29,4 +29,10 @@ def load_synthetic_truth(clip: Path) -> Interaction:
     if not film.is_file():
         raise InputFileError(f"no {FILM_FILE} in {clip}; expected a clip's folder as dexvid synthesize writes it")
     truth = ClipTruth.load(clip / TRUTH_FILE)
-    return dataclasses.replace(true_interaction(truth), source_sha256=sha256_of_files([film]))
+    try:
+        interaction = true_interaction(truth)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # of arrays of other shapes and kinds
+        raise InputFileError(
+            f"{clip / TRUTH_FILE} is damaged ({type(error).__name__}: {error}); make it again with dexvid synthesize"
+        ) from error
+    return dataclasses.replace(interaction, source_sha256=sha256_of_files([film]))

@@ -15,7 +15,7 @@ from demos.plan import Plan
 from demos.provenance import to_json
 from demos.refinement.candidates import Candidate
 from dexvid_envs.errors import InputFileError
-from dexvid_envs.files import atomic_path
+from dexvid_envs.npz_file import read_npz, write_npz
 
 _FILE = "search.npz"
 
@@ -65,8 +65,7 @@ class RoundStore:
         arrays: dict[str, Any] = {"key": self._key, "facts": json.dumps(facts)}
         for field in dataclasses.fields(Candidate):
             arrays[f"elite_{field.name}"] = np.array([getattr(one, field.name) for one in state.elites])
-        with atomic_path(self._path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        write_npz(self._path, arrays)
 
     def load(self) -> SearchState | None:
         """The stored state, or None where there is none.
@@ -76,24 +75,26 @@ class RoundStore:
         """
         if not self._path.is_file():
             return None
+        advice = "remove the folder"
+        arrays = read_npz(self._path, "rounds of a search", advice)
         try:
-            with np.load(self._path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
             key, facts = str(arrays["key"]), json.loads(str(arrays["facts"]))
             columns = {field.name: arrays[f"elite_{field.name}"] for field in dataclasses.fields(Candidate)}
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise InputFileError(f"{self._path} holds no rounds of a search ({error}); remove the folder") from error
+        except (ValueError, KeyError, RecursionError) as error:
+            raise InputFileError(f"{self._path} holds no rounds of a search ({error}); {advice}") from error
         if key != self._key:
             raise InputFileError(
                 f"{self._path.parent} holds rounds of a search with another recording, environment or config; "
                 "remove the folder or name another one"
             )
-        count = len(columns["hold"])
-        elites = [
-            Candidate(**{name: values[row].item() if values.ndim == 1 else values[row] for name, values in columns.items()})
-            for row in range(count)
-        ]
-        return SearchState(elites=elites, **facts)
+        try:
+            elites = [
+                Candidate(**{name: values[row].item() if values.ndim == 1 else values[row] for name, values in columns.items()})
+                for row in range(len(columns["hold"]))
+            ]
+            return SearchState(elites=elites, **facts)
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
+            raise InputFileError(f"{self._path} holds damaged rounds of a search ({error}); {advice}") from error
 
 
 def _digest(of: Iterable[Any]) -> str:

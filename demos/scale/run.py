@@ -22,8 +22,7 @@ from demos.scale.engine import Engine
 from demos.scale.job import Job
 from demos.scale.options import ScaleOptions
 from dexvid_envs.errors import DexVidError, OptionError
-from dexvid_envs.files import atomic_path
-from dexvid_envs.lock import only_one
+from dexvid_envs.files import atomic_path, only_one
 
 SUMMARY_NAME = "summary.json"
 _SUMMARY_EVERY_S = 10.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -152,8 +151,6 @@ def make_corpus(
     """
     configs = [clip_config(corpus, number, seed, pictures) for number in range(first, first + count)]
     out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f".{corpus}-*"):  # of a run that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
     left_out: list[str] = []
     waiting = [config for config in configs if not is_made(config, out / config.clip_id)]
     for done, config in enumerate(waiting):

@@ -22,6 +22,7 @@ from demos.synthetic.config import PHASES, SyntheticPickPlaceConfig, config_json
 from demos.synthetic.grasp import Grasp, flesh_distances, solve_grasp, tip_distances
 from demos.synthetic.motion import add_way_to_bottle, bottle_path, finger_motion, minimum_jerk, smooth_noise
 from dexvid_envs.files import sha256_of_files
+from dexvid_envs.npz_file import write_npz
 from robots.human_hand import JOINT_NAMES, HandDimensions, HumanHand
 
 #: Hand key points that are also given as task-relevant points, then the points of the task itself.
@@ -159,7 +160,7 @@ def _measure(config: SyntheticPickPlaceConfig, truth: SyntheticTruth) -> Interac
 def save_truth(truth: SyntheticTruth, path: Path) -> None:
     """Writes the truth as an npz without pickles, with the names of phases and joints beside it."""
     arrays = {field.name: np.asarray(getattr(truth, field.name)) for field in dataclasses.fields(truth)}
-    np.savez_compressed(path, phase_names=np.array(PHASES), joint_names=np.array(JOINT_NAMES), **arrays)
+    write_npz(path, {"phase_names": np.array(PHASES), "joint_names": np.array(JOINT_NAMES), **arrays})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from demos.camera import project
 from dexvid_envs.errors import InputFileError
-from dexvid_envs.files import atomic_path
+from dexvid_envs.npz_file import read_npz, write_npz
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -134,8 +133,7 @@ class ClipTruth:
     def save(self, path: Path) -> None:
         """Writes the npz; a file that is there is replaced as a whole."""
         arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        with atomic_path(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        write_npz(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> ClipTruth:
@@ -144,14 +142,12 @@ class ClipTruth:
         Raises:
             InputFileError: the file is missing, is no npz or lacks a key.
         """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                values = {field.name: _plain(stored[field.name]) for field in dataclasses.fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputFileError(
-                f"{path} is no truth of a synthetic clip ({error}); make it again with dexvid synthesize"
-            ) from error
-        return cls(**values)
+        advice = "make it again with dexvid synthesize"
+        arrays = read_npz(path, "the truth of a synthetic clip", advice)
+        missing = [field.name for field in dataclasses.fields(cls) if field.name not in arrays]
+        if missing:
+            raise InputFileError(f"{path} is no truth of a synthetic clip, it lacks {', '.join(missing)}; {advice}")
+        return cls(**{field.name: _plain(arrays[field.name]) for field in dataclasses.fields(cls)})
 
 
 def _plain(array: np.ndarray) -> Any:

@@ -1,0 +1,134 @@
+"""What becomes of damaged files, killed commands, full and read-only disks, and two processes on one output.
+
+    python -m benchmarks.reliability [--parts fuzz kill disk] [--cases N] [--kills N] [--commands NAME ...]
+    python -m benchmarks.reliability --quick --out FILE.json
+
+Writes `results/reliability.json` and `.md` after every line; a later sitting keeps the lines of other parts, and adds kills to
+those of the same commit. Linux only: it forks, limits memory, and mounts a small file system for the full disk (as root; others
+get a limit on the size of files instead).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from benchmarks.reliability_row import Row
+from benchmarks.result import RESULTS, Check, commit, write_result
+from dexvid_envs.progress import progress_bar
+
+Part = Literal["fuzz", "kill", "disk"]
+WANTED_CASES, WANTED_KILLS = 10_000, 100
+_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ReliabilityArguments:
+    """Arguments of the benchmark."""
+
+    parts: tuple[Part, ...] = ("fuzz", "kill", "disk")
+    """what is tried"""
+    cases: int = WANTED_CASES
+    """damaged files and command lines, over all readers"""
+    readers: tuple[str, ...] = ()
+    """names of the readers that are given damaged files; all of them, and the command lines, by default"""
+    kills: int = WANTED_KILLS
+    """of each command; those of an earlier sitting at the same commit count"""
+    commands: tuple[str, ...] = ()
+    """names of the commands to kill and to starve; all of them by default"""
+    out: Path | None = None
+    """file for the result (.json); by default the published one"""
+    quick: bool = False
+    """a few hundred cases and two kills; needs --out, so that the published results stay"""
+
+
+def main() -> int:
+    """Runs the parts and writes the result; 1 where something went wrong."""
+    arguments = tyro.cli(ReliabilityArguments)
+    if arguments.quick and arguments.out is None:
+        print("error: --quick would replace the published results; add --out FILE.json", file=sys.stderr)
+        return 2
+    if arguments.quick:
+        few = arguments.commands or ("dataset merge", "retarget")
+        arguments = dataclasses.replace(arguments, cases=min(arguments.cases, 400), kills=2, commands=few)
+    path = arguments.out or RESULTS / "reliability.json"
+    run(arguments, _Table(path, {"seed": _SEED, "cases": arguments.cases, "kills": arguments.kills}))
+    print(path.with_suffix(".md").read_text())
+    return 0 if all(row["bad"] == 0 for row in json.loads(path.read_text())["rows"]) else 1
+
+
+def run(arguments: ReliabilityArguments, table: _Table) -> None:
+    """Runs the parts, each line of which goes into the table when it is there."""
+    if "fuzz" in arguments.parts:
+        from benchmarks.reliability_fuzz import fuzz
+        from benchmarks.reliability_readers import readers
+
+        with progress_bar("fuzz") as report:
+            for findings in fuzz(readers(), arguments.cases, arguments.readers, seed=_SEED, report=report):
+                table.add(findings.row())
+    if "kill" in arguments.parts:
+        from benchmarks.reliability_kill import kill_commands
+
+        with progress_bar("kill") as report:
+            for row in kill_commands(arguments.commands, arguments.kills, table.earlier, seed=_SEED, report=report):
+                table.add(row)
+    if "disk" in arguments.parts:
+        from benchmarks.reliability_disk import starve_commands
+
+        with progress_bar("disk") as report:
+            for row in starve_commands(arguments.commands, report=report):
+                table.add(row)
+
+
+class _Table:
+    """The rows so far, in the file after each."""
+
+    def __init__(self, path: Path, config: dict[str, Any]) -> None:
+        self._path, self._config, self._commit = path, config, commit()
+        rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else []
+        self._rows = {(row["part"], row["what"]): row for row in rows}
+
+    def earlier(self, part: str, what: str) -> Row | None:
+        """A line that was made at this very commit."""
+        row = self._rows.get((part, what))
+        known = row is not None and row["commit"] == self._commit and "+" not in self._commit
+        if row is None or not known:
+            return None
+        values: dict[str, Any] = row | {"examples": {row["examples"]: 1} if row["examples"] else {}}
+        return Row(**values)
+
+    def add(self, row: Row) -> None:
+        """Takes the place of an older line of the same."""
+        self._rows[row.part, row.what] = dataclasses.replace(row, commit=self._commit).to_json()
+        order = ("fuzz", "kill", "full disk", "read-only", "two at once")
+        rows = sorted(self._rows.values(), key=lambda one: order.index(one["part"]))
+        write_result(self._path, "reliability", self._config, rows, checks(rows))
+
+
+def checks(rows: list[dict[str, Any]]) -> list[Check]:
+    """Enough was tried of everything, and nothing went wrong."""
+
+    def of(part: str, value: Callable[[dict[str, Any]], int]) -> list[int]:
+        return [value(row) for row in rows if row["part"] == part]
+
+    found = []
+    if cases := of("fuzz", lambda row: row["tries"]):
+        found.append(Check("damaged files and command lines", sum(cases), WANTED_CASES, "higher"))
+        found.append(Check("bad cases of them", sum(of("fuzz", lambda row: row["bad"])), 0, "lower"))
+    if kills := of("kill", lambda row: row["tries"]):
+        found.append(Check("kills of the least killed command", min(kills), WANTED_KILLS, "higher"))
+        found.append(Check("kills after which something was lost", sum(of("kill", lambda row: row["bad"])), 0, "lower"))
+    for part in ("full disk", "read-only", "two at once"):
+        if bad := of(part, lambda row: row["bad"]):
+            found.append(Check(f"{part}: commands without a plain message, or with a loss", sum(bad), 0, "lower"))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
