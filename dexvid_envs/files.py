@@ -21,7 +21,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
-#: Locks that this process holds; whoever holds one may write inside it again.
+#: Locks that this process holds.
 _held: set[Path] = set()
 
 
@@ -56,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     token = uuid.uuid4().hex[:8]
     temporary = path.with_name(f".{path.name}-{token}")
-    with write_alone(path):
+    with write_alone(path, again=True):
         try:
             temporary.mkdir(parents=True)
         except OSError as error:
@@ -94,13 +94,21 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def write_alone(path: Path) -> Iterator[None]:
-    """No other process writes the folder `path` meanwhile; what a killed one left beside it is put in order.
+def write_alone(path: Path, *, again: bool = False) -> Iterator[None]:
+    """Nobody else writes the folder `path` meanwhile; what a killed process left beside it is put in order.
+
+    Args:
+        path: of the folder.
+        again: whoever writes it in this process already may go on, as the inner part of a command does.
 
     Raises:
-        OptionError: the folder above cannot be written to, or another process writes there.
+        OptionError: the folder above cannot be written to, or it is being written.
     """
-    with only_one(path.with_name(f".{path.name}.lock"), path):
+    lock = path.with_name(f".{path.name}.lock")
+    if again and lock.absolute() in _held:
+        yield
+        return
+    with only_one(lock, path):
         clear_up(path)
         yield
 
@@ -109,7 +117,7 @@ def write_alone(path: Path) -> Iterator[None]:
 def only_one(lock: Path, what: Path) -> Iterator[None]:
     """Holds a lock file, which is gone afterwards; where the system has no such locks (Windows), nothing is held.
 
-    The system frees it when the process dies, however that happens. A process that holds it may take it again.
+    The system frees it when the process dies, however that happens.
 
     Raises:
         OptionError: the file cannot be made, or another process holds it.
@@ -120,9 +128,6 @@ def only_one(lock: Path, what: Path) -> Iterator[None]:
         yield
         return
     key = lock.absolute()
-    if key in _held:
-        yield
-        return
     while True:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
