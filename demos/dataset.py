@@ -62,7 +62,7 @@ class DatasetWriter:
         _expect_free(path)
         self.path = path
         self._alone = contextlib.ExitStack()
-        self._alone.enter_context(write_alone(path))
+        self._alone.enter_context(write_alone(path, again=True))
         self.staging = path.with_name(f".{path.name}-unfinished")
         self._assembled, self._previous = self.staging / "assembled", self.staging / "previous"
         self._discarded = path.with_name(f".{path.name}-discarded")

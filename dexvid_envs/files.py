@@ -21,7 +21,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
-#: Locks of the folders that this process writes alone; whoever does may write inside them again.
+#: Locks that this process holds.
 _held: set[Path] = set()
 
 
@@ -56,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     token = uuid.uuid4().hex[:8]
     temporary = path.with_name(f".{path.name}-{token}")
-    with write_alone(path):
+    with write_alone(path, again=True):
         try:
             temporary.mkdir(parents=True)
         except OSError as error:
@@ -94,35 +94,30 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def write_alone(path: Path, *, nested: bool = True) -> Iterator[None]:
-    """No other process writes the folder `path` meanwhile; what a killed one left beside it is put in order.
+def write_alone(path: Path, *, again: bool = False) -> Iterator[None]:
+    """Nobody else writes the folder `path` meanwhile; what a killed process left beside it is put in order.
 
     Args:
-        path: the folder.
-        nested: a process that writes it alone already may say so again, for a part of that work.
+        path: of the folder.
+        again: whoever writes it in this process already may go on, as the inner part of a command does.
 
     Raises:
-        OptionError: the folder above cannot be written to, or another process writes there.
+        OptionError: the folder above cannot be written to, or it is being written.
     """
     lock = path.with_name(f".{path.name}.lock")
-    key = lock.absolute()
-    if nested and key in _held:
+    if again and lock.absolute() in _held:
         yield
         return
     with only_one(lock, path):
-        _held.add(key)
-        try:
-            clear_up(path)
-            yield
-        finally:
-            _held.discard(key)
+        clear_up(path)
+        yield
 
 
 @contextlib.contextmanager
 def only_one(lock: Path, what: Path) -> Iterator[None]:
     """Holds a lock file, which is gone afterwards; where the system has no such locks (Windows), nothing is held.
 
-    The system frees it when its holder dies, however that happens.
+    The system frees it when the process dies, however that happens.
 
     Raises:
         OptionError: the file cannot be made, or another process holds it.
@@ -132,6 +127,7 @@ def only_one(lock: Path, what: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
+    key = lock.absolute()
     while True:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -151,9 +147,11 @@ def only_one(lock: Path, what: Path) -> Iterator[None]:
         if _is_still(lock, descriptor):
             break
         os.close(descriptor)  # its holder has just removed it
+    _held.add(key)
     try:
         yield
     finally:
+        _held.discard(key)
         lock.unlink(missing_ok=True)
         os.close(descriptor)
 

@@ -58,7 +58,7 @@ def work_folder(out: Path, keep: Path | None) -> Iterator[Path]:
         OptionError: the folder cannot be made or written to, the disk is full, or another run writes there.
     """
     folder = work_path(out, keep)
-    with write_alone(out, nested=False), contextlib.ExitStack() as locks, _told_plainly(folder):
+    with write_alone(out), contextlib.ExitStack() as locks, _told_plainly(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
