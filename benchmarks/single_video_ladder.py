@@ -126,17 +126,17 @@ class Ladder:
                 run = f"{view}-{seed}"
                 alone = self._cloned(f"alone-{run}", view, seed, self._demonstrations("refined"), steps=2000)
                 rungs.append((f"{view}, seed {seed}: clone of the refined one", alone, begun + self._seconds(f"alone-{run}")))
-                minutes = begun + self.store.seconds["multiply"] + self._seconds(f"clone-{run}")
                 clone = self._cloned(f"clone-{run}", view, seed, self._demonstrations("copies"), steps=10_000)
-                rungs.append((f"{view}, seed {seed}: clone of {copies['accepted']} copies", clone, minutes))
+                took = begun + self.store.seconds["multiply"] + self._seconds(f"clone-{run}")
+                rungs.append((f"{view}, seed {seed}: clone of {copies['accepted']} copies", clone, took))
                 self._correct(run)
                 both = self._demonstrations("copies", f"corrections-{run}")
                 last = self._cloned(f"corrected-{run}", view, seed, both, steps=6000, initial=f"clone-{run}")
-                minutes += self.store.seconds[f"correct-{run}"] + self._seconds(f"corrected-{run}")
-                rungs.append((f"{view}, seed {seed}: with corrections", last, minutes))
+                took += self.store.seconds[f"correct-{run}"] + self._seconds(f"corrected-{run}")
+                rungs.append((f"{view}, seed {seed}: with corrections", last, took))
                 pushed = self._evaluated(f"corrected-{run}", view, pushed=True)
-                rungs.append((f"{view}, seed {seed}: the same, pushed", pushed, minutes))
-                self._check(f"{self.name}, {view}, seed {seed}", view, last, pushed, minutes / 60)
+                rungs.append((f"{view}, seed {seed}: the same, pushed", pushed, took))
+                self._check(f"{self.name}, {view}, seed {seed}", view, last, pushed, took / 60)
         return [
             {
                 "recording": self.name,
@@ -287,7 +287,7 @@ class Ladder:
         return lambda: [one for name in names for one in read_dataset(self.folder / name)]
 
     def _seconds(self, name: str) -> float:
-        return self.store.seconds.get(f"train-{name}", 0.0)
+        return self.store.seconds[f"train-{name}"]
 
 
 if __name__ == "__main__":
