@@ -92,7 +92,8 @@ def main() -> int:
         rows += ladder.rows()
         checks += ladder.checks
     settings = {"regions": dict(REGIONS), "size": SIZE, "mass_kg": MASS_KG, "friction": FRICTION, "noise": _NOISE}
-    write_result(given.out, "single_video_ladder", settings | to_json(given), rows, checks)
+    settings |= {name: getattr(given, name) for name in ("seeds", "observations", "copies", "corrections", "quick")}
+    write_result(given.out, "single_video_ladder", to_json(settings), rows, checks)
     print(given.out.with_suffix(".md").read_text())
     return 0
 
