@@ -307,5 +307,5 @@ def test_synthetic_truth(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match=r"no video\.mp4 .*dexvid synthesize"):
         load_interaction(tmp_path)
     (tmp_path / "video.mp4").write_bytes(b"film")
-    with pytest.raises(InputFileError, match="no truth of a synthetic clip"):
+    with pytest.raises(InputFileError, match="cannot be read as the truth of a synthetic clip"):
         load_interaction(tmp_path)
