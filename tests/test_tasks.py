@@ -57,6 +57,7 @@ def test_targets_are_as_far_from_the_bottle_as_asked() -> None:
         assert np.linalg.norm(env.task.memory["target"][0] - bottle) >= 0.10
     with pytest.raises(OptionError, match=r"target_apart_m=0\.5: no target"):
         bottle_env(target_apart_m=0.5, **boxes).reset(seed=0)
+    bottle_env(target_apart_m=0.5, **boxes).reset(seed=0, options={"target_position": (0.5, 0.1)})  # what is asked for holds
 
 
 def test_touching_hand_is_not_released() -> None:

@@ -58,7 +58,7 @@ def attempt(job: Job, out: Path, limit_s: float) -> Attempt:
             return _attempt(job, out)
     except MissingExtraError as error:
         return Attempt("impossible", str(error))
-    except Exception as error:
+    except Exception as error:  # whatever a job raises costs that job alone; it is told in the summary
         cause = error if isinstance(error, OSError) else error.__cause__
         of_system = cause.errno if isinstance(cause, OSError) else None  # libraries raise OSError without a number
         if of_system in (errno.ENOSPC, errno.EDQUOT):

@@ -139,15 +139,16 @@ class BottlePickPlace(ObjectTask):
         """See `Task`."""
         self.place_object(row, rng, options)
         given = vector_option(options, "target_position", 2)
-        target = self._drawn_target(rng, self.object_pos_world[row, :2])
-        self.memory["target"][row] = target if given is None else given
+        self.memory["target"][row] = self._drawn_target(rng, self.object_pos_world[row, :2], given)
         self.simulation.mocap_pos[row, self._target_mocap, :2] = self.memory["target"][row]
 
-    def _drawn_target(self, rng: np.random.Generator, start: FloatArray) -> FloatArray:
-        """(2,) m a target at least `target_apart_m` from the bottle's start (2,) m."""
+    def _drawn_target(self, rng: np.random.Generator, start: FloatArray, given: FloatArray | None) -> FloatArray:
+        """(2,) m the given target, or one at least `target_apart_m` from the bottle's start (2,) m; one is drawn either way."""
         settings = self.settings
         for _ in range(_MOST_TARGET_DRAWS):
             target = drawn_in_box(rng, settings.target_centre_m, settings.target_half_extent_m)
+            if given is not None:
+                return given
             if np.linalg.norm(target - start) >= settings.target_apart_m:
                 return target
         raise OptionError(
