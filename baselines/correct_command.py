@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     from baselines.checkpoint import load_checkpoint
     from baselines.corrections import CorrectionConfig, CorrectionReport, corrections
     from demos.dataset import DatasetWriter, read_dataset
+    from demos.provenance import to_json
+    from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 
     if config.count < 1:
@@ -53,6 +56,12 @@ def main(arguments: Sequence[str]) -> int:
         def show(made: int, state: CorrectionReport) -> None:
             bar(made / config.count, f"{made} made, {state.acceptance:.0%} accepted")
 
+        asked = json.dumps(to_json(settings) | {"count": 0, "policy": to_json(checkpoint.training)}, sort_keys=True)
+        marker = writer.staging / "corrections.json"
+        if len(writer) and not (marker.is_file() and marker.read_text() == asked):
+            raise DexVidError(f"{config.out} was begun with another policy or other settings; give the same, or a new --out")
+        with atomic_path(marker) as temporary:
+            temporary.write_text(asked)
         made = corrections(demonstrations, checkpoint, settings, report=report, progress=show)
         for correction in itertools.islice(made, len(writer), None):
             writer.add(correction)

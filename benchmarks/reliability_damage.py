@@ -114,7 +114,7 @@ def hostile_pickle(suffix: str, rng: np.random.Generator, canary: Path) -> bytes
 
 def damage_npz(path: Path, rng: np.random.Generator) -> None:
     """Gives entries of an .npz other shapes, types and numbers, lying headers or too much of everything."""
-    with np.load(path, allow_pickle=True) as archive:
+    with np.load(path, allow_pickle=False) as archive:  # the harness made it; only what is written may be hostile
         content = {name: archive[name] for name in archive.files}
     raw: dict[str, bytes] = {}
     for name in rng.choice(sorted(content), size=int(rng.integers(1, 4))):

@@ -11,7 +11,7 @@ import pytest
 from baselines.bc import CloneConfig, train_clone
 from baselines.checkpoint import Checkpoint
 from baselines.corrections import CorrectionConfig, CorrectionReport, corrections
-from demos.dataset import dataset_length, read_dataset, write_dataset
+from demos.dataset import DatasetWriter, dataset_length, read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from demos.multiply import MultiplyConfig, multiply
 from demos.provenance import missing_provenance
@@ -76,3 +76,16 @@ def test_command_and_cloning_again(
     assert dataset_length(out) == 2
     again = ["--init", str(run), "--max-steps", "5", "--batch-size", "64", "--out", str(tmp_path / "again")]
     assert main(["train", "bc", "--dataset", str(out), *again]) == 0
+
+
+def test_a_run_is_not_continued_with_another_policy(
+    copies: list[Demonstration], poor_clone: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run, out = tmp_path / "copies", tmp_path / "clone", tmp_path / "corrections"
+    write_dataset(data, copies)
+    poor_clone.save(run / "checkpoint")
+    with pytest.raises(KeyboardInterrupt), DatasetWriter(out) as writer:
+        writer.add(copies[0])
+        raise KeyboardInterrupt
+    assert main(["correct", str(data), "--policy", str(run), "--count", "2", "--out", str(out), "--resume"]) == 2
+    assert "another policy or other settings" in capsys.readouterr().err
