@@ -84,7 +84,7 @@ def test_a_run_is_not_continued_with_another_policy(
     data, run, out = tmp_path / "copies", tmp_path / "clone", tmp_path / "corrections"
     write_dataset(data, copies)
     poor_clone.save(run / "checkpoint")
-    with pytest.raises(KeyboardInterrupt), DatasetWriter(out) as writer:
+    with pytest.raises(KeyboardInterrupt), DatasetWriter(out) as writer:  # noqa: PT012 (stopped in the middle)
         writer.add(copies[0])
         raise KeyboardInterrupt
     assert main(["correct", str(data), "--policy", str(run), "--count", "2", "--out", str(out), "--resume"]) == 2
