@@ -1,35 +1,39 @@
 """What each step from one human demonstration to a policy is worth where bottles, places and targets vary widely.
 
-    python -m benchmarks.single_video_ladder --source path/to/dexmv_mustard [--seeds 0 1 2] [--observations state partial]
+    python -m benchmarks.single_video_ladder --source synthetic path/to/dexmv_mustard [--seeds 0 1 2]
+        [--observations state partial]
 
 Starts and targets lie anywhere in regions of 30 x 30 cm, at least 15 cm apart; the bottle stands in any yaw, is 15 % smaller to
 15 % larger, weighs 0.05 to 0.6 kg, and friction is 0.6 to 1.2 of the usual. The rungs: the retargeted motion and the refined
-one, each played open loop; a clone of the refined one alone; a clone of its copies; that clone trained on with corrections of
-its own rollouts; the last under random pushes. "partial" sees points of the bottle from one camera, noisy, and no pose. The
-recording that comes with the project is always among the sources. Finished stages in `--work` are kept, so that an interrupted
-run goes on.
+one, each played open loop; with `--pretrained` the seed paper's way (an actor pretrained on other motions, full object points,
+then cloned on the retargeted one); a clone of the refined one alone; a clone of its copies; that clone trained on with
+corrections of its own rollouts; the last under random pushes. "partial" sees points of the bottle from one camera, noisy, and
+no pose. "synthetic" is the recording that comes with the project. Finished stages in `--work` are kept, so that an interrupted
+run goes on. Each recording has a log of its own beside the result, and the result is made from all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
 from baselines.bc import CloneConfig, train_clone
-from baselines.checkpoint import load_checkpoint
+from baselines.checkpoint import Checkpoint, load_checkpoint
 from baselines.corrections import CorrectionConfig, CorrectionReport, corrections
 from baselines.evaluate import EVALUATION_SEED, EvaluationResult, evaluate
 from baselines.policy import ReplayPolicy
 from baselines.quickstart import StageStore
+from baselines.starting_actor import pretrained_actor
 from baselines.training_state import STATE_NAME
-from benchmarks.result import RESULTS, Check, write_result
+from benchmarks.result import RESULTS, Check, commit, write_result
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
 from demos.multiplication.report import draw_coverage
 from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
@@ -37,11 +41,13 @@ from demos.provenance import to_json
 from demos.pseudo_demonstration import closest_bottle, place_and_retarget, refine_interaction
 from demos.refine import RefineConfig
 from demos.source import load_interaction, shipped_sample
+from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import progress_bar
 from dexvid_envs.randomization import PRESETS
 from robots.objects import BOTTLES
 
 ENV_ID = "DexVid-BottlePickPlace-v0"
+SHIPPED = "synthetic"
 Observation = Literal["state", "partial"]
 #: Regions of the starts and of the targets, m and rad; the targets of the task stand beside its starts.
 REGIONS: Mapping[str, Any] = {
@@ -51,7 +57,11 @@ REGIONS: Mapping[str, Any] = {
     "start_yaw_rad": math.pi,
 }
 SIZE, MASS_KG, FRICTION = (0.85, 1.15), (0.05, 0.6), (0.6, 1.2)
-VIEWS: Mapping[str, Mapping[str, Any]] = {"state": {}, "partial": {"observation_mode": "pointcloud", "points": "partial"}}
+VIEWS: Mapping[str, Mapping[str, Any]] = {
+    "state": {},
+    "partial": {"observation_mode": "pointcloud", "points": "partial"},
+    "full": {"observation_mode": "pointcloud"},
+}
 _NOISE = {"object_noise_m": 0.003, "joint_noise_rad": 0.005}  # of what is seen of the bottle and felt of the robot
 _TARGETS = {"state": (0.99, 0.97), "partial": (0.95, 0.92)}  # success, and the lower end of its interval
 _PUSHED_TARGET, _MOST_MINUTES = 0.85, {"state": 30.0, "partial": 90.0}
@@ -61,8 +71,10 @@ _PUSHED_TARGET, _MOST_MINUTES = 0.85, {"state": 30.0, "partial": 90.0}
 class LadderArguments:
     """Arguments of the benchmark."""
 
-    source: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """further recordings; may be given several times"""
+    source: tuple[str, ...] = (SHIPPED,)
+    """recordings; "synthetic" is the one that comes with the project"""
+    pretrained: Path | None = None
+    """checkpoint of a transformer pretrained on other motions, for the seed paper's rung"""
     work: Path = Path("runs/single_video_ladder")
     """folder of the runs"""
     seeds: tuple[int, ...] = (0,)
@@ -86,26 +98,38 @@ def main() -> int:
     given = tyro.cli(LadderArguments)
     if given.quick:
         given = dataclasses.replace(given, copies=12, corrections=8, episodes=4, out=given.work / given.out.name)
-    rows, checks = [], []
-    for source in (None, *given.source):
+    logs = given.out.with_suffix("")
+    for source in given.source:
         ladder = Ladder(source, given)
-        rows += ladder.rows()
-        checks += ladder.checks
-    settings = {"regions": dict(REGIONS), "size": SIZE, "mass_kg": MASS_KG, "friction": FRICTION, "noise": _NOISE}
-    settings |= {name: getattr(given, name) for name in ("seeds", "observations", "copies", "corrections", "quick")}
-    write_result(given.out, "single_video_ladder", to_json(settings), rows, checks)
+        settings = {name: getattr(given, name) for name in ("seeds", "observations", "copies", "corrections")}
+        log = {"commit": commit(), **settings, "rows": ladder.rows(), "checks": [dataclasses.asdict(c) for c in ladder.checks]}
+        logs.mkdir(parents=True, exist_ok=True)
+        with atomic_path(logs / f"{ladder.name}.json") as temporary:
+            temporary.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    _tabulate(logs, given)
     print(given.out.with_suffix(".md").read_text())
     return 0
+
+
+def _tabulate(logs: Path, given: LadderArguments) -> None:
+    """Writes the result from the logs of all recordings."""
+    rows, checks = [], []
+    for path in sorted(logs.glob("*.json")):
+        log = json.loads(path.read_text(encoding="utf-8"))
+        rows += [row | {"commit": log["commit"][:7]} for row in log["rows"]]
+        checks += [Check(**check) for check in log["checks"]]
+    settings = {"regions": dict(REGIONS), "size": SIZE, "mass_kg": MASS_KG, "friction": FRICTION, "noise": _NOISE}
+    write_result(given.out, "single_video_ladder", to_json(settings | {"quick": given.quick}), rows, checks)
 
 
 class Ladder:
     """All rungs from one recording."""
 
-    def __init__(self, source: Path | None, arguments: LadderArguments) -> None:
+    def __init__(self, source: str, arguments: LadderArguments) -> None:
         self.arguments = arguments
-        self.name = "synthetic" if source is None else source.name
+        self.name = Path(source).name
         self.folder = arguments.work / self.name
-        self.interaction = load_interaction(source or shipped_sample())
+        self.interaction = load_interaction(shipped_sample() if source == SHIPPED else Path(source))
         self.bottle = closest_bottle(self.interaction)
         self.store = StageStore(self.folder / "stages", resume=True)
         self.checks: list[Check] = []
@@ -123,6 +147,9 @@ class Ladder:
         ]
         begun = self.store.seconds["refine"]
         for seed in self.arguments.seeds:
+            if self.arguments.pretrained is not None:
+                name = f"full points, seed {seed}: pretrained, cloned on the retargeted one"
+                rungs.append((name, *self._seed_paper(seed, begun)))
             for view in self.arguments.observations:
                 run = f"{view}-{seed}"
                 alone = self._cloned(f"alone-{run}", view, seed, self._demonstrations("refined"), steps=2000)
@@ -131,8 +158,9 @@ class Ladder:
                 took = begun + self.store.seconds["multiply"] + self._seconds(f"clone-{run}")
                 rungs.append((f"{view}, seed {seed}: clone of {copies['accepted']} copies", clone, took))
                 self._correct(run)
+                first = functools.partial(load_checkpoint, self.folder / f"clone-{run}")
                 both = self._demonstrations("copies", f"corrections-{run}")
-                last = self._cloned(f"corrected-{run}", view, seed, both, steps=6000, initial=f"clone-{run}")
+                last = self._cloned(f"corrected-{run}", view, seed, both, steps=6000, initial=first)
                 took += self.store.seconds[f"correct-{run}"] + self._seconds(f"corrected-{run}")
                 rungs.append((f"{view}, seed {seed}: with corrections", last, took))
                 pushed = self._evaluated(f"corrected-{run}", view, pushed=True)
@@ -150,6 +178,18 @@ class Ladder:
             }
             for rung, result, seconds in rungs
         ]
+
+    def _seed_paper(self, seed: int, begun: float) -> tuple[EvaluationResult, float]:
+        """Success, and seconds without those of the pretraining, which every recording shares."""
+        pretrained = self.arguments.pretrained
+        assert pretrained is not None
+
+        def initial() -> Checkpoint:
+            return pretrained_actor(load_checkpoint(pretrained), ENV_ID, VIEWS["full"], seed=seed)
+
+        name = f"seed-paper-{seed}"
+        result = self._cloned(name, "full", seed, self._demonstrations("open-loop"), steps=2000, initial=initial)
+        return result, begun + self._seconds(name)
 
     def _check(self, name: str, view: Observation, last: EvaluationResult, pushed: EvaluationResult, minutes: float) -> None:
         success, lower = _TARGETS[view]
@@ -223,11 +263,11 @@ class Ladder:
     def _cloned(
         self,
         name: str,
-        view: Observation,
+        view: str,
         seed: int,
         demonstrations: Callable[[], list[Any]],
         steps: int,
-        initial: str | None = None,
+        initial: Callable[[], Checkpoint] | None = None,
     ) -> EvaluationResult:
         config = CloneConfig(
             policy="mlp" if view == "state" else "transformer",
@@ -243,7 +283,7 @@ class Ladder:
                     config,
                     seed=seed,
                     observation=VIEWS[view],
-                    initial=None if initial is None else load_checkpoint(self.folder / initial),
+                    initial=None if initial is None else initial(),
                     progress=lambda state: bar(state.fraction, f"step {state.step}"),
                     run_folder=folder,
                     resume=(folder / STATE_NAME).is_file(),
@@ -253,7 +293,7 @@ class Ladder:
         self.store.stage(f"train-{name}", make)
         return self._evaluated(name, view)
 
-    def _evaluated(self, name: str, view: Observation, *, pushed: bool = False) -> EvaluationResult:
+    def _evaluated(self, name: str, view: str, *, pushed: bool = False) -> EvaluationResult:
         checkpoint = load_checkpoint(self.folder / name)
         randomization: dict[str, Any] = dict(self.varied)
         if view == "partial":
