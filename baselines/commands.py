@@ -30,6 +30,15 @@ EVALUATE = Command(
         "dexvid evaluate --env DexVid-GraspLift-v0 --policy my_package.my_module:MyPolicy",
     ),
 )
+RECORD = Command(
+    "record",
+    "episodes of any policy as demonstrations, each played again to the same end",
+    "baselines.record_command:main",
+    (
+        "dexvid record GraspLift --policy scripted --count 20 --out demonstrations",
+        "dexvid record BottlePickPlace --policy runs/clone --count 100 --out rollouts",
+    ),
+)
 QUICKSTART = Command(
     "quickstart",
     "from one human demonstration to an evaluated policy, in one go",

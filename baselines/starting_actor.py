@@ -21,6 +21,7 @@ from baselines.evaluate import TRAINING_SEEDS_START, make_vector_env
 from baselines.tokens import as_parts, part_shapes
 from baselines.transformer import SIZES, Size, TransformerActor, TransformerConfig
 from dexvid_envs.errors import OptionError
+from dexvid_envs.options import VIEW_OPTIONS
 
 _SAMPLED_ENVS, _SAMPLED_STEPS = 16, 60
 _STD_FLOOR = 0.01
@@ -72,7 +73,7 @@ def pretrained_actor(
     actor: Any = pretrained.actor
     if not isinstance(actor, TransformerActor):
         raise OptionError(f"a {type(actor).__name__} reads one flat observation and fits no other task; pretrain a transformer")
-    seen = {name: value for name, value in pretrained.env_options.items() if name in _OF_THE_VIEW}
+    seen = {name: value for name, value in pretrained.env_options.items() if name in VIEW_OPTIONS}
     options = {**seen, **(env_options or {})}
     shapes, action_size, sample = _sample(env_id, {**options, "control_mode": pretrained.control_mode}, seed)
     old = actor.config
@@ -91,10 +92,6 @@ def pretrained_actor(
         "pretraining": dict(pretrained.training),
     }
     return Checkpoint(fitted, env_id, options, pretrained.control_mode, training)
-
-
-#: Options of an environment that change what is seen.
-_OF_THE_VIEW = ("observation_mode", "points", "cameras", "num_points")
 
 
 def _copy_common(old: TransformerActor, new: TransformerActor) -> None:

@@ -12,3 +12,9 @@ PLAY = Command(
     "dexvid_envs.play_command:main",
     ("dexvid play GraspLift --policy scripted --video lift.mp4", "dexvid play BottlePickPlace --policy RUN/checkpoint"),
 )
+COMPLETION = Command(
+    "completion",
+    "a script with which the shell completes commands and options on the Tab key",
+    "dexvid_envs.completion:main",
+    ('eval "$(dexvid completion bash)"', "dexvid completion zsh > ~/.dexvid_completion"),
+)

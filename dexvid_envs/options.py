@@ -17,6 +17,8 @@ from dexvid_envs.tasks.task import Task
 REWARD_MODES = ("dense", "sparse")
 OBSERVATION_MODES = ("state", "pointcloud", "keypoints", "rgbd")
 POINT_MODES = ("full", "partial")
+#: Options that change what is seen, and nothing of what happens.
+VIEW_OPTIONS = ("observation_mode", "privileged", "points", "point_camera", "cameras", "image_width", "image_height")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -158,7 +158,7 @@ def play_episodes(
         steps, total, ever, terminated, truncated = 0, 0.0, False, False, False
         wanted = show()
         while wanted and not (terminated or truncated):
-            action = np.asarray(policy.act(_with_axis(observation)))[0]
+            action = np.asarray(policy.act(batch_of_one(observation)))[0]
             observation, reward, terminated, truncated, info = env.step(action)
             steps, total = steps + 1, total + float(reward)
             ever = ever or bool(info.get("success", False))
@@ -207,8 +207,8 @@ def _load(target: str, policy_name: str) -> Any:
     return getattr(importlib.import_module(module_name), function_name)
 
 
-def _with_axis(observation: Any) -> Any:
-    """A batch of one."""
+def batch_of_one(observation: Any) -> Any:
+    """The observation of one environment, an array or a Dict of arrays, with a leading axis of 1."""
     if isinstance(observation, dict):
-        return {name: _with_axis(value) for name, value in observation.items()}
+        return {name: batch_of_one(value) for name, value in observation.items()}
     return np.asarray(observation)[None]

@@ -15,6 +15,7 @@ import numpy as np
 from mujoco.batch import Batch
 from numpy.typing import NDArray
 
+from dexvid_envs.errors import OptionError
 from robots.object_switch import FIELDS_AFTER_SET_CONST
 
 FloatArray = NDArray[np.float64]
@@ -235,17 +236,31 @@ class SingleSimulation:
         return self.model, self.data
 
 
+def _threads_asked_for() -> int:
+    """What the variable `DEXVID_NUM_THREADS` says; 0, all cores, without it.
+
+    Raises:
+        OptionError: it is no whole number of 0 or more.
+    """
+    given = os.environ.get("DEXVID_NUM_THREADS", "").strip() or "0"
+    if not given.isdecimal():
+        raise OptionError(f"DEXVID_NUM_THREADS={given!r}: expected a whole number of threads, 0 for all cores; or unset it")
+    return int(given)
+
+
 class BatchSimulation:
     """N simulations on MuJoCo's native thread pool; the only place that knows `mujoco.batch`."""
 
     def __init__(self, model: mujoco.MjModel, num_envs: int, num_threads: int = 0, model_fields: Sequence[str] = ()) -> None:
         """Args: `num_threads` 0 takes all cores, or as many as the variable `DEXVID_NUM_THREADS` says; `model_fields` are those
         that `write_model` may set per simulation.
+
+        Raises:
+            OptionError: the variable is no whole number.
         """
         self.model = model
         self.num_envs = num_envs
-        threads = num_threads or int(os.environ.get("DEXVID_NUM_THREADS", 0))
-        self._batch = Batch(model, num_envs, threads, persistent=True)
+        self._batch = Batch(model, num_envs, num_threads or _threads_asked_for(), persistent=True)
         self._expanded = {name: self._batch.expand(name) for name in model_fields}
         bind = self._batch.bind
         self.qpos, self.qvel, self.ctrl = bind("qpos"), bind("qvel"), bind("ctrl")

@@ -12,6 +12,7 @@ import pytest
 
 from dexvid_envs import cli, doctor, rendering
 from dexvid_envs.cli import Command, find_commands, main
+from dexvid_envs.errors import OptionError
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -36,7 +37,14 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands_of_the_design_are_there() -> None:
     expected = {"list", "doctor", "extract", "retarget", "refine", "multiply", "replay", "train", "evaluate", "quickstart"}
+    expected |= {"dataset", "play", "record", "view", "completion"}
     assert expected <= set(find_commands())
+
+
+def test_a_number_of_threads_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEXVID_NUM_THREADS", "two")
+    with pytest.raises(OptionError, match="DEXVID_NUM_THREADS='two': expected a whole number"):
+        gymnasium.make_vec("DexVid-OpenCabinet-v0", num_envs=2)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
