@@ -63,7 +63,7 @@ _LIFTED = {"object_position": (0.46, 0.0), "object_yaw": 0.0, "goal_position": (
 CASES: dict[str, Case] = {
     "bottle_pick_place": Case("DexVid-BottlePickPlace-v0", {}, {}, 0, 2000, (0.85, 1.15), (1 / 6, 2.0)),
     "grasp_lift": Case("DexVid-GraspLift-v0", {"objects": ["tomato_soup_can"]}, _LIFTED, 150, 200, (0.85, 1.15), (0.5, 1.5)),
-    "grasp_lift_box": Case("DexVid-GraspLift-v0", {"objects": ["sugar_box"]}, _LIFTED, 150, 100, (0.85, 1.15), (0.5, 1.5)),
+    "grasp_lift_box": Case("DexVid-GraspLift-v0", {"objects": ["sugar_box"]}, _LIFTED, 150, 200, (0.85, 1.15), (0.5, 1.5)),
     "open_cabinet": Case(
         "DexVid-OpenCabinet-v0", {}, {"cabinet_position": (0.78, 0.0), "cabinet_yaw": 0.0}, 120, 300, None, (0.5, 2.0)
     ),

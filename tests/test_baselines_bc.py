@@ -18,6 +18,7 @@ from baselines.bc import CloneConfig, check_same_kind, train_clone
 from baselines.checkpoint import load_checkpoint
 from baselines.episodes import Episode, EpisodeData, make_episodes
 from baselines.evaluate import evaluate
+from baselines.networks import module_of
 from baselines.progress import RunLog, TrainProgress
 from demos.dataset import read_dataset, write_dataset
 from demos.demonstration import Demonstration
@@ -269,7 +270,7 @@ def test_wall_time_budget_ends_the_run():
 def test_training_begins_with_an_earlier_actor():
     demonstrations = make_demonstrations()
     earlier = train_clone(demonstrations, QUICK).checkpoint
-    before = torch.cat([value.flatten() for value in earlier.actor.state_dict().values()])
+    before = torch.cat([value.flatten() for value in module_of(earlier.actor).state_dict().values()])
     still = dataclasses.replace(QUICK, max_steps=1, learning_rate=1e-9)
     torch.testing.assert_close(parameters(train_clone(demonstrations, still, initial=earlier)), before)
     further = train_clone(demonstrations, QUICK, initial=earlier)
