@@ -203,7 +203,10 @@ class Ladder:
     # ---- stages, each kept --------------------------------------------------------------------------------------------
 
     def _refine(self) -> None:
-        config = RefineConfig()
+        # The hold is searched for in the conditions that the copies will be in; fewer tries would find lucky ones.
+        config = RefineConfig(
+            mass_factor=self.varied["mass"], friction_factor=FRICTION, replicates=8, final_replicates=20, noise_rad=0.03
+        )
         if self.arguments.quick:
             config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=2, replicates=3)
 

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from demos.demonstration import Demonstration
 from demos.multiplication.copies import plan_copies, start_transforms
 from demos.multiplication.experience import Experience, Play, scene_features
+from demos.multiplication.pace import Paced, paced
 from demos.multiplication.play import CopyPlayer, Played, Scene
 from demos.multiplication.report import MultiplyReport
 from demos.multiplication.source import SourceMotion, landing, read_source
@@ -181,6 +183,7 @@ class _Run:
             "model_sha256": model_hash(self.player.core.simulation.model),
             "versions": versions(),
         }
+        self.most_steps = _time_limit(demonstration.env_id)
         self.experience = Experience(source.starts)
         self.draws = 0
         self.again: list[tuple[int, int]] = []  # draws that failed, and how often
@@ -202,9 +205,11 @@ class _Run:
         aim = self.experience.aims(features)
         correction = self.experience.corrections(features, attempts, np.random.default_rng([config.seed, *tries[0], 9]))
         plan = plan_copies(source, scene, aim, correction)
-        noise = np.concatenate([_noise(rng, source, config) for rng in rngs])
+        control = self.player.core.control
+        own = paced(plan.servo_targets, control.robot.arm_joints, control.target_step_rad, source.paced_steps, self.most_steps)
+        noise = np.stack([_noise(rng, steps, source, config) for rng, steps in zip(rngs, own.source_step, strict=True)])
         reached = plan.reach_error_m <= _UNREACHED_M
-        played = self.player.play(plan.servo_targets + noise, np.flatnonzero(reached))
+        played = self.player.play(own.servo_targets + noise, np.flatnonzero(reached))
         miss = _missed(source, scene, played)
         standing = _standing(source, played)
         plays = [
@@ -225,7 +230,7 @@ class _Run:
         rows = np.flatnonzero(played.success)
 
         def copies(begin: int, end: int) -> Iterator[Demonstration]:
-            yield from self._demonstrations(played, rows[begin:end], plays, seeds)
+            yield from self._demonstrations(played, own, rows[begin:end], plays, seeds)
 
         return plays, copies
 
@@ -240,18 +245,20 @@ class _Run:
         self.again = [one for one in self.again if one[0] not in played] + [one for one in failed if one[1] <= retries]
 
     def _demonstrations(
-        self, played: Played, rows: NDArray[np.int64], plays: list[Play], seeds: list[int]
+        self, played: Played, own: Paced, rows: NDArray[np.int64], plays: list[Play], seeds: list[int]
     ) -> list[Demonstration]:
         demonstration = self.source.demonstration
+        ahead = np.minimum(np.floor(own.source_step.T).astype(np.int64) + 1, self.source.num_steps)  # (T', N)
+        frames = self.source.source_frame[np.concatenate([np.zeros_like(ahead[:1]), ahead])]
         return demonstrations_from_batch(
             played.batch,
             rows.tolist(),
-            [self.source.num_steps] * len(rows),
+            [played.batch["actions"].shape[0]] * len(rows),
             env_id=demonstration.env_id,
             env_options=self.env_options,
             control_mode=demonstration.control_mode,
             tier="successful",
-            source_frame=self.source.source_frame,
+            source_frame=frames,
             provenance=[
                 self.facts
                 | {
@@ -266,6 +273,11 @@ class _Run:
                 for row in rows
             ],
         )
+
+
+def _time_limit(env_id: str) -> int:
+    """Control steps of the environment's episodes."""
+    return int(gymnasium.spec(env_id).max_episode_steps or 0)
 
 
 def _taken_from(source: SourceMotion, scene: Scene, attempts: NDArray[np.int64]) -> Scene:
@@ -295,10 +307,12 @@ def _varied(env_options: Mapping[str, Any], config: MultiplyConfig) -> dict[str,
     return {"randomization": dict(before) | given}
 
 
-def _noise(rng: np.random.Generator, source: SourceMotion, config: MultiplyConfig) -> FloatArray:
-    """(1, T, 23) rad on the servo targets of one copy; none from the release on, after which nothing can be mended."""
-    noise = config.noise_rad * _NOISE_SHARES * rng.standard_normal((1, source.num_steps, ARM_HAND.num_joints))
-    noise[:, source.quiet :] = 0.0
+def _noise(rng: np.random.Generator, source_step: FloatArray, source: SourceMotion, config: MultiplyConfig) -> FloatArray:
+    """(T', 23) rad on the servo targets of one copy, whose place on the source's time line `source_step` (T',) says; none from
+    the release on, after which nothing can be mended.
+    """
+    noise = config.noise_rad * _NOISE_SHARES * rng.standard_normal((len(source_step), ARM_HAND.num_joints))
+    noise[source_step >= source.quiet] = 0.0
     return np.zeros_like(noise) if rng.random() < config.noise_free_fraction else noise
 
 

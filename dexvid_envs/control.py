@@ -69,6 +69,11 @@ class ControlMode(abc.ABC):
         """What each number of an action moves: joints by name, or ways of the wrist."""
         return self.robot.joint_names
 
+    @property
+    def target_step_rad(self) -> FloatArray:
+        """(J,) rad the largest change of each servo target in one control step."""
+        return self.max_step_rad
+
     @abc.abstractmethod
     def action_meanings(self) -> list[ActionMeaning]:
         """What each number of an action does, for the documentation."""
@@ -116,6 +121,11 @@ class JointDelta(ControlMode):
         super().__init__(robot, config)
         scale_rad = np.array([config.arm_delta_rad] * robot.arm_joints + [config.hand_delta_rad] * robot.hand_joints)
         self.scale_rad = np.minimum(scale_rad, self.max_step_rad)
+
+    @property
+    def target_step_rad(self) -> FloatArray:
+        """See `ControlMode`."""
+        return self.scale_rad
 
     def action_meanings(self) -> list[ActionMeaning]:
         """See `ControlMode`."""

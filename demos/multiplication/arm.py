@@ -17,6 +17,7 @@ _ITERATIONS, _FIRST_ITERATIONS, _FOLLOWING_ITERATIONS = 10, 40, 4
 _POSTURES = 12
 _REACHED_M, _FOLD_RAD = 0.001, 0.08  # a path is followed with less error, and with smaller changes beside the demonstration's
 _FOLD_COST_M = 0.05  # metres of error that a radian of folding counts for
+_FAR_RAD, _FAR_COST_M = 1.2, 0.01  # a posture that begins so far from the demonstration's swings widely to get there
 _SPREAD = np.random.default_rng(0).uniform(-0.8, 0.8, (_POSTURES, ARM_HAND.arm_joints))  # fixed: a plan never depends on luck
 _SPREAD[0] = 0.0
 
@@ -34,17 +35,25 @@ def solve_paths(palm: FloatArray, seed: FloatArray) -> tuple[FloatArray, FloatAr
     count, steps, joints = seed.shape
     solved, error = solve_palm_pose(palm.reshape(-1, 4, 4), seed.reshape(-1, joints), _ITERATIONS)
     arm, worst = solved.reshape(seed.shape), error.reshape(count, steps).max(axis=-1)
-    bad = np.flatnonzero((worst > _REACHED_M) | (_folding(arm, seed) > _FOLD_RAD))
+    cost = _cost(arm, seed, worst)
+    bad = np.flatnonzero(cost > _REACHED_M)
     if len(bad):
-        followed, remaining, cost = _best_followed(palm[bad], seed[bad])
-        better = cost < worst[bad] + _FOLD_COST_M * _folding(arm[bad], seed[bad])
+        followed, remaining = _best_followed(palm[bad], seed[bad])
+        better = _cost(followed, seed[bad], remaining) < cost[bad]
         arm[bad[better]] = followed[better]
         worst[bad[better]] = remaining[better]
     return arm, worst
 
 
-def _best_followed(palm: FloatArray, seed: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The best of several postures for each path: angles (N, S, 7) rad, their errors (N,) m, and their costs (N,) m."""
+def _cost(arm: FloatArray, seed: FloatArray, error_m: FloatArray) -> FloatArray:
+    """(N,) m of angles (N, S, 7) rad: errors, folding beside the demonstration, and where they begin far from it."""
+    folding = np.maximum(_folding(arm, seed) - _FOLD_RAD, 0.0)
+    far = np.maximum(np.abs(arm[:, 0] - seed[:, 0]).max(axis=-1) - _FAR_RAD, 0.0)
+    return error_m + _FOLD_COST_M * folding + _FAR_COST_M * far
+
+
+def _best_followed(palm: FloatArray, seed: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The best of several postures for each path: angles (N, S, 7) rad and their errors (N,) m."""
     count, steps, joints = seed.shape
     starts = (seed[:, None, 0] + _SPREAD).reshape(-1, joints)
     paths, ahead = np.repeat(palm, _POSTURES, axis=0), np.repeat(np.diff(seed, axis=1), _POSTURES, axis=0)
@@ -54,10 +63,10 @@ def _best_followed(palm: FloatArray, seed: FloatArray) -> tuple[FloatArray, Floa
         following = arm[:, step - 1] + ahead[:, step - 1]
         arm[:, step], error = solve_palm_pose(paths[:, step], following, _FOLLOWING_ITERATIONS)
         worst = np.maximum(worst, error)
-    cost = worst + _FOLD_COST_M * np.maximum(_folding(arm, np.repeat(seed, _POSTURES, axis=0)) - _FOLD_RAD, 0.0)
-    cost += 1e-4 * np.abs(arm[:, 0] - starts).max(axis=-1)  # of equals, the one that is near
+    usual = np.repeat(seed, _POSTURES, axis=0)
+    cost = _cost(arm, usual, worst) + 1e-4 * np.abs(arm[:, 0] - usual[:, 0]).max(axis=-1)  # of equals, the one that is near
     best = cost.reshape(count, _POSTURES).argmin(axis=-1) + np.arange(count) * _POSTURES
-    return arm[best], worst[best], cost[best]
+    return arm[best], worst[best]
 
 
 def _folding(arm: FloatArray, seed: FloatArray) -> FloatArray:

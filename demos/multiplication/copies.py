@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.multiplication.arm import solve_paths
+from demos.multiplication.detour import clearance, with_detours
 from demos.multiplication.play import Scene
 from demos.multiplication.source import THROW_STEPS, SourceMotion
 from demos.plan import minimum_jerk
@@ -21,6 +22,7 @@ CORRECTION_SCALE = np.array([0.006, 0.008, 0.008, 0.12, 0.12, 0.2])
 #: The hand follows an object's turn so far; beyond, where the arm is short of room, it takes the object more from the side.
 _MOST_TURN_RAD = 1.1
 _SWING_PER_M = 0.47  # how much faster a throw is for a metre of distance, as the scripted policy's
+_OPEN_WIDER_RAD = 0.25  # than the source, to let go of what may stand askew between the fingers
 _CLOSING_M_PER_RAD = 0.033  # how far the fingers' grip comes in for a rad of closing
 
 
@@ -77,10 +79,34 @@ def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction:
     if source.homeward < steps:
         home = _eased(steps - source.homeward)[::-1, None]
         arm[:, source.homeward :] += home * (arm - source.arm)[:, source.homeward - 1, None]
+    _make_room(source, scene, arm)
     closing = correction[:, 3:5] - wider[:, None] / _CLOSING_M_PER_RAD
-    fingers = source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING)
+    opened = (1.0 - source.held) * (np.arange(steps) >= source.quiet) * source.starts.on_table
+    fingers = (
+        source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING) - _OPEN_WIDER_RAD * opened[:, None] * _CLOSING[0]
+    )
     targets = np.concatenate([arm, fingers], axis=-1)
     return PlannedCopies(np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), reach)
+
+
+def _make_room(source: SourceMotion, scene: Scene, arm: FloatArray) -> None:
+    """Leads the hand over objects that it would else meet on its free ways; changes arm angles (N, T, 7) in place."""
+    if not scene.extents_m.shape[1]:
+        return
+    ways = [(slice(0, source.approach + 1), scene.T_world_object, source.scene.T_world_object)]
+    if source.starts.on_table and 0 < source.homeward < source.num_steps:
+        left = _placed(scene.T_world_object, scene.goal), _placed(source.scene.T_world_object, source.end[None])
+        ways.append((slice(None, source.homeward - 2, -1), *left))
+    for steps, standing, source_standing in ways:
+        usual = float(clearance(source.arm[None, steps], source_standing, source.scene.extents_m)[0])
+        arm[:, steps] = with_detours(arm[:, steps], standing, scene.extents_m, usual)
+
+
+def _placed(T_world_object: FloatArray, goal: FloatArray) -> FloatArray:
+    """(N, 4, 4) objects as they stand, but at their goals (N, 2 or 3) m on the table."""
+    moved = T_world_object.copy()
+    moved[:, :2, 3] = goal[:, :2]
+    return moved
 
 
 def _swung(source: SourceMotion, arm: FloatArray, further_m: FloatArray) -> FloatArray:

@@ -1,7 +1,7 @@
 """What the plays so far teach: where to aim and how to grip a copy, from what became of those most like it.
 
-Aims follow a linear model of where objects ended; grips are searched locally, as in the cross-entropy method: around the best
-of the nearest plays, and the wider the more of those failed.
+Aims follow a polynomial model of where objects ended; grips are searched locally, as in the cross-entropy method: around the
+best of the nearest plays, and the wider the more of those failed.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class Experience:
 
 
 def _terms(features: FloatArray) -> FloatArray:
-    """(N, M) terms of the linear model: 1, the features, and the squares of size and mass."""
-    return np.concatenate([np.ones((len(features), 1)), features, features[:, -3:-1] ** 2], axis=-1)
+    """(N, M) terms of the model: 1, the features, their squares and cubes (the hand follows a turn so far only)."""
+    return np.concatenate([np.ones((len(features), 1)), features, features**2, features**3], axis=-1)
 
 
 def _weights(count: int) -> FloatArray:

@@ -81,6 +81,11 @@ class SourceMotion:
         """T."""
         return len(self.arm)
 
+    @property
+    def paced_steps(self) -> int:
+        """Steps that copies may play more slowly: all, but of a throw only what comes before the object is taken."""
+        return self.approach if self.starts.goal_kind == "bearing" else self.num_steps
+
 
 def read_source(demonstration: Demonstration) -> SourceMotion:
     """The motion behind a successful demonstration.
