@@ -42,7 +42,7 @@ FloatArray = NDArray[np.float64]
 JOURNAL_NAME = "plays.jsonl"
 _UNREACHED_M = 0.03  # a plan whose palm stays this far from its path is not played; a radian counts as 0.15 m
 _STANDING_COSINE = 0.98
-_SIDEWAYS_COSINE = 0.6
+_SIDEWAYS_COSINE = 0.8
 _NOISE_SHARES = np.where(np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints, 0.25, 1.0)
 
 
@@ -200,7 +200,7 @@ class _Run:
         seeds = [int(np.random.default_rng([config.seed, draw, 8]).integers(2**31)) for draw, _ in tries]
         options = [one | source.object_options for one in source.starts.reset_options(values)]
         attempts = np.array([attempt for _, attempt in tries])
-        scene = _taken_from(source, self.player.reset(options, seeds, source.starts.memory_goal), attempts)
+        scene = self._taken_from(self.player.reset(options, seeds, source.starts.memory_goal), values)
         features = scene_features(source, scene, values)
         aim = self.experience.aims(features)
         correction = self.experience.corrections(features, attempts, np.random.default_rng([config.seed, *tries[0], 9]))
@@ -233,6 +233,27 @@ class _Run:
             yield from self._demonstrations(played, own, rows[begin:end], plays, seeds)
 
         return plays, copies
+
+    def _taken_from(self, scene: Scene, values: list[FloatArray]) -> Scene:
+        """The scene with its objects turned as far as they look the same, so that the hand need not turn as far.
+
+        Where half a turn leaves both ways far, the one is taken that plays so far speak for.
+        """
+        source = self.source
+        pose, like = scene.T_world_object, source.scene.T_world_object[0, :3, :3]
+        sides = []
+        for farther in (False, True):
+            turned = pose.copy()
+            turned[:, :3, :3] = turned_alike(source.symmetry, pose[:, :3, :3], like, np.full(len(pose), farther))
+            sides.append(dataclasses.replace(scene, T_world_object=turned))
+        if source.symmetry != "half turn" or source.starts.yaw is None:
+            return sides[0]
+        which = np.arange(len(source.starts.start.low) + 1)  # place and turn
+        nearer, farther = (self.experience.promise(scene_features(source, side, values), which) for side in sides)
+        cosine = np.einsum("nij,ij->n", pose[:, :3, :2], like[:, :2]) / 2
+        other = (np.abs(cosine) < _SIDEWAYS_COSINE) & (farther > nearer)
+        chosen = np.where(other[:, None, None], sides[1].T_world_object, sides[0].T_world_object)
+        return dataclasses.replace(scene, T_world_object=chosen)
 
     def take(self, plays: list[Play]) -> None:
         """Learns from a batch and counts it."""
@@ -278,18 +299,6 @@ class _Run:
 def _time_limit(env_id: str) -> int:
     """Control steps of the environment's episodes."""
     return int(gymnasium.spec(env_id).max_episode_steps or 0)
-
-
-def _taken_from(source: SourceMotion, scene: Scene, attempts: NDArray[np.int64]) -> Scene:
-    """The scene with its objects turned as far as they look the same, so that the hand need not turn as far.
-
-    Where half a turn leaves both ways about as far, every other attempt tries the other one.
-    """
-    pose, like = scene.T_world_object.copy(), source.scene.T_world_object[0, :3, :3]
-    cosine = np.einsum("nij,ij->n", pose[:, :3, :2], like[:, :2]) / 2
-    farther = (np.abs(cosine) < _SIDEWAYS_COSINE) & (attempts % 2 == 1)
-    pose[:, :3, :3] = turned_alike(source.symmetry, pose[:, :3, :3], like, farther)
-    return dataclasses.replace(scene, T_world_object=pose)
 
 
 def _varied(env_options: Mapping[str, Any], config: MultiplyConfig) -> dict[str, Any]:

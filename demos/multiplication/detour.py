@@ -6,8 +6,6 @@ through the object, it comes down beside it from above instead, or leaves so.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +28,7 @@ _HAND_POINTS = np.array(
 _HAND_RADIUS_M = 0.02
 _NEARER_M = 0.01  # than the source came to its object: then the way is blocked
 _HEIGHTS_M = (0.14, 0.22)
-_TOP_AT = (0.65, 0.45, 0.3)  # of the way, where the hand is above its end
+_TOP_AT = 0.65  # of the way, where the hand is above its end
 _REACHED_M, _BETTER_M = 0.02, 0.002
 _ITERATIONS, _LEAST_STEPS = 30, 4
 
@@ -63,11 +61,11 @@ def with_detours(way: FloatArray, T_world_object: FloatArray, extents_m: FloatAr
     """
     best = clearance(way, T_world_object, extents_m)
     way, plain = way.copy(), way
-    for height, top in itertools.product(_HEIGHTS_M, _TOP_AT):
+    for height in _HEIGHTS_M:
         rows = np.flatnonzero(best < usual_m - _NEARER_M)
         if not len(rows) or way.shape[1] < _LEAST_STEPS:
             break
-        led, error = _led_over(plain[rows], height, top)
+        led, error = _led_over(plain[rows], height)
         room = np.where(error <= _REACHED_M, clearance(led, T_world_object[rows], extents_m[rows]), -np.inf)
         better = room > best[rows] + _BETTER_M
         way[rows[better]] = led[better]
@@ -75,13 +73,15 @@ def with_detours(way: FloatArray, T_world_object: FloatArray, extents_m: FloatAr
     return way
 
 
-def _led_over(way: FloatArray, height_m: float, top_at: float) -> tuple[FloatArray, FloatArray]:
+def _led_over(way: FloatArray, height_m: float) -> tuple[FloatArray, FloatArray]:
     """Ways (N, S, 7) rad that pass above their ends before they come down to them, and how far (N,) m that is from possible."""
     last = way.shape[1] - 1
-    top = min(max(1, round(top_at * last)), last - 1)
-    time = np.arange(last + 1, dtype=np.float64)
-    share = np.where(time < top, minimum_jerk(time / top), minimum_jerk((last - time) / (last - top)))
+    top = min(max(1, round(_TOP_AT * last)), last - 1)
     raised = palm_pose(way[:, -1])
     raised[:, 2, 3] += height_m
     over, error = solve_palm_pose(raised, way[:, -1], iterations=_ITERATIONS)
-    return way + share[:, None] * (over - way[:, top])[:, None], error
+    time = np.arange(last + 1, dtype=np.float64)
+    up = minimum_jerk(np.minimum(time / top, 1.0))[:, None]
+    down = minimum_jerk(np.maximum((time - top) / (last - top), 0.0))[:, None]
+    start, end = way[:, None, 0], way[:, None, -1]
+    return start + up * (over[:, None] - start) + down * (end - over[:, None]), error

@@ -21,6 +21,8 @@ _NEIGHBOURS, _ELITES = 24, 6
 _AIM_SAMPLES = 24  # known ends before an aim is changed
 _WIDER = 0.4  # how much more widely grips are searched with each try
 _RIDGE = 2.0
+_UNTRIED, _UNTRIED_PLAYS = 0.7, 2.0  # success that is expected before anything is known, and how many plays that counts for
+_ALIKE = np.array([0.35, 0.35, 0.1])  # differences of place (both axes) and turn at which plays tell about each other
 #: An object that ends further off did not arrive, and tells nothing about the aim.
 _FAR_M, _FAR_THROW_M = 0.10, 0.40
 _AIM_SHARE = 0.6  # of that distance, by which it is aimed elsewhere at most
@@ -99,6 +101,19 @@ class Experience:
         weights = np.linalg.solve(terms.T @ terms + _RIDGE * np.eye(terms.shape[1]), terms.T @ wanted)
         aims[:, : self._aim_axes] = (_terms(features) @ weights)[:, : self._aim_axes]
         return np.clip(aims, -_AIM_SHARE * self._far_m, _AIM_SHARE * self._far_m)
+
+    def promise(self, features: FloatArray, which: NDArray[np.int64]) -> FloatArray:
+        """(N,) how likely copies of features (N, F) succeed, by the plays that were alike in the features `which`.
+
+        What was never tried is promising, so that it will be.
+        """
+        tried = [play for play in self._plays if play.mendable]
+        if not tried:
+            return np.full(len(features), _UNTRIED)
+        way = (features[:, None, which] - np.array([play.features for play in tried])[:, which]) / _ALIKE
+        weight = np.exp(-0.5 * (way**2).sum(axis=-1))
+        success = np.array([play.success for play in tried], dtype=np.float64)
+        return (weight @ success + _UNTRIED * _UNTRIED_PLAYS) / (weight.sum(axis=-1) + _UNTRIED_PLAYS)
 
     def corrections(self, features: FloatArray, attempts: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
         """(N, C) grips for scenes with features (N, F), each tried without success `attempts` (N,) times before."""
