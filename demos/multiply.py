@@ -274,7 +274,7 @@ class _Run:
         return demonstrations_from_batch(
             played.batch,
             rows.tolist(),
-            [played.batch["actions"].shape[0]] * len(rows),
+            [own.servo_targets.shape[1]] * len(rows),
             env_id=demonstration.env_id,
             env_options=self.env_options,
             control_mode=demonstration.control_mode,
