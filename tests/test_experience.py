@@ -1,0 +1,68 @@
+"""What plays so far teach a multiplication: from which side an object is better taken, and where to aim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demos.multiplication.copies import CORRECTION_NAMES
+from demos.multiplication.experience import Experience, Play
+from demos.multiplication.starts import CELL_RAD, TaskStarts, box_around
+
+START = box_around("start", "object_position", (0.4, -0.2), (0.15, 0.15))
+YAW = box_around("yaw", "object_yaw", (0.0,), (np.pi,), CELL_RAD)
+GOAL = box_around("target", "target_position", (0.4, 0.1), (0.15, 0.15))
+STARTS = TaskStarts(START, YAW, GOAL, "place", "target")
+PLACE_AND_TURN = np.arange(3)
+
+
+def _play(features: np.ndarray, *, success: bool, miss: np.ndarray | None = None, mendable: bool = True) -> Play:
+    return Play(
+        draw=0,
+        attempt=0,
+        features=features.tolist(),
+        aim=[0.0, 0.0, 0.0],
+        correction=[0.0] * len(CORRECTION_NAMES),
+        miss=(np.zeros(3) if miss is None else miss).tolist(),
+        standing=True,
+        success=success,
+        reached=True,
+        mendable=mendable,
+    )
+
+
+def _features(turn: float, count: int = 1, seed: int = 0) -> np.ndarray:
+    """(count, 8) place, turn, goal, size, mass, friction: everything random but the turn, in half turns."""
+    features = np.random.default_rng(seed).uniform(-0.3, 0.3, (count, 8))
+    features[:, 2] = turn
+    return features
+
+
+def test_an_untried_side_is_more_promising_than_one_that_fails_and_less_than_one_that_holds() -> None:
+    experience = Experience(STARTS)
+    failing, untried, holding = _features(-0.45), _features(0.0), _features(0.5)
+    before = experience.promise(failing, PLACE_AND_TURN)
+    experience.add([_play(one, success=False) for one in _features(-0.45, 20, seed=1)])
+    experience.add([_play(one, success=True) for one in _features(0.5, 20, seed=2)])
+    bad, unknown, good = (float(experience.promise(one, PLACE_AND_TURN)[0]) for one in (failing, untried, holding))
+    assert bad < 0.3 < before[0] == pytest.approx(unknown, abs=0.02)
+    assert unknown < good
+
+
+def test_what_no_grip_could_mend_says_nothing_about_a_side() -> None:
+    experience = Experience(STARTS)
+    experience.add([_play(one, success=False, mendable=False) for one in _features(0.2, 20)])
+    assert experience.promise(_features(0.2), PLACE_AND_TURN)[0] == pytest.approx(0.7)
+
+
+def test_aims_follow_a_miss_that_grows_beyond_where_the_hand_follows_a_turn() -> None:
+    experience, rng = Experience(STARTS), np.random.default_rng(3)
+    turns = rng.uniform(-0.5, 0.5, 300)
+    missed = np.where(np.abs(turns) > 0.35, 0.2 * (turns - 0.35 * np.sign(turns)), 0.0)
+    plays = [
+        _play(_features(float(turn), seed=index)[0], success=True, miss=np.array([miss, 0.0, 0.0]))
+        for index, (turn, miss) in enumerate(zip(turns, missed, strict=True))
+    ]
+    experience.add(plays)
+    aimed = np.array([experience.aims(_features(turn, seed=9))[0, 0] for turn in (-0.5, 0.0, 0.5)])
+    assert aimed == pytest.approx([0.03, 0.0, -0.03], abs=0.01)
