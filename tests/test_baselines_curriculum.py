@@ -84,12 +84,12 @@ def test_episodes_begin_in_states_of_the_demonstration(shipped):
         np.testing.assert_allclose(observations[row], shipped.observations[step], atol=1e-5)
         assert not np.allclose(infos["final_obs"][row], observations[row], atol=1e-2)
         assert starts.elapsed_steps[row] == step  # as much time as the demonstration had left, and 40 steps more
-    # From there the demonstration's own actions reproduce it.
+    # From there the demonstration's own actions reproduce it, as nearly as another processor rounds.
     step = round(starts.began[0] * shipped.num_steps)
     ahead = min(3, shipped.num_steps - step)
     for k in range(ahead):
         observations, *_ = starts.step(np.tile(shipped.actions[step + k], (4, 1)))
-    np.testing.assert_allclose(observations[0], shipped.observations[step + ahead], atol=1e-4)
+    np.testing.assert_allclose(observations[0], shipped.observations[step + ahead], atol=2e-3)
 
 
 def test_share_and_report_to_the_learner(shipped):

@@ -10,6 +10,7 @@ import h5py
 import pytest
 
 from demos.dataset import dataset_length, read_dataset, write_dataset
+from demos.replay import Player
 from demos.source import shipped_demonstration
 from dexvid_envs.cli import main
 from tests.test_dataset import assert_same, make_demonstration
@@ -47,7 +48,10 @@ def test_check_of_what_is_shipped(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_check_names_bad_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A damaged one, one whose states are not those of a success, and one whose states do not come again."""
-    (good,) = read_dataset(shipped_demonstration())
+    (shipped,) = read_dataset(shipped_demonstration())
+    player = Player(shipped.env_id, shipped.env_options, shipped.control_mode)  # recorded here: states come again exactly
+    good = player.record(shipped.actions, reset_options=shipped.reset_options(0), tier="successful")
+    player.close()
     halted = dataclasses.replace(good, states=good.states[[0] * len(good.states)])
     write_dataset(tmp_path / "set", [good, good, halted])
     with h5py.File(tmp_path / "set/data/main_data.hdf5", "a") as file:
