@@ -160,7 +160,10 @@ def test_points_lie_on_the_collision_surface_to_a_centimetre(each: EverydayObjec
         data.mocap_pos[0] = point
         mujoco.mj_forward(model, data)
         distance = min(mujoco.mj_geomDistance(model, data, model.geom("probe").id, part, 0.1, None) for part in parts)
-        assert abs(distance) < (0.018 if each.name == "mustard_bottle" else 0.008)  # its parts have no shoulder
+        if each.name == "mustard_bottle" and 0.035 < point[2] < 0.055:
+            assert abs(distance) < 0.018  # a known defect (docs/limits.md): its collision parts have no shoulder
+        else:
+            assert abs(distance) < 0.008
 
 
 @pytest.mark.parametrize("each", EVERYTHING, ids=lambda each: each.name)

@@ -12,7 +12,7 @@ from baselines.evaluate import evaluate
 
 FOLDER = Path(__file__).parents[1] / "baselines" / "checkpoints"
 CHECKPOINTS = sorted(path.parent for path in FOLDER.glob(f"*/{WEIGHTS_NAME}"))
-EPISODES = 8
+EPISODES = 48
 
 
 def test_there_are_some_and_each_is_described() -> None:
@@ -32,5 +32,4 @@ def test_the_evaluation_beside_it_is_repeated(folder: Path) -> None:
     assert sum(one["success"] for one in told["episodes"]) == told["success"]["successes"]
     again = evaluate(checkpoint.policy(), checkpoint.env_id, episodes=EPISODES, env_options=checkpoint.make_options())
     expected = sum(one["success"] for one in told["episodes"][:EPISODES])
-    sure = told["success"]["rate"] > 0.9
-    assert abs(again.success.successes - expected) <= (1 if sure else 3)  # other processors round otherwise
+    assert abs(again.success.successes - expected) <= EPISODES / 8  # other processors round otherwise
