@@ -45,6 +45,7 @@ REPLAY = Command(
     (
         "dexvid replay demonstrations --episode 0 --video replay.mp4 --plot forces.png",
         "dexvid replay refined --closed-loop --json outcome.json",
+        "dexvid replay refined --record refined_here",
     ),
 )
 DATASET = Command(

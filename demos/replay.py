@@ -191,6 +191,20 @@ class Player:
             provenance=facts | dict(provenance or {}),
         )
 
+    def record_again(self, demonstration: Demonstration) -> Demonstration:
+        """The demonstration's actions from its first state, as they come out on this build; see `record` for errors."""
+        self._expect_fitting(demonstration)
+        before = ("model_sha256", "versions")
+        facts = {name: value for name, value in demonstration.provenance.items() if name not in before}
+        facts["recorded_before"] = {name: demonstration.provenance.get(name) for name in before}
+        return self.record(
+            demonstration.actions,
+            reset_options=demonstration.reset_options(0),
+            tier=demonstration.tier,
+            source_frame=demonstration.source_frame,
+            provenance=facts,
+        )
+
     def replay(
         self,
         demonstration: Demonstration,

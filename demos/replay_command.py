@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from demos.commands import REPLAY
-from demos.dataset import dataset_length, read_dataset
+from demos.dataset import DatasetWriter, dataset_length, read_dataset
 from demos.demonstration import Demonstration
 from demos.provenance import to_json
 from demos.replay import Player, ReplayOutcome
@@ -56,6 +56,8 @@ class ReplayConfig:
     """the film behind it"""
     json: Path | None = None
     """a file for the outcome of every episode"""
+    record: Path | None = None
+    """a dataset folder: the same actions recorded on this build, without the episodes that do not keep their tier's promise"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,6 +67,8 @@ def main(arguments: Sequence[str]) -> int:
         raise OptionError(f"--video {config.video}: expected a file name that ends in .mp4")
     if config.plot is not None and config.plot.suffix.lower() != ".png":
         raise OptionError(f"--plot {config.plot}: expected a file name that ends in .png")
+    if config.record is not None and config.closed_loop:
+        raise OptionError("--record keeps the demonstrations' own actions; leave out --closed-loop")
     count = dataset_length(config.dataset)
     episodes = config.episode or tuple(range(count))
     if not episodes:
@@ -75,12 +79,16 @@ def main(arguments: Sequence[str]) -> int:
     film = None if recording.found else config.video
     outcomes = replay_episodes(config.dataset, episodes, film, closed_loop=config.closed_loop)
     recording.show()
+    if config.record is not None:
+        record_again(
+            config.dataset, [episode for episode, outcome in outcomes.items() if outcome.keeps_contract], config.record
+        )
     report = _report(config.dataset, outcomes, closed_loop=config.closed_loop)
     if config.json is not None:
         with atomic_path(config.json) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _print(report, Console())
-    for written in (config.video, config.plot, config.json):
+    for written in (config.video, config.plot, config.json, config.record):
         if written is not None:
             print(f"wrote {written}")
     return 0 if report["summary"]["keeps_contract"] == len(outcomes) else 1
@@ -102,8 +110,7 @@ def replay_episodes(
     player: Player | None = None
     with contextlib.ExitStack() as stack:
         on_frame = None if video is None else stack.enter_context(_video_writer(video))
-        progress = stack.enter_context(_progress())
-        for episode in progress.track(episodes, description="replay"):
+        for episode in _progress_over(episodes, "replay"):
             (demonstration,) = read_dataset(dataset, [episode])
             try:
                 if player is None or not player.fits(demonstration):
@@ -113,6 +120,33 @@ def replay_episodes(
             except DexVidError as error:
                 raise type(error)(f"{dataset}, episode {episode}: {error}") from error
     return outcomes
+
+
+def record_again(dataset: Path, episodes: Sequence[int], out: Path) -> None:
+    """Records episodes of a dataset on this build; a new MuJoCo or a changed model repeats their outcome, but not their bits.
+
+    What is kept of each is what happens here; `recorded_before` in its provenance names the model and versions of before.
+
+    Raises:
+        DexVidError: no episode is left; nothing is written then.
+        InputFileError, OptionError: `out` cannot be written to, or is no dataset.
+    """
+    if not episodes:
+        raise DexVidError(
+            f"no episode of {dataset} keeps its tier's promise on this build: there is nothing to record; refine again"
+        )
+    with DatasetWriter(out) as writer:
+        player: Player | None = None
+        for episode in _progress_over(episodes, "record"):
+            (demonstration,) = read_dataset(dataset, [episode])
+            if player is None or not player.fits(demonstration):
+                player = _player_of(demonstration)
+            writer.add(player.record_again(demonstration))
+
+
+def _progress_over(episodes: Sequence[int], description: str) -> Iterator[int]:
+    with _progress() as progress:
+        yield from progress.track(episodes, description=description)
 
 
 class _Recording:

@@ -96,8 +96,11 @@ FINGER_DAMPING_NMS_PER_RAD = 0.12
 # torque that loses its hold for one physics step comes back 5 mm deep (`moving_penetration_mm` of benchmarks.physical_sanity).
 FINGER_ARMATURE_KG_M2 = 0.001
 _LINK_RADIUS_M = 0.0098  # half the link's width of 0.0196
-#: Sliding, torsional (m) and rolling (m) friction of the rubber tips and coated links; the last counts for balls alone.
+#: Sliding, torsional (m) and rolling (m) friction of the rubber tips and coated links; the last counts in the bucket alone.
 FINGER_FRICTION: Vector3 = (1.0, TORSIONAL_FRICTION_M, 0.0005)
+#: In contacts of the hand its own friction and contact dimensions count, not the larger of both: with a ball's rolling
+#: friction, which the ball needs on the table alone, a grip of it costs two and a half times as much.
+HAND_CONTACT_PRIORITY = 1
 
 
 def add_hand(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> mujoco.MjsBody:
@@ -117,6 +120,8 @@ def add_hand(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> mujoco.MjsBody:
         pos=PALM_CENTRE_M,
         size=[side / 2 for side in PALM_SIZE_M],
         friction=FINGER_FRICTION,
+        condim=CONTACT_DIMENSIONS,
+        priority=HAND_CONTACT_PRIORITY,
         mass=0.0,
     )
     ROBOT_CONTACT.apply(geom)
@@ -165,6 +170,7 @@ def _add_finger(spec: mujoco.MjSpec, palm: mujoco.MjsBody, finger: Finger) -> No
                 size=(radius, 0, 0),
                 friction=FINGER_FRICTION,
                 condim=CONTACT_DIMENSIONS,
+                priority=HAND_CONTACT_PRIORITY,
                 mass=0.0,
             )
             finger.contact.apply(geom)
