@@ -113,8 +113,9 @@ def make_episodes(demonstrations: Sequence[Demonstration], observation: Mapping[
     parts = _observe(demonstrations, observation) if observation else _recorded(demonstrations)
     episodes = []
     for one, seen in zip(demonstrations, parts, strict=True):
-        hold = np.zeros_like(one.actions[-1]) if one.control_mode.endswith("_delta") else one.actions[-1]
-        episodes.append(Episode(seen, one.actions.astype(np.float32), hold.astype(np.float32)))
+        actions = one.learned_actions
+        hold = np.zeros_like(actions[-1]) if one.control_mode.endswith("_delta") else actions[-1]
+        episodes.append(Episode(seen, actions.astype(np.float32), hold.astype(np.float32)))
     return episodes
 
 

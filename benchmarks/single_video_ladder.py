@@ -40,6 +40,7 @@ from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multipl
 from demos.provenance import to_json
 from demos.pseudo_demonstration import closest_bottle, place_and_retarget, refine_interaction
 from demos.refine import RefineConfig
+from demos.refinement.placement import turns_for_any_yaw
 from demos.source import load_interaction, shipped_sample
 from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import progress_bar
@@ -58,7 +59,7 @@ REGIONS: Mapping[str, Any] = {
 }
 SIZE, MASS_KG, FRICTION = (0.85, 1.15), (0.05, 0.6), (0.6, 1.2)
 VIEWS: Mapping[str, Mapping[str, Any]] = {
-    "state": {},
+    "state": {"relative": True},
     "partial": {"observation_mode": "pointcloud", "points": "partial"},
     "full": {"observation_mode": "pointcloud"},
 }
@@ -205,19 +206,32 @@ class Ladder:
     def _refine(self) -> None:
         # The hold is searched for in the conditions that the copies will be in; fewer tries would find lucky ones.
         config = RefineConfig(
-            mass_factor=self.varied["mass"], friction_factor=FRICTION, replicates=8, final_replicates=20, noise_rad=0.03
+            candidates=192,
+            mass_factor=self.varied["mass"],
+            friction_factor=FRICTION,
+            replicates=8,
+            final_replicates=20,
+            noise_rad=0.03,
         )
         if self.arguments.quick:
             config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=2, replicates=3)
 
         def make() -> Any:
-            options = {"bottle": self.bottle}
-            placed = place_and_retarget(self.interaction, ENV_ID, options)
-            with progress_bar(f"{self.name}: refine") as bar:
-                result = refine_interaction(placed, ENV_ID, options, config, progress=bar)
-            write_dataset(self.folder / "refined", [result.demonstration])
-            write_dataset(self.folder / "open-loop", [result.open_loop_demonstration])
-            return {"succeeded": result.refinement.succeeded}
+            options = {"bottle": self.bottle, "start_yaw_rad": REGIONS["start_yaw_rad"]}
+            turns = turns_for_any_yaw(place_and_retarget(self.interaction, ENV_ID, options))
+            results = []
+            for number, turn in enumerate(turns):
+                placed = place_and_retarget(self.interaction, ENV_ID, options, yaw_rad=turn)
+                with progress_bar(f"{self.name}: refine {number + 1} of {len(turns)}") as bar:
+                    results.append(refine_interaction(placed, ENV_ID, options, config, progress=bar))
+            made = [one.demonstration for one in results if one.refinement.succeeded]
+            write_dataset(self.folder / "refined", made)
+            write_dataset(self.folder / "open-loop", [results[0].open_loop_demonstration])
+            return {
+                "turns_deg": [round(math.degrees(turn)) for turn in turns],
+                "succeeded": [one.refinement.succeeded for one in results],
+                "robustness": [one.refinement.robustness for one in results],
+            }
 
         self.store.stage("refine", make)
 
@@ -240,8 +254,8 @@ class Ladder:
                 def show(made: int, state: MultiplyReport) -> None:
                     bar(made / config.count, f"{made} made, {state.acceptance:.0%} accepted")
 
-                parent, journal = read_dataset(self.folder / "refined")[0], writer.staging / JOURNAL_NAME
-                made = multiply(parent, config, first_index=len(writer), report=report, progress=show, journal=journal)
+                parents, journal = read_dataset(self.folder / "refined"), writer.staging / JOURNAL_NAME
+                made = multiply(parents, config, first_index=len(writer), report=report, progress=show, journal=journal)
                 for copy in made:
                     writer.add(copy)
             draw_coverage(self.folder / "coverage.png", [(self.name, report)])

@@ -368,6 +368,9 @@ def _write_episode(group: h5py.Group, demonstration: Demonstration) -> None:
     _write_array(group, "rewards", demonstration.rewards, np.float64)
     _write_array(group, "terminations", np.zeros(steps, dtype=bool), np.bool_)
     _write_array(group, "truncations", truncations, np.bool_)
+    if demonstration.intended_actions is not None:  # infos have a row for the reset, too
+        rows = np.concatenate([demonstration.intended_actions, np.zeros_like(demonstration.intended_actions[:1])])
+        _write_array(infos, "intended_actions", rows, np.float32)
     _write_array(infos, "success", np.concatenate([[False], demonstration.successes]), np.bool_)
     _write_array(infos, "object_pos_world", demonstration.object_pos_world, np.float64)
     _write_array(infos, "source_frame", demonstration.source_frame, np.int64)
@@ -415,6 +418,9 @@ def _read_episode(group: Any, label: str) -> Demonstration:
             tier=tier,
             provenance=json.loads(read_text(_child(group, "provenance", label))),
             randomization={name: _array(drawn, name, None, label) for name in drawn},
+            intended_actions=(
+                _array(infos, "intended_actions", np.float32, label)[:-1] if "intended_actions" in infos else None
+            ),
         )
     except InputFileError:
         raise

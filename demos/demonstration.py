@@ -33,6 +33,9 @@ class Demonstration:
         object_pos_world: (T + 1, 3) m centre of the moved object.
         source_frame: (T + 1,) int frame of the source video behind each step; -1 where there is none (approach, retreat).
         tier: kinematic, replayable or successful; never mixed up.
+        intended_actions: (T, A) float32 what the plan asked for in the state before each action, where noise was added to it in
+            `actions`; None where none was. Noise visits states beside the plan, and what a learner should do there is free of
+            it (Laskey et al., "DART: Noise Injection for Robust Imitation Learning", 2017).
         provenance: source hash, stages' configs and figures, seeds, versions, model hash; JSON values only.
     """
 
@@ -50,6 +53,7 @@ class Demonstration:
     tier: Tier
     provenance: Mapping[str, Any]
     randomization: Mapping[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
+    intended_actions: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
@@ -67,6 +71,8 @@ class Demonstration:
             **{f"memory[{name!r}]": (values, steps + 1) for name, values in self.memory.items()},
             **{f"randomization[{name!r}]": (values, steps + 1) for name, values in self.randomization.items()},
         }
+        if self.intended_actions is not None:
+            lengths["intended_actions"] = (self.intended_actions, steps)
         for name, (array, expected) in lengths.items():
             if len(array) != expected:
                 raise DexVidError(f"{name} has {len(array)} rows for {steps} actions; expected {expected}")
@@ -74,13 +80,18 @@ class Demonstration:
 
     def _check_numbers(self) -> None:
         """Refuses what no simulation can have passed through."""
-        for name in ("observations", "actions", "states", "object_pos_world", "rewards"):
-            finite = np.isfinite(getattr(self, name))
+        numbers = {name: getattr(self, name) for name in ("observations", "actions", "states", "object_pos_world", "rewards")}
+        if self.intended_actions is not None:
+            numbers["intended_actions"] = self.intended_actions
+        for name, values in numbers.items():
+            finite = np.isfinite(values)
             if not finite.all():
                 step = int(np.argwhere(~finite)[0][0])
                 raise DexVidError(f"{name} is not finite at step {step}: expected numbers throughout; make it again")
         if self.object_pos_world.shape[1:] != (3,):
             raise DexVidError(f"object_pos_world has shape {self.object_pos_world.shape}, expected (steps + 1, 3)")
+        if self.intended_actions is not None and self.intended_actions.shape != self.actions.shape:
+            raise DexVidError(f"intended_actions has shape {self.intended_actions.shape}, actions {self.actions.shape}")
         if np.abs(self.actions).max() > 1.0:
             step = int(np.argwhere(np.abs(self.actions) > 1.0)[0][0])
             raise DexVidError(
@@ -91,6 +102,11 @@ class Demonstration:
     def num_steps(self) -> int:
         """Number of control steps T."""
         return len(self.actions)
+
+    @property
+    def learned_actions(self) -> NDArray[np.float32]:
+        """(T, A) what a learner should do in the states before the actions: `intended_actions` where there are any."""
+        return self.actions if self.intended_actions is None else self.intended_actions
 
     def reset_options(self, step: int) -> dict[str, Any]:
         """Options for `env.reset` that put the environment into the state before action `step` (T: after the last)."""

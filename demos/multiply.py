@@ -1,10 +1,11 @@
-"""Multiplication: one successful demonstration carried to new starts, goals, sizes and masses, each copy verified in physics.
+"""Multiplication: a successful demonstration carried to new starts, goals, sizes and masses, each copy verified in physics.
 
 Draws visit every cell of what the task draws in turn. The palm's path is moved with the object (`demos.multiplication.copies`),
 the arm solved anew, and each copy is played; only those that end in the task's success are kept. What became of the plays so
 far says where to aim and how to grip the next ones, and a copy that failed is tried again with what has been learnt since.
+Of several demonstrations with one object, taken from different sides, each copy follows the one that promises most.
 Noise on the servo targets shows the learner how to come back: since the targets are part of the observation, the actions that
-follow a disturbed target lead back.
+follow a disturbed target lead back. What is to be learnt from them is free of the noise (`intended_actions`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.demonstration import Demonstration
-from demos.multiplication.copies import plan_copies, start_transforms
-from demos.multiplication.experience import Experience, Play, scene_features
-from demos.multiplication.pace import Paced, paced
+from demos.multiplication.experience import Play
+from demos.multiplication.follower import Follower, Noise, PlannedRows
 from demos.multiplication.play import CopyPlayer, Played, Scene
 from demos.multiplication.report import MultiplyReport
-from demos.multiplication.source import SourceMotion, landing, read_source
+from demos.multiplication.source import SourceMotion, read_source
 from demos.multiplication.starts import CELL_M, task_starts
-from demos.multiplication.symmetry import turned_alike
 from demos.provenance import model_hash, to_json, versions
 from demos.replay import demonstrations_from_batch
 from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_path
-from robots.arm_hand import ARM_HAND
 
 __all__ = ["CELL_M", "JOURNAL_NAME", "MultiplyConfig", "MultiplyReport", "multiply"]
 
 FloatArray = NDArray[np.float64]
 #: File of the plays so far, in the folder where a dataset's finished episodes wait.
 JOURNAL_NAME = "plays.jsonl"
-_UNREACHED_M = 0.03  # a plan whose palm stays this far from its path is not played; a radian counts as 0.15 m
-_STANDING_COSINE = 0.98
-_SIDEWAYS_COSINE = 0.8
-_NOISE_SHARES = np.where(np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints, 0.25, 1.0)
+_NEAR_TURN_RAD = 0.64  # an object that is turned no further from a demonstration's is taken as there
+_TURN_COST = 1e-3  # of ways that promise the same, the one that turns less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +73,7 @@ class MultiplyConfig:
 
 
 def multiply(
-    demonstration: Demonstration,
+    demonstrations: Demonstration | Sequence[Demonstration],
     config: MultiplyConfig | None = None,
     *,
     first_index: int = 0,
@@ -88,7 +84,7 @@ def multiply(
     """Yields successful copies until `count` are made; failures are never kept.
 
     Args:
-        demonstration: successful, of any of the four tasks.
+        demonstrations: one, successful, of any of the four tasks; or several of the same environment with the same object.
         config: settings.
         first_index: copies made in an earlier sitting, which are not yielded again.
         report: filled while it runs.
@@ -97,11 +93,12 @@ def multiply(
             settings, only batches that were not finished are played again; without it, all are.
 
     Raises:
-        DexVidError: too few copies succeed within the allowed attempts.
+        DexVidError: the demonstrations do not fit together, or too few copies succeed within the allowed attempts.
     """
     config, report = config or MultiplyConfig(), report or MultiplyReport()
-    run = _Run(read_source(demonstration), config, report)
-    made, kept = 0, _Journal(journal, demonstration, config) if journal else None
+    sources = [demonstrations] if isinstance(demonstrations, Demonstration) else list(demonstrations)
+    run = _Run(sources, config, report)
+    made, kept = 0, _Journal(journal, sources, config) if journal else None
     if kept and first_index:
         for plays in kept.resume():
             made += sum(play.success for play in plays)
@@ -127,10 +124,12 @@ def multiply(
 class _Journal:
     """The plays of finished batches in a file, a line each, under a line that says what they belong to."""
 
-    def __init__(self, path: Path, demonstration: Demonstration, config: MultiplyConfig) -> None:
+    def __init__(self, path: Path, demonstrations: Sequence[Demonstration], config: MultiplyConfig) -> None:
         settings = to_json(config) | {"count": 0}  # more copies go on as fewer would have
-        actions = hashlib.sha256(np.ascontiguousarray(demonstration.actions).tobytes()).hexdigest()
-        self.path, self._head = path, {"actions_sha256": actions, "multiply": settings}
+        actions = hashlib.sha256()
+        for one in demonstrations:
+            actions.update(np.ascontiguousarray(one.actions).tobytes())
+        self.path, self._head = path, {"actions_sha256": actions.hexdigest(), "multiply": settings}
 
     def resume(self) -> Iterator[list[Play]]:
         """The batches of an earlier sitting; a line that a kill has torn is dropped.
@@ -170,118 +169,125 @@ class _Journal:
 class _Run:
     """The state of a multiplication between batches: all of it follows from the plays so far."""
 
-    def __init__(self, source: SourceMotion, config: MultiplyConfig, report: MultiplyReport) -> None:
-        demonstration = source.demonstration
-        self.env_options = dict(demonstration.env_options) | dict(config.env_options)
+    def __init__(self, demonstrations: Sequence[Demonstration], config: MultiplyConfig, report: MultiplyReport) -> None:
+        sources = [read_source(one) for one in demonstrations]
+        _expect_alike(sources)
+        first = demonstrations[0]
+        self.env_options = dict(first.env_options) | dict(config.env_options)
         self.env_options |= _varied(self.env_options, config)
-        self.player = CopyPlayer(demonstration.env_id, self.env_options, demonstration.control_mode, config.batch)
-        source = dataclasses.replace(source, starts=task_starts(self.player.task))
-        self.source, self.config, self.report = source, config, report
+        self.player = CopyPlayer(first.env_id, self.env_options, first.control_mode, config.batch)
+        self.starts, control = task_starts(self.player.task), self.player.core.control
+        self.object_options = sources[0].object_options
+        noise, most_steps = Noise(config.noise_rad, config.noise_free_fraction), _time_limit(first.env_id)
+        self.followers = [
+            Follower(dataclasses.replace(source, starts=self.starts), control, most_steps, noise) for source in sources
+        ]
+        self.config, self.report = config, report
         self.facts = {
-            "parent": dict(demonstration.provenance),
             "multiply": to_json(config),
             "model_sha256": model_hash(self.player.core.simulation.model),
             "versions": versions(),
         }
-        self.most_steps = _time_limit(demonstration.env_id)
-        self.experience = Experience(source.starts)
         self.draws = 0
         self.again: list[tuple[int, int]] = []  # draws that failed, and how often
-        report.begin(source.starts)
+        report.begin(self.starts)
 
     def next_batch(self) -> tuple[list[Play], Callable[[int, int], Iterator[Demonstration]]]:
         """Plays a batch; returns the plays, and a function that gives their successful copies from one to another."""
-        config, source = self.config, self.source
+        config, starts = self.config, self.starts
         tries = self.again[: config.batch]
         tries += [(self.draws + index, 0) for index in range(config.batch - len(tries))]
-        drawn = [source.starts.drawn([config.seed], draw, 1) for draw, _ in tries]
+        drawn = [starts.drawn([config.seed], draw, 1) for draw, _ in tries]
         values = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
-        rngs = [np.random.default_rng([config.seed, draw, attempt, 7]) for draw, attempt in tries]
         seeds = [int(np.random.default_rng([config.seed, draw, 8]).integers(2**31)) for draw, _ in tries]
-        options = [one | source.object_options for one in source.starts.reset_options(values)]
-        attempts = np.array([attempt for _, attempt in tries])
-        scene = self._taken_from(self.player.reset(options, seeds, source.starts.memory_goal), values)
-        features = scene_features(source, scene, values)
-        aim = self.experience.aims(features)
-        correction = self.experience.corrections(features, attempts, np.random.default_rng([config.seed, *tries[0], 9]))
-        plan = plan_copies(source, scene, aim, correction)
-        control = self.player.core.control
-        own = paced(plan.servo_targets, control.robot.arm_joints, control.target_step_rad, source.paced_steps, self.most_steps)
-        noise = np.stack([_noise(rng, steps, source, config) for rng, steps in zip(rngs, own.source_step, strict=True)])
-        reached = plan.reach_error_m <= _UNREACHED_M
-        played = self.player.play(own.servo_targets + noise, np.flatnonzero(reached))
-        miss = _missed(source, scene, played)
-        standing = _standing(source, played)
-        plays = [
-            Play(
-                draw=draw,
-                attempt=attempt,
-                features=features[row].tolist(),
-                aim=aim[row].tolist(),
-                correction=correction[row].tolist(),
-                miss=miss[row].tolist(),
-                standing=bool(standing[row]),
-                success=bool(played.success[row]),
-                reached=bool(reached[row]),
-                mendable=bool(reached[row]) or source.starts.goal_kind == "place",
-            )
-            for row, (draw, attempt) in enumerate(tries)
+        options = [one | self.object_options for one in starts.reset_options(values)]
+        followed, scene = self._taken_from(self.player.reset(options, seeds, starts.memory_goal), values)
+        planned = {
+            number: self._planned(number, np.flatnonzero(followed == number), scene, values, tries)
+            for number in np.unique(followed).tolist()
+        }
+        steps = max(part.servo_targets.shape[1] for part in planned.values())
+        planned = {number: part.lengthened(steps) for number, part in planned.items()}
+        order = np.argsort(np.concatenate([part.rows for part in planned.values()]))
+        targets, noise, source_step, reached = (
+            np.concatenate([getattr(part, name) for part in planned.values()])[order]
+            for name in ("servo_targets", "noise", "source_step", "reached")
+        )
+        played = self.player.play(targets, np.flatnonzero(reached), noise)
+        mend_reach = starts.goal_kind == "place"
+        by_source = [
+            play
+            for number, part in planned.items()
+            for play in self.followers[number].plays(number, part, played, tries, mend_reach)
         ]
-        rows = np.flatnonzero(played.success)
+        plays = [by_source[index] for index in order]
+        accepted = np.flatnonzero(played.success)
 
         def copies(begin: int, end: int) -> Iterator[Demonstration]:
-            yield from self._demonstrations(played, own, rows[begin:end], plays, seeds)
+            yield from self._demonstrations(played, source_step, accepted[begin:end], plays, seeds)
 
         return plays, copies
 
-    def _taken_from(self, scene: Scene, values: list[FloatArray]) -> Scene:
-        """The scene with its objects turned as far as they look the same, so that the hand need not turn as far.
+    def _planned(
+        self, number: int, rows: NDArray[np.int64], scene: Scene, values: list[FloatArray], tries: list[tuple[int, int]]
+    ) -> PlannedRows:
+        """The rows that follow one of the demonstrations."""
+        seed = self.config.seed
+        return self.followers[number].plan(
+            rows,
+            scene.rows(rows),
+            [value[rows] for value in values],
+            np.array([tries[row][1] for row in rows]),
+            np.random.default_rng([seed, *tries[0], 9 + number]),
+            [np.random.default_rng([seed, *tries[row], 7]) for row in rows],
+        )
 
-        Where half a turn leaves both ways far, the one is taken that plays so far speak for.
+    def _taken_from(self, scene: Scene, values: list[FloatArray]) -> tuple[NDArray[np.int64], Scene]:
+        """Which demonstration each row follows, and the scene with its objects turned to the side from which it is taken.
+
+        It is the side to which the hand has to turn least; where all are far, the one that plays so far speak for.
         """
-        source = self.source
-        pose, like = scene.T_world_object, source.scene.T_world_object[0, :3, :3]
-        sides = []
-        for farther in (False, True):
-            turned = pose.copy()
-            turned[:, :3, :3] = turned_alike(source.symmetry, pose[:, :3, :3], like, np.full(len(pose), farther))
-            sides.append(dataclasses.replace(scene, T_world_object=turned))
-        if source.symmetry != "half turn" or source.starts.yaw is None:
-            return sides[0]
-        which = np.arange(len(source.starts.start.low) + 1)  # place and turn
-        nearer, farther = (self.experience.promise(scene_features(source, side, values), which) for side in sides)
-        cosine = np.einsum("nij,ij->n", pose[:, :3, :2], like[:, :2]) / 2
-        other = (np.abs(cosine) < _SIDEWAYS_COSINE) & (farther > nearer)
-        chosen = np.where(other[:, None, None], sides[1].T_world_object, sides[0].T_world_object)
-        return dataclasses.replace(scene, T_world_object=chosen)
+        ways = [(number, way) for number, one in enumerate(self.followers) for way in one.ways(scene)]
+        if len(ways) == 1:
+            return np.zeros(len(scene.mass_kg), dtype=np.int64), ways[0][1]
+        turn = np.stack([self.followers[number].turn_rad(way) for number, way in ways])  # (W, N)
+        promise = np.stack([self.followers[number].promise(way, values) for number, way in ways]) - _TURN_COST * turn
+        chosen = np.where(turn.min(axis=0) < _NEAR_TURN_RAD, turn.argmin(axis=0), promise.argmax(axis=0))
+        pose = np.stack([way.T_world_object for _, way in ways])[chosen, np.arange(len(chosen))]
+        return np.array([number for number, _ in ways])[chosen], dataclasses.replace(scene, T_world_object=pose)
 
     def take(self, plays: list[Play]) -> None:
         """Learns from a batch and counts it."""
         retries = self.config.retries
-        self.experience.add(plays)
-        self.report.take(self.source.starts, self.config.seed, plays, retries)
+        for number, follower in enumerate(self.followers):
+            follower.experience.add([play for play in plays if play.source == number])
+        self.report.take(self.starts, self.config.seed, plays, retries)
         self.draws = self.report.draws
         played = {play.draw for play in plays}
         failed = [(play.draw, play.attempt + 1) for play in plays if play.mendable and not play.success]
         self.again = [one for one in self.again if one[0] not in played] + [one for one in failed if one[1] <= retries]
 
     def _demonstrations(
-        self, played: Played, own: Paced, rows: NDArray[np.int64], plays: list[Play], seeds: list[int]
+        self, played: Played, source_step: FloatArray, rows: NDArray[np.int64], plays: list[Play], seeds: list[int]
     ) -> list[Demonstration]:
-        demonstration = self.source.demonstration
-        ahead = np.minimum(np.floor(own.source_step.T).astype(np.int64) + 1, self.source.num_steps)  # (T', N)
-        frames = self.source.source_frame[np.concatenate([np.zeros_like(ahead[:1]), ahead])]
+        sources = [self.followers[plays[row].source].source for row in rows]
+        frames = np.zeros((source_step.shape[1] + 1, len(plays)), dtype=np.int64)
+        for row, source in zip(rows, sources, strict=True):
+            ahead = np.minimum(np.floor(source_step[row]).astype(np.int64) + 1, source.num_steps)  # (T',)
+            frames[:, row] = source.source_frame[np.concatenate([[0], ahead])]
+        demonstration = sources[0].demonstration if sources else self.followers[0].source.demonstration
         return demonstrations_from_batch(
             played.batch,
             rows.tolist(),
-            [own.servo_targets.shape[1]] * len(rows),
+            [source_step.shape[1]] * len(rows),
             env_id=demonstration.env_id,
             env_options=self.env_options,
             control_mode=demonstration.control_mode,
             tier="successful",
             source_frame=frames,
             provenance=[
-                self.facts
+                {"parent": dict(source.demonstration.provenance)}
+                | self.facts
                 | {
                     "copy": {
                         "draw": plays[row].draw,
@@ -291,9 +297,25 @@ class _Run:
                         "correction": plays[row].correction,
                     }
                 }
-                for row in rows
+                for row, source in zip(rows, sources, strict=True)
             ],
         )
+
+
+def _expect_alike(sources: Sequence[SourceMotion]) -> None:
+    """Refuses demonstrations that no single set of copies can come from."""
+    if not sources:
+        raise DexVidError("there is no demonstration to multiply: give at least one")
+    kinds = [
+        (one.demonstration.env_id, one.demonstration.control_mode, to_json(one.demonstration.env_options), one.object_options)
+        for one in sources
+    ]
+    for kind in kinds[1:]:
+        if kind != kinds[0]:
+            raise DexVidError(
+                "the demonstrations to multiply together are not of one environment, control mode and object: "
+                f"{kinds[0]} and {kind}; multiply them one by one"
+            )
 
 
 def _time_limit(env_id: str) -> int:
@@ -314,39 +336,3 @@ def _varied(env_options: Mapping[str, Any], config: MultiplyConfig) -> dict[str,
             "to; leave them out, or refine the demonstration without randomization"
         )
     return {"randomization": dict(before) | given}
-
-
-def _noise(rng: np.random.Generator, source_step: FloatArray, source: SourceMotion, config: MultiplyConfig) -> FloatArray:
-    """(T', 23) rad on the servo targets of one copy, whose place on the source's time line `source_step` (T',) says; none from
-    the release on, after which nothing can be mended.
-    """
-    noise = config.noise_rad * _NOISE_SHARES * rng.standard_normal((len(source_step), ARM_HAND.num_joints))
-    noise[source_step >= source.quiet] = 0.0
-    return np.zeros_like(noise) if rng.random() < config.noise_free_fraction else noise
-
-
-def _missed(source: SourceMotion, scene: Scene, played: Played) -> FloatArray:
-    """(N, 3) m from where the moved body should end, or come down, to where it did."""
-    if source.starts.goal_kind == "bearing" and played.batch:
-        return (landing(played.batch["object_pos_world"]) - scene.goal) * np.array([1.0, 1.0, 0.0])
-    return played.end_pose[:, :3, 3] - _wanted_end(source, scene)
-
-
-def _wanted_end(source: SourceMotion, scene: Scene) -> FloatArray:
-    """(N, 3) m where the moved body should end."""
-    if source.starts.goal_kind == "start":
-        pose = start_transforms(source, scene)
-        return pose[:, :3, :3] @ source.end + pose[:, :3, 3]
-    wanted = np.tile(source.end, (len(scene.goal), 1))
-    axes = 2 if source.starts.goal_kind == "bearing" else scene.goal.shape[1]
-    wanted[:, :axes] = scene.goal[:, :axes]
-    if source.starts.on_table:
-        wanted[:, 2] = scene.T_world_object[:, 2, 3]
-    return wanted
-
-
-def _standing(source: SourceMotion, played: Played) -> NDArray[np.bool_]:
-    """(N,) whether the object ended as upright as it began, where it is set down."""
-    if not source.starts.on_table:
-        return np.ones(len(played.end_pose), dtype=bool)
-    return played.end_pose[:, 2, 2] > _STANDING_COSINE

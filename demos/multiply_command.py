@@ -33,8 +33,9 @@ class MultiplyArguments:
     """the dataset folder to write; of several datasets each gets one in it"""
     count: int = 1200
     """successful demonstrations wanted"""
-    episode: int = 0
-    """which demonstration of the dataset to multiply"""
+    episode: tuple[int, ...] = (0,)
+    """which demonstration of the dataset to multiply; of several, which show one object taken from different sides, each copy
+    follows the one that promises most"""
     seed: int = 0
     """of starts, goals and noise"""
     noise_rad: float = 0.02
@@ -96,9 +97,10 @@ def _multiply(config: MultiplyArguments) -> MultiplyReport:
     from dexvid_envs.progress import progress_bar
 
     length = dataset_length(config.dataset)
-    if not 0 <= config.episode < length:
-        raise DexVidError(f"--episode {config.episode}: {config.dataset} holds episodes 0 to {length - 1}")
-    demonstration = read_dataset(config.dataset, [config.episode])[0]
+    for episode in config.episode:
+        if not 0 <= episode < length:
+            raise DexVidError(f"--episode {episode}: {config.dataset} holds episodes 0 to {length - 1}")
+    demonstrations = read_dataset(config.dataset, config.episode)
     given = {name: getattr(config, name) for name in _SETTINGS}
     settings = MultiplyConfig(**given, env_options=parse_env_options(config.env_option))
     report = MultiplyReport()
@@ -108,12 +110,12 @@ def _multiply(config: MultiplyArguments) -> MultiplyReport:
             bar(made / config.count, f"{made} made, {state.acceptance:.0%} accepted")
 
         journal = writer.staging / JOURNAL_NAME
-        copies = multiply(demonstration, settings, first_index=len(writer), report=report, progress=show, journal=journal)
+        copies = multiply(demonstrations, settings, first_index=len(writer), report=report, progress=show, journal=journal)
         for copy in copies:
             writer.add(copy)
     if config.json:
         with atomic_path(config.json) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(report) | {"acceptance": report.acceptance}, indent=2))
     if config.figure:
-        draw_coverage(config.figure, [(demonstration.env_id, report)])
+        draw_coverage(config.figure, [(demonstrations[0].env_id, report)])
     return report

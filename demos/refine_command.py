@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ class RefineArguments:
     """name of the importer; guessed from the folder's layout by default"""
     object: str | None = None
     """name of the object to take; by default the one nearest in size"""
+    turn_deg: float | None = None
+    """turn of the recording about the vertical, by which the object is taken from another side; by default the one that the
+    robot reaches best"""
     rounds: Path | None = None
     """folder for finished rounds, from which a stopped search goes on; by default beside `out`, removed at the end"""
     video: Path | None = None
@@ -78,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _refine_many(sources: Mapping[str, Path], config: RefineArguments) -> int:
     refuse_options(config, ("rounds", "video"))
-    settings = {name: getattr(config, name) for name in ("env", "env_option", "importer", "object")}
+    settings = {name: getattr(config, name) for name in ("env", "env_option", "importer", "object", "turn_deg")}
     settings["config"] = dataclasses.asdict(config.config)
     jobs = [Job(name, "demos.refine_command:refine_job", {"source": path}, settings) for name, path in sources.items()]
     return run_and_tell("refine", jobs, config.out, config.many, {"success": "successful"})
@@ -120,7 +124,8 @@ def _refine(config: RefineArguments) -> PseudoDemonstration:
         given |= {"bottle": config.object} if "Bottle" in env_id else {"objects": (config.object,)}
     options = closest_options(interaction, env_id, given)
     with progress_bar("retarget"):
-        placed = place_and_retarget(interaction, env_id, options)
+        turn = None if config.turn_deg is None else math.radians(config.turn_deg)
+        placed = place_and_retarget(interaction, env_id, options, yaw_rad=turn)
     rounds = config.rounds or config.out.with_name(config.out.name + ".rounds")
     with progress_bar("refine") as report:
         result = refine_interaction(placed, env_id, options, config.config, progress=report, store=rounds)

@@ -312,7 +312,8 @@ def demonstrations_from_batch(
 
     Args:
         batch: `observations`, `states`, `object_pos_world` (T + 1, N, ...), `actions`, `rewards`, `successes` (T, N, ...) and
-            `memory`, a mapping of (T + 1, N, ...) arrays, and where something is randomised `randomization`, another one.
+            `memory`, a mapping of (T + 1, N, ...) arrays, and where something is randomised `randomization`, another one; with
+            noise on the actions also `intended_actions`.
         rows: R indices below N.
         lengths: R numbers of steps, 1 to T.
         env_id, env_options, control_mode, tier: of all of them.
@@ -341,6 +342,7 @@ def demonstrations_from_batch(
                 states=batch["states"][: length + 1, row].astype(np.float64),
                 memory=_of_row(batch["memory"], row, length),
                 randomization=_of_row(batch.get("randomization") or {}, row, length),
+                intended_actions=batch["intended_actions"][:length, row] if "intended_actions" in batch else None,
                 object_pos_world=batch["object_pos_world"][: length + 1, row].astype(np.float64),
                 source_frame=(frames if frames.ndim == 1 else frames[:, row])[: length + 1].copy(),
                 tier=tier,

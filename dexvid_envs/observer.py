@@ -23,6 +23,7 @@ from dexvid_envs.observations import (
 )
 from dexvid_envs.options import EnvironmentOptions
 from dexvid_envs.randomization import Randomizer
+from dexvid_envs.relative import RelativeState
 from dexvid_envs.rgbd import FAR_M, RgbdCameras
 from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.task import Task
@@ -54,8 +55,11 @@ class Observer:
         self._proprioception = Gather(self._with_role("proprioception"), self.sources)
         self._goal = Gather(self._with_role("goal"), self.sources)
         parts: dict[str, spaces.Space[Any]] = {"proprioception": self._proprioception.space, "goal": self._goal.space}
+        self.relative: RelativeState | None = None
+        if options.relative:
+            self.relative = RelativeState(self.fields, self.sources, simulation.model.body(task.moved_body).id)
         if options.observation_mode == "state":
-            parts = {"state": self._state.space}
+            parts = {"state": self._state.space if self.relative is None else _joined(self._state.space, self.relative.space)}
         elif options.observation_mode == "pointcloud":
             parts |= self._add_points()
         elif options.observation_mode == "keypoints":
@@ -80,7 +84,7 @@ class Observer:
         """What each part of the observation is, for the documentation, by the keys of a Dict space."""
         options = self._options
         texts = {
-            "state": "the vector of the `state` mode",
+            "state": "the vector of the `state` mode" + (", then that of `relative=True`" if self.relative else ""),
             "proprioception": f"the robot itself: {_listed(self._with_role('proprioception'))}",
             "goal": f"the goal: {_listed(self._with_role('goal'))}",
             "points": f"surface points of the `{self._task.moved_body}` in the world, m; the same points in the same order at "
@@ -119,11 +123,11 @@ class Observer:
         if self._randomizer.perceives:
             seen = self._randomizer.perceive(values, self._joint_columns, self._object_columns, self._place_columns)
         if self.flat:
-            flat = self._state(seen)
+            flat = self._seen_state(seen)
             return flat if rows is None else flat[rows]
         parts: dict[str, NDArray[Any]]
         if self._options.observation_mode == "state":
-            parts = {"state": self._state(seen)}
+            parts = {"state": self._seen_state(seen)}
         else:
             parts = {"proprioception": self._proprioception(seen), "goal": self._goal(seen)}
             if self._options.observation_mode == "pointcloud":
@@ -142,6 +146,10 @@ class Observer:
         """Frees the renderer."""
         if self._options.observation_mode == "rgbd":
             self._cameras.close()
+
+    def _seen_state(self, seen: FloatArray) -> NDArray[np.float32]:
+        state = self._state(seen)
+        return state if self.relative is None else np.concatenate([state, self.relative(seen)], axis=-1)
 
     # ---- parts ------------------------------------------------------------------------------------------------------
 
@@ -225,6 +233,12 @@ class Observer:
         physics = np.stack(columns, axis=-1).astype(np.float32)
         physics = np.maximum(np.minimum(physics, _PRIVILEGED_BOUNDS), -_PRIVILEGED_BOUNDS)
         return np.concatenate([self._state(values), physics], axis=-1)
+
+
+def _joined(first: spaces.Box, second: spaces.Box) -> spaces.Box:
+    """The space of both vectors one after the other."""
+    low, high = np.concatenate([first.low, second.low]), np.concatenate([first.high, second.high])
+    return spaces.Box(low, high, dtype=np.float32)
 
 
 def _listed(fields: list[ObservationField]) -> str:

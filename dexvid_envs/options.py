@@ -18,7 +18,16 @@ REWARD_MODES = ("dense", "sparse")
 OBSERVATION_MODES = ("state", "pointcloud", "keypoints", "rgbd")
 POINT_MODES = ("full", "partial")
 #: Options that change what is seen, and nothing of what happens.
-VIEW_OPTIONS = ("observation_mode", "privileged", "points", "point_camera", "cameras", "image_width", "image_height")
+VIEW_OPTIONS = (
+    "observation_mode",
+    "relative",
+    "privileged",
+    "points",
+    "point_camera",
+    "cameras",
+    "image_width",
+    "image_height",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +40,7 @@ class EnvironmentOptions:
         observation_mode: "state" (one vector), "pointcloud" (proprioception, goal, the object's surface points), "keypoints"
             (proprioception, goal, named points of hand and object, as they are extracted from videos) or "rgbd"
             (proprioception, goal, colour and depth pictures).
+        relative: the `state` vector goes on with poses in the palm's and the object's frame; see `dexvid_envs.relative`.
         privileged: adds the true state and the drawn physics as `privileged`, for an asymmetric critic.
         points: of the point cloud: "full" (fixed points at the object's pose) or "partial" (those that `point_camera` sees;
             the others repeat seen ones, and `visible` tells them apart).
@@ -44,6 +54,7 @@ class EnvironmentOptions:
     control_mode: str = "joint_delta"
     reward_mode: str = "dense"
     observation_mode: str = "state"
+    relative: bool = False
     privileged: bool = False
     points: str = "full"
     point_camera: str = "front"
@@ -58,8 +69,13 @@ class EnvironmentOptions:
         expect_one_of("reward_mode", self.reward_mode, REWARD_MODES)
         expect_one_of("observation_mode", self.observation_mode, OBSERVATION_MODES)
         expect_one_of("points", self.points, POINT_MODES)
-        if not isinstance(self.privileged, bool):
-            raise OptionError(f"privileged={self.privileged!r}: expected True or False")
+        for name in ("relative", "privileged"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(f"{name}={getattr(self, name)!r}: expected True or False")
+        if self.relative and self.observation_mode != "state":
+            raise OptionError(
+                f"relative=True adds to the state vector: expected observation_mode='state', not {self.observation_mode!r}"
+            )
         expect_pixels(image_width=self.image_width, image_height=self.image_height)
         if not (isinstance(self.cameras, tuple) and self.cameras and all(isinstance(name, str) for name in self.cameras)):
             raise OptionError(f"cameras={self.cameras!r}: expected one or more camera names, such as ('front', 'side')")

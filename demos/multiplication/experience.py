@@ -41,6 +41,7 @@ class Play:
         success: the task's.
         reached: the arm reaches all of the path; otherwise the copy was not played.
         mendable: should it have failed, another grip may help; where the arm does not reach, only if it may take another side.
+        source: which of several demonstrations it followed.
     """
 
     draw: int
@@ -53,6 +54,7 @@ class Play:
     success: bool
     reached: bool
     mendable: bool
+    source: int = 0
 
 
 def scene_features(source: SourceMotion, scene: Scene, values: list[FloatArray]) -> FloatArray:

@@ -34,6 +34,10 @@ class Scene:
     mass_kg: FloatArray
     friction: FloatArray
 
+    def rows(self, rows: NDArray[np.int64]) -> Scene:
+        """Some of the episodes."""
+        return Scene(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
+
 
 @dataclasses.dataclass(frozen=True)
 class Played:
@@ -92,12 +96,13 @@ class CopyPlayer:
         pose[:, :3, 3] = self.core.simulation.xpos[:, self._body_id]
         return pose
 
-    def play(self, servo_targets: FloatArray, rows: NDArray[np.int64] | None = None) -> Played:
+    def play(self, servo_targets: FloatArray, rows: NDArray[np.int64] | None = None, noise: FloatArray | None = None) -> Played:
         """Follows servo targets (N, T, 23) rad; an episode that the task calls failed stands still from then on.
 
         Args:
             servo_targets: within the joint limits; the control mode's limits hold for them too.
             rows: those to play; all by default.
+            noise: (N, T, 23) rad on the targets; what would be done without it is kept as `intended_actions`.
         """
         core, task, count = self.core, self.task, self.num_envs
         playing = np.zeros(count, dtype=bool)
@@ -108,7 +113,11 @@ class CopyPlayer:
         steps = servo_targets.shape[1]
         for step in range(steps + 1):
             if step:
-                action = core.control.action_for(servo_targets[:, step - 1], core.simulation.ctrl).astype(np.float32)
+                wanted, ctrl = servo_targets[:, step - 1], core.simulation.ctrl
+                if noise is not None:
+                    kept["intended_actions"].append(core.control.action_for(wanted, ctrl).astype(np.float32))
+                    wanted = wanted + noise[:, step - 1]
+                action = core.control.action_for(wanted, ctrl).astype(np.float32)
                 core.advance(action, None if playing.all() else np.flatnonzero(playing))
                 kept["actions"].append(action)
             result = core.result()
@@ -125,11 +134,11 @@ class CopyPlayer:
             if not playing.any():
                 break
         else:
-            stacked: dict[str, Any] = {name: np.stack(values) for name, values in kept.items()}
+            stacked: dict[str, Any] = {name: np.stack(values) for name, values in kept.items() if values}
             stacked["memory"] = {name: np.stack(values) for name, values in memory.items()}
             stacked["randomization"] = {name: np.stack(values) for name, values in drawn.items()}
             return Played(playing & stacked["successes"][-1], stacked, self.object_pose())
         return Played(np.zeros(count, dtype=bool), {}, self.object_pose())
 
 
-_KEPT = ("observations", "states", "object_pos_world", "actions", "rewards", "successes")
+_KEPT = ("observations", "states", "object_pos_world", "actions", "intended_actions", "rewards", "successes")

@@ -40,6 +40,7 @@ class PlacedMotion:
         usual: the same plan held in the usual way; None where it was not asked for.
         place: where the recording was brought.
         object_yaw_rad: of the task's object at the start.
+        has_heading: the object is wider than deep, so that its yaw matters.
         mirrored: a left hand's recording was mirrored for the robot's right hand.
     """
 
@@ -51,6 +52,7 @@ class PlacedMotion:
     usual: Plan | None = None
     place: TaskPlace | None = None
     object_yaw_rad: float = 0.0
+    has_heading: bool = False
     mirrored: bool = False
 
     @property
@@ -104,7 +106,7 @@ def place_and_retarget(
     usual = with_usual_hold(plan, hold, plan_config, turns=tracked.lifted)
     if tracked.ending == "throw":
         plan, usual = with_throw([plan, usual], hold)
-    return PlacedMotion(placed, motion, plan, yaw, candidates, usual, place, object_yaw, mirrored)
+    return PlacedMotion(placed, motion, plan, yaw, candidates, usual, place, object_yaw, aim.has_heading, mirrored)
 
 
 class _Aim:
@@ -146,16 +148,37 @@ class _Aim:
         away = 0.0 if self.tracked.free_yaw else abs(_wrapped(yaw_rad - self.straight_yaw, 2 * np.pi))
         return 0.5 * away + _MM_PER_RAD * abs(self.object_yaw(yaw_rad)[1])
 
+    @property
+    def has_heading(self) -> bool:
+        """Whether both the recorded object and the task's have one."""
+        shape = self.tracked.object_shape()
+        return self.heading is not None and shape is not None and _is_long(shape.extents_m[:2])
+
     def object_yaw(self, yaw_rad: float) -> tuple[float, float]:
         """The yaw of the task's object that is nearest to the recorded one, and what is missing to that, rad."""
         shape = self.tracked.object_shape()
-        if self.heading is None or shape is None or not _is_long(shape.extents_m[:2]):
+        if self.heading is None or shape is None or not self.has_heading:
             return 0.0, 0.0
         own = np.pi / 2 if shape.extents_m[1] > shape.extents_m[0] else 0.0  # of the wider side, at yaw 0
         wanted = _wrapped(self.heading + yaw_rad - own, np.pi)
         largest = self.place(yaw_rad).largest_yaw_rad
         given = float(np.clip(wanted, -largest, largest))
         return given, wanted - given
+
+
+def turns_for_any_yaw(placed: PlacedMotion) -> tuple[float, ...]:
+    """Turns (rad) of the recording for demonstrations which between them take the object however it stands.
+
+    An object without a heading needs one. Another is alike after half a turn, and a grasp can follow it by some 45 degrees
+    either way; so there are two, a quarter turn apart, in the middles of the half circle that the arm reaches best.
+    """
+    if not placed.has_heading:
+        return (placed.yaw_rad,)
+    tried, quarter = placed.yaw_candidates, len(placed.yaw_candidates) // 4
+    error = np.array([one["mean_error_mm"] for one in tried])
+    covered = range(-(quarter // 2), quarter + quarter // 2 + 1)  # of the first of both turns
+    first = int(np.argmin([sum(error[(index + step) % len(tried)] for step in covered) for index in range(len(tried))]))
+    return tried[first]["yaw_rad"], tried[(first + quarter) % len(tried)]["yaw_rad"]
 
 
 def usual_hold(tracked: TrackedTask, place: TaskPlace, object_yaw_rad: float) -> UsualHold:
