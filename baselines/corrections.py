@@ -23,6 +23,7 @@ from demos.provenance import model_hash, to_json, versions
 from demos.replay import demonstrations_from_batch
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.options import VIEW_OPTIONS
 from robots.arm_hand import ARM_HAND
 
 FloatArray = NDArray[np.float64]
@@ -125,7 +126,8 @@ class _Run:
         self.demonstrations, self.config = demonstrations, config
         self.env_id, self.control_mode = first.env_id, first.control_mode
         self.options = common_options(demonstrations)
-        view = {name: value for name, value in checkpoint.env_options.items() if name not in self.options}
+        own = checkpoint.env_options.items()
+        view = {name: value for name, value in own if name in VIEW_OPTIONS or name not in self.options}
         self.watched = CopyPlayer(self.env_id, self.options | view, self.control_mode, config.batch)
         self.recorded = CopyPlayer(self.env_id, self.options, self.control_mode, config.batch)
         self.policy = checkpoint.policy()

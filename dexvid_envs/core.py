@@ -20,6 +20,7 @@ from dexvid_envs.observations import Observation, ObservationField
 from dexvid_envs.observer import Observer
 from dexvid_envs.options import EnvironmentOptions
 from dexvid_envs.randomization import Randomizer, make_randomization
+from dexvid_envs.relative import RelativePart
 from dexvid_envs.simulation import BatchSimulation, Rows, SingleSimulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task
 from robots.collision import ROBOT
@@ -99,9 +100,10 @@ class EnvironmentCore:
         return self.simulation.num_envs
 
     @property
-    def fields(self) -> tuple[ObservationField, ...]:
+    def fields(self) -> tuple[ObservationField | RelativePart, ...]:
         """The named parts of observations, in the order of the `state` observation."""
-        return self.observer.fields
+        relative = self.observer.relative
+        return self.observer.fields if relative is None else (*self.observer.fields, *relative.parts)
 
     # ---- reset ------------------------------------------------------------------------------------------------------
 

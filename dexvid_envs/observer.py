@@ -43,6 +43,7 @@ class Observer:
     Attributes:
         space: of one environment's observation.
         fields: the named parts, in the order of the `state` observation.
+        relative: what follows them with `relative=True`; else None.
     """
 
     def __init__(self, task: Task, simulation: Simulation, randomizer: Randomizer, options: EnvironmentOptions) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -33,6 +34,17 @@ class RelativePart:
     size: int
     bound: float
     meaning: str
+    role: ClassVar[str] = "relative"
+
+    @property
+    def low(self) -> float:
+        """Least value."""
+        return -self.bound
+
+    @property
+    def high(self) -> float:
+        """Largest value."""
+        return self.bound
 
 
 class RelativeState:
