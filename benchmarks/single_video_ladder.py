@@ -65,6 +65,7 @@ VIEWS: Mapping[str, Mapping[str, Any]] = {
 }
 #: Copies show poses in the palm's frame as well, in which a grasp looks alike however the bottle stands.
 _RECORDED = {"relative": True}
+_TURNS = 24  # of the recording about the vertical, that are tried for reach
 _NOISE = {"object_noise_m": 0.003, "joint_noise_rad": 0.005}  # of what is seen of the bottle and felt of the robot
 _TARGETS = {"state": (0.99, 0.97), "partial": (0.95, 0.92)}  # success, and the lower end of its interval
 _PUSHED_TARGET, _MOST_MINUTES = 0.85, {"state": 30.0, "partial": 90.0}
@@ -219,8 +220,8 @@ class Ladder:
             config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=2, replicates=3)
 
         def make() -> Any:
-            options = {"bottle": self.bottle, "start_yaw_rad": REGIONS["start_yaw_rad"]}
-            turns = turns_for_any_yaw(place_and_retarget(self.interaction, ENV_ID, options))
+            options = {"bottle": self.bottle, **REGIONS}
+            turns = turns_for_any_yaw(place_and_retarget(self.interaction, ENV_ID, options, turns=_TURNS))
             results = []
             for number, turn in enumerate(turns):
                 placed = place_and_retarget(self.interaction, ENV_ID, options, yaw_rad=turn)

@@ -38,8 +38,8 @@ __all__ = ["CELL_M", "JOURNAL_NAME", "MultiplyConfig", "MultiplyReport", "multip
 FloatArray = NDArray[np.float64]
 #: File of the plays so far, in the folder where a dataset's finished episodes wait.
 JOURNAL_NAME = "plays.jsonl"
-_NEAR_TURN_RAD = 0.64  # an object that is turned no further from a demonstration's is taken as there
-_TURN_COST = 1e-3  # of ways that promise the same, the one that turns less
+_NEAR_TURN_RAD = 0.35  # an object that is turned no further from a demonstration's is taken as there
+_TURN_COST = 0.15  # what a radian further counts in success that is expected
 
 
 @dataclasses.dataclass(frozen=True)

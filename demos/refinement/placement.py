@@ -68,6 +68,7 @@ def place_and_retarget(
     retarget_config: RetargetConfig | None = None,
     plan_config: PlanConfig | None = None,
     yaw_rad: float | None = None,
+    turns: int = 12,
 ) -> PlacedMotion:
     """Places a recording in the task's world and retargets it.
 
@@ -76,6 +77,7 @@ def place_and_retarget(
         env_id, env_options: environment.
         retarget_config, plan_config: settings.
         yaw_rad: turn of the recording's world about the vertical; the one that the robot reaches best if None.
+        turns: how many are tried then, all around.
 
     Raises:
         DexVidError: the recording has no object pose to go by, hand key points are missing, the object is never moved or
@@ -93,7 +95,7 @@ def place_and_retarget(
     yaw, candidates = yaw_rad, []
     if yaw is None:
         bare = dataclasses.replace(config, contact=False, smoothness_weight=0.0)  # what can be reached, and quickly
-        yaw, candidates = choose_yaw(recording, aim.yaws_rad(), aim.ends, bare, aim.penalty_mm)
+        yaw, candidates = choose_yaw(recording, aim.yaws_rad(turns), aim.ends, bare, aim.penalty_mm)
     place = aim.place(yaw)
     releases = tracked.ending == "release"
     if tracked.ending == "throw":
@@ -122,9 +124,9 @@ class _Aim:
         recorded = self.displacement[:2]
         self.straight_yaw = float(np.arctan2(way[1], way[0]) - np.arctan2(recorded[1], recorded[0]))
 
-    def yaws_rad(self) -> list[float]:
+    def yaws_rad(self, turns: int) -> list[float]:
         """Turns to try: the one along the task's own way first; no other where the object cannot go elsewhere."""
-        count = 12 if self.tracked.lifted else 1
+        count = turns if self.tracked.lifted else 1
         return [self.straight_yaw + 2 * np.pi * index / count for index in range(count)]
 
     def place(self, yaw_rad: float) -> TaskPlace:
