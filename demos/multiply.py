@@ -38,7 +38,6 @@ __all__ = ["CELL_M", "JOURNAL_NAME", "MultiplyConfig", "MultiplyReport", "multip
 FloatArray = NDArray[np.float64]
 #: File of the plays so far, in the folder where a dataset's finished episodes wait.
 JOURNAL_NAME = "plays.jsonl"
-_NEAR_TURN_RAD = 0.35  # an object that is turned no further from a demonstration's is taken as there
 _TURN_COST = 0.15  # what a radian further counts in success that is expected
 
 
@@ -245,14 +244,14 @@ class _Run:
     def _taken_from(self, scene: Scene, values: list[FloatArray]) -> tuple[NDArray[np.int64], Scene]:
         """Which demonstration each row follows, and the scene with its objects turned to the side from which it is taken.
 
-        It is the side to which the hand has to turn least; where all are far, the one that plays so far speak for.
+        It is the side for which plays so far speak; the less the hand has to turn, the less they need to.
         """
         ways = [(number, way) for number, one in enumerate(self.followers) for way in one.ways(scene)]
         if len(ways) == 1:
             return np.zeros(len(scene.mass_kg), dtype=np.int64), ways[0][1]
-        turn = np.stack([self.followers[number].turn_rad(way) for number, way in ways])  # (W, N)
+        turn = np.abs([self.followers[number].turn_rad(way) for number, way in ways])  # (W, N)
         promise = np.stack([self.followers[number].promise(way, values) for number, way in ways]) - _TURN_COST * turn
-        chosen = np.where(turn.min(axis=0) < _NEAR_TURN_RAD, turn.argmin(axis=0), promise.argmax(axis=0))
+        chosen = promise.argmax(axis=0)
         pose = np.stack([way.T_world_object for _, way in ways])[chosen, np.arange(len(chosen))]
         return np.array([number for number, _ in ways])[chosen], dataclasses.replace(scene, T_world_object=pose)
 

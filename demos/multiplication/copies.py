@@ -23,7 +23,10 @@ CORRECTION_SCALE = np.array([0.006, 0.008, 0.008, 0.12, 0.12, 0.2])
 _MOST_TURN_RAD = 1.1
 _SWING_PER_M = 0.47  # how much faster a throw is for a metre of distance, as the scripted policy's
 _OPEN_WIDER_RAD = 0.25  # than the source, to let go of what may stand askew between the fingers
-_CLOSING_M_PER_RAD = 0.06  # how far the fingers' grip comes in for a rad of closing
+#: How far the fingers' grip comes in for a radian of closing. Around narrower objects they close by what geometry asks for;
+#: around wider ones they open by less, since what slips out of a loose grip is lost, and servos give way to a tight one.
+_NARROWER_M_PER_RAD, _WIDER_M_PER_RAD = 0.033, 0.06
+_FIRMER_RAD = 0.15  # of closing, for what is e times as heavy as the demonstration's
 
 
 def _closing() -> FloatArray:
@@ -80,12 +83,12 @@ def plan_copies(source: SourceMotion, scene: Scene, aim: FloatArray, correction:
         home = _eased(steps - source.homeward)[::-1, None]
         arm[:, source.homeward :] += home * (arm - source.arm)[:, source.homeward - 1, None]
     _make_room(source, scene, arm)
-    closing = correction[:, 3:5] - wider[:, None] / _CLOSING_M_PER_RAD
-    before, after = np.arange(steps) < source.quiet, np.arange(steps) >= source.quiet
-    opened = (1.0 - source.held) * (
-        _OPEN_WIDER_RAD * after * source.starts.on_table + before * np.maximum(wider, 0.0)[:, None] / _CLOSING_M_PER_RAD
-    )  # (N, T) rad: for a wider object the fingers come wider open, too
-    fingers = source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING) - opened[..., None] * _CLOSING[0]
+    firmer = _FIRMER_RAD * np.maximum(np.log(scene.mass_kg / source.scene.mass_kg), 0.0)
+    closing = correction[:, 3:5] + (firmer - wider / np.where(wider > 0, _WIDER_M_PER_RAD, _NARROWER_M_PER_RAD))[:, None]
+    opened = (1.0 - source.held) * (np.arange(steps) >= source.quiet) * source.starts.on_table
+    fingers = (
+        source.fingers + source.held[:, None] * (closing[:, None] @ _CLOSING) - _OPEN_WIDER_RAD * opened[:, None] * _CLOSING[0]
+    )
     targets = np.concatenate([arm, fingers], axis=-1)
     return PlannedCopies(np.clip(targets, ARM_HAND.lower_rad, ARM_HAND.upper_rad), reach)
 

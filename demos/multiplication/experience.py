@@ -21,7 +21,8 @@ _NEIGHBOURS, _ELITES = 24, 6
 _AIM_SAMPLES = 24  # known ends before an aim is changed
 _WIDER = 0.4  # how much more widely grips are searched with each try
 _RIDGE = 2.0
-_UNTRIED, _UNTRIED_PLAYS = 0.7, 2.0  # success that is expected before anything is known, and how many plays that counts for
+_UNTRIED, _UNTRIED_PLAYS = 0.7, 20.0  # success that is expected before anything is known, and how many plays that counts for
+_OVERALL_PLAYS = 2.0  # for which the success of all plays counts where few were alike
 _ALIKE = np.array([0.35, 0.35, 0.1])  # differences of place (both axes) and turn at which plays tell about each other
 #: An object that ends further off did not arrive, and tells nothing about the aim.
 _FAR_M, _FAR_THROW_M = 0.10, 0.40
@@ -107,7 +108,7 @@ class Experience:
     def promise(self, features: FloatArray, which: NDArray[np.int64]) -> FloatArray:
         """(N,) how likely copies of features (N, F) succeed, by the plays that were alike in the features `which`.
 
-        What was never tried is promising, so that it will be.
+        Where few were, all count; and what was never tried is promising, so that it will be.
         """
         tried = [play for play in self._plays if play.mendable]
         if not tried:
@@ -115,7 +116,8 @@ class Experience:
         way = (features[:, None, which] - np.array([play.features for play in tried])[:, which]) / _ALIKE
         weight = np.exp(-0.5 * (way**2).sum(axis=-1))
         success = np.array([play.success for play in tried], dtype=np.float64)
-        return (weight @ success + _UNTRIED * _UNTRIED_PLAYS) / (weight.sum(axis=-1) + _UNTRIED_PLAYS)
+        overall = (success.sum() + _UNTRIED * _UNTRIED_PLAYS) / (len(success) + _UNTRIED_PLAYS)
+        return (weight @ success + overall * _OVERALL_PLAYS) / (weight.sum(axis=-1) + _OVERALL_PLAYS)
 
     def corrections(self, features: FloatArray, attempts: NDArray[np.int64], rng: np.random.Generator) -> FloatArray:
         """(N, C) grips for scenes with features (N, F), each tried without success `attempts` (N,) times before."""

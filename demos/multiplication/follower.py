@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.multiplication.copies import plan_copies, start_transforms
+from demos.multiplication.copies import CORRECTION_NAMES, plan_copies, start_transforms
 from demos.multiplication.experience import Experience, Play, scene_features
 from demos.multiplication.pace import paced
 from demos.multiplication.play import Played, Scene
@@ -20,6 +20,7 @@ from robots.arm_hand import ARM_HAND
 FloatArray = NDArray[np.float64]
 _UNREACHED_M = 0.03  # a plan whose palm stays this far from its path is not played; a radian counts as 0.15 m
 _STANDING_COSINE = 0.98
+_LESS_TURN_RAD = (0.3, 0.6)  # by which the hand follows an object's turn less, where the arm does not reach otherwise
 _NOISE_SHARES = np.where(np.arange(ARM_HAND.num_joints) < ARM_HAND.arm_joints, 0.25, 1.0)
 
 
@@ -100,9 +101,9 @@ class Follower:
         return sides
 
     def turn_rad(self, scene: Scene) -> FloatArray:
-        """(N,) how far objects are turned from the demonstration's, either way."""
+        """(N,) how far objects are turned from the demonstration's about the vertical, within half a turn either way."""
         turned = start_transforms(self.source, scene)
-        return np.abs(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
+        return np.arctan2(turned[:, 1, 0], turned[:, 0, 0])
 
     def promise(self, scene: Scene, values: list[FloatArray]) -> FloatArray:
         """(N,) how likely copies succeed, by those before at like places and turns."""
@@ -134,9 +135,20 @@ class Follower:
         aim = self.experience.aims(features)
         correction = self.experience.corrections(features, attempts, rng)
         plan = plan_copies(source, scene, aim, correction)
-        own = paced(plan.servo_targets, control.robot.arm_joints, control.target_step_rad, source.paced_steps, self._most_steps)
+        targets, reach_error_m = plan.servo_targets, plan.reach_error_m
+        for less in _LESS_TURN_RAD:
+            far = np.flatnonzero(reach_error_m > _UNREACHED_M)
+            if not len(far) or source.starts.goal_kind != "place":
+                break
+            aside = correction[far]
+            aside[:, CORRECTION_NAMES.index("turn")] -= less * np.sign(self.turn_rad(scene.rows(far)))
+            plan = plan_copies(source, scene.rows(far), aim[far], aside)
+            nearer = plan.reach_error_m < reach_error_m[far]
+            targets[far[nearer]], reach_error_m[far[nearer]] = plan.servo_targets[nearer], plan.reach_error_m[nearer]
+            correction[far[nearer]] = aside[nearer]
+        own = paced(targets, control.robot.arm_joints, control.target_step_rad, source.paced_steps, self._most_steps)
         noise = [self._noise_of(one, steps) for one, steps in zip(noise_rngs, own.source_step, strict=True)]
-        reached = plan.reach_error_m <= _UNREACHED_M
+        reached = reach_error_m <= _UNREACHED_M
         return PlannedRows(rows, scene, features, aim, correction, reached, own.servo_targets, np.stack(noise), own.source_step)
 
     def _noise_of(self, rng: np.random.Generator, source_step: FloatArray) -> FloatArray:
