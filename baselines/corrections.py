@@ -184,19 +184,20 @@ class _Run:
         )
 
     def _servo_targets(self, experts: Sequence[Demonstration]) -> FloatArray:
-        """(N, T, 23) rad servo target after each action, the shorter ones held at their last; puts `recorded` at the starts."""
+        """(N, T, 23) rad servo targets, free of noise, the shorter ones held at their last; puts `recorded` at the starts."""
         core = self.recorded.core
         _put(core, [one.reset_options(0)["state"] for one in experts])
         longest = max(one.num_steps for one in experts)
-        actions = np.zeros((longest, len(experts), experts[0].actions.shape[1]))
+        actions, intended = np.zeros((2, longest, len(experts), experts[0].actions.shape[1]))
         for row, one in enumerate(experts):
-            actions[: one.num_steps, row] = one.actions
-        target, targets = core.simulation.ctrl.copy(), []
+            actions[: one.num_steps, row], intended[: one.num_steps, row] = one.actions, one.learned_actions
+        target, targets = core.simulation.ctrl.copy(), [core.simulation.ctrl.copy()]
         lengths = np.array([one.num_steps for one in experts])
-        for step, action in enumerate(actions):
-            target = np.where((step < lengths)[:, None], core.control.next_target(action, target), target)
-            targets.append(target)
-        return np.stack(targets, axis=1)
+        for step, (action, wanted) in enumerate(zip(actions, intended, strict=True)):
+            goes_on = (step < lengths)[:, None]
+            targets.append(np.where(goes_on, core.control.next_target(wanted, target), targets[-1]))
+            target = np.where(goes_on, core.control.next_target(action, target), target)
+        return np.stack(targets[1:], axis=1)
 
     def _play_policy(self, experts: Sequence[Demonstration], steps: int) -> NDArray[np.bool_]:
         """Plays the policy from the experts' starts and puts `recorded` where it gets to; (N,) which have not failed."""

@@ -22,6 +22,7 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     "partial": {"observation_mode": "pointcloud", "points": "partial"},
     "keypoints": {"observation_mode": "keypoints"},
     "rgbd": {"observation_mode": "rgbd", "image_width": 24, "image_height": 16},
+    "relative": {"relative": True},
     "state+": {"privileged": True},
     "full+": {"observation_mode": "pointcloud", "privileged": True},
     "partial+": {"observation_mode": "pointcloud", "points": "partial", "privileged": True},

@@ -57,6 +57,18 @@ def test_corrections_are_repeatable(copies: list[Demonstration], poor_clone: Che
         np.testing.assert_array_equal(one.states, other.states)
 
 
+def test_corrections_follow_what_was_intended_and_show_what_the_copies_show() -> None:
+    source = read_dataset(shipped_demonstration())[0]
+    noisy = MultiplyConfig(count=3, batch=8, noise_rad=0.03, noise_free_fraction=0.0, env_options={"relative": True})
+    copies = list(multiply(source, noisy))
+    config = CloneConfig(max_steps=20, batch_size=64, hidden=(32,), held_out_fraction=0.0)
+    (corrected,) = corrections(copies, train_clone(copies, config).checkpoint, dataclasses.replace(CONFIG, count=1, batch=4))
+    assert corrected.observations.shape[1] == copies[0].observations.shape[1] > source.observations.shape[1]
+    expert = copies[corrected.provenance["correction"]["of"]]
+    rough = [np.abs(np.diff(one.actions[:60, 7:], axis=0)).mean() for one in (corrected, expert)]
+    assert rough[0] < 0.5 * rough[1]
+
+
 def test_a_policy_of_another_environment_is_refused(copies: list[Demonstration], poor_clone: Checkpoint) -> None:
     elsewhere = dataclasses.replace(poor_clone, env_id="DexVid-GraspLift-v0")
     with pytest.raises(DexVidError, match="GraspLift"):

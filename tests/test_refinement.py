@@ -19,7 +19,7 @@ from demos.refine import RefineConfig, Refiner, RefineResult
 from demos.refinement.candidates import Candidate, keep_apart, path_correction
 from demos.refinement.conditions import ConditionRange, draw_conditions
 from demos.refinement.cost import rollout_cost, tracking_error
-from demos.refinement.placement import check_recording, fill_gaps, place_and_retarget, swing_begins
+from demos.refinement.placement import check_recording, fill_gaps, place_and_retarget, swing_begins, turns_for_any_yaw
 from demos.refinement.task import find_tracked_task, flat_box
 from demos.resample import resample
 from demos.rollout import RolloutRunner
@@ -88,6 +88,17 @@ def test_the_drawer_of_a_true_recording_opens_as_far_as_the_task_asks() -> None:
     assert rollouts.success[0]
     error = tracking_error(path, rollouts, path.start_xy[None], path.target_xy[None])
     assert error[path.lift : path.place + 1].mean() < 0.03
+
+
+def test_an_object_without_a_heading_needs_one_turn_and_another_two_a_quarter_apart(sample: Interaction) -> None:
+    def rows(errors: dict[int, float]) -> list[dict[str, float]]:
+        return [{"yaw_rad": np.radians(15.0 * index), "mean_error_mm": errors.get(15 * index, 20.0)} for index in range(24)]
+
+    placed = place_and_retarget(sample, ENV, {"bottle": "pet"}, yaw_rad=displacement_yaw(sample, START, TARGET))
+    assert turns_for_any_yaw(placed) == (placed.yaw_rad,)
+    reached = {angle % 360: 1.0 for angle in range(330, 330 + 181, 15)}  # the half circle around 60 degrees
+    long = dataclasses.replace(placed, has_heading=True, yaw_candidates=rows(reached))
+    np.testing.assert_allclose(np.degrees(turns_for_any_yaw(long)), (15.0, 105.0))
 
 
 def test_the_usual_hold_presses_more_than_the_object_weighs(sample: Interaction) -> None:

@@ -113,7 +113,7 @@ class Experience:
         tried = [play for play in self._plays if play.mendable]
         if not tried:
             return np.full(len(features), _UNTRIED)
-        way = (features[:, None, which] - np.array([play.features for play in tried])[:, which]) / _ALIKE
+        way = (features[:, None, which] - np.array([play.features for play in tried])[:, which]) / _ALIKE[: len(which)]
         weight = np.exp(-0.5 * (way**2).sum(axis=-1))
         success = np.array([play.success for play in tried], dtype=np.float64)
         overall = (success.sum() + _UNTRIED * _UNTRIED_PLAYS) / (len(success) + _UNTRIED_PLAYS)

@@ -26,6 +26,7 @@ _INFO = {
 #: The modes of observation in the order of the page, as options of `gymnasium.make`.
 _OBSERVATIONS: tuple[dict[str, Any], ...] = (
     {"observation_mode": "state"},
+    {"relative": True},
     {"observation_mode": "pointcloud"},
     {"observation_mode": "pointcloud", "points": "partial"},
     {"observation_mode": "keypoints"},
@@ -93,6 +94,8 @@ def observations(entry: Registration, inner: Any) -> list[str]:
 def _observation_notes(choice: Mapping[str, Any]) -> str:
     if "privileged" in choice:
         return "Adds the key `privileged` to any mode; here to `state`, which becomes a Dict by it."
+    if "relative" in choice:
+        return "The vector of `state` goes on with poses in frames that move, in which a grasp looks alike from every side:"
     if choice["observation_mode"] == "rgbd":
         return "With the default `cameras` and `image_width`, `image_height`."
     if choice["observation_mode"] == "pointcloud":
@@ -114,7 +117,8 @@ def _observation_table(env: Any) -> str:
         end = start + field.size
         index = str(start) if field.size == 1 else f"{start}-{end - 1}"
         bounds = f"{field.low:g} to {field.high:g}"
-        rows.append((index, f"`{field.name}`", str(field.size), bounds, field.role, field.meaning))
+        if env.core.observer.relative is None or field.role == "relative":  # the others stand in the table before
+            rows.append((index, f"`{field.name}`", str(field.size), bounds, field.role, field.meaning))
         start = end
     return table(("index", "field", "size", "range", "about", "meaning"), rows)
 
