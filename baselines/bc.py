@@ -69,7 +69,8 @@ class CloneConfig:
         held_out_fraction: part of the episodes kept for the held-out loss; never fewer than one where there are two or more.
         report_every_steps: steps between reports.
         save_every_s: wall time between savings of the training state (with a run folder).
-        threads: torch threads; 0 takes one, or in runs by wall time whichever of one and all cores is faster at the start.
+        threads: torch threads; -1 takes whichever of one and all cores is faster at the start, 0 does so in runs by wall time
+            and else takes one, with which a run repeats to the last bit.
     """
 
     policy: Literal["mlp", "transformer"] = "mlp"
@@ -193,7 +194,8 @@ def train_clone(
         trainer.load(state_path)
     if run_folder is not None:
         _write_config(run_folder, config, seed, demonstrations)
-    threads = config.threads or (1 if config.max_seconds is None else faster_thread_count(trainer.probe()))
+    measured = config.threads < 0 or (config.threads == 0 and config.max_seconds is not None)
+    threads = faster_thread_count(trainer.probe()) if measured else max(config.threads, 1)
     with RunLog(run_folder, trainer.step if resume else None) as log, torch_threads(threads):
         _run(trainer, log, progress, state_path)
     held_out_loss = trainer.held_out_loss()

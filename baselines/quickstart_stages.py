@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
 import time
@@ -159,7 +158,7 @@ class QuickstartRun:
             return MultiplyReport(**self.store.stage("multiply", lambda: make(bar)))
 
     def _clone(self) -> CloneResult:
-        config = CloneConfig(max_steps=self.arguments.clone_steps, threads=min(2, os.cpu_count() or 1))
+        config = CloneConfig(max_steps=self.arguments.clone_steps, threads=-1)
 
         def make(bar: Report) -> dict[str, Any]:
             result = train_clone(
