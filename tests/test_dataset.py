@@ -96,6 +96,7 @@ def demonstrations(draw: st.DrawFn, observation_size: int, action_size: int) -> 
         source_frame=draw(hnp.arrays(np.int64, rows)),
         tier=draw(st.sampled_from(TIERS)),
         provenance=draw(st.dictionaries(st.text(max_size=5), _JSON, max_size=3)),
+        intended_actions=draw(st.none() | hnp.arrays(np.float32, (steps, action_size), elements=st.floats(-1, 1, width=32))),
     )
 
 

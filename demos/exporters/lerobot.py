@@ -123,6 +123,7 @@ def _frames(one: Demonstration, episode: int, index: int) -> Columns:
     steps = np.arange(one.num_steps)
     return _states(one, slice(0, -1)) | {
         "action": one.actions,
+        "action.intended": one.learned_actions,  # of all episodes, since those of a dataset need the same columns
         "next.reward": one.rewards,
         "next.done": steps == one.num_steps - 1,
         "next.success": one.successes,
@@ -297,7 +298,8 @@ def _tasks_table(pa: Any, sentence: str) -> Any:
 def _own_facts(one: Demonstration) -> dict[str, Any]:
     """What the columns do not say of an episode."""
     shapes = {name: list(values.shape[1:]) for name, values in _states(one, slice(None)).items()}
-    texts = {"env_id": one.env_id, "control_mode": one.control_mode, "tier": one.tier}
+    texts: dict[str, Any] = {"env_id": one.env_id, "control_mode": one.control_mode, "tier": one.tier}
+    texts |= {"has_intended_actions": one.intended_actions is not None}
     return texts | {"env_options": dict(one.env_options), "provenance": dict(one.provenance), "shapes": shapes}
 
 
@@ -322,6 +324,7 @@ def _demonstration(frames: Columns, last: Columns, facts: Mapping[str, Any]) -> 
         tier=TIERS[TIERS.index(facts["tier"])],
         provenance=facts["provenance"],
         randomization=named("randomization"),
+        intended_actions=frames["action.intended"] if facts.get("has_intended_actions") else None,
     )
 
 

@@ -112,6 +112,8 @@ def _write_episode(group: h5py.Group, one: Demonstration) -> None:
         **{f"memory/{name}": values for name, values in one.memory.items()},
         **{f"randomization/{name}": values for name, values in one.randomization.items()},
     }
+    if one.intended_actions is not None:
+        arrays["intended_actions"] = one.intended_actions
     for name, values in arrays.items():
         own.create_dataset(name, data=values)
 
@@ -137,6 +139,7 @@ def _read_episode(group: Any) -> Demonstration:
         tier=TIERS[_TIER_NAMES.index(text("tier"))],
         provenance=json.loads(text("provenance")),
         randomization=_named(own, "randomization"),
+        intended_actions=read_stored(own["intended_actions"]) if "intended_actions" in own else None,
     )
 
 
