@@ -188,7 +188,7 @@ def test_copies_show_what_was_intended_beside_what_noise_made_of_it(shipped: Dem
         # Smoother than what was done: noise on a target is taken back in the next step, and again is new noise.
         assert np.abs(np.diff(copy.intended_actions, axis=0)).mean() < np.abs(np.diff(copy.actions, axis=0)).mean()
     quiet = next(multiply(shipped, dataclasses.replace(config, noise_free_fraction=1.0)))
-    np.testing.assert_array_equal(quiet.actions, quiet.intended_actions)
+    np.testing.assert_array_equal(quiet.actions, quiet.learned_actions)
 
 
 def test_each_copy_follows_one_of_several_demonstrations(shipped: Demonstration) -> None:

@@ -29,8 +29,8 @@ def relative_parts(env: Any, observation: NDArray[np.float32]) -> dict[str, NDAr
 def test_parts_are_what_the_engine_says(env_id: str) -> None:
     env: Any = make(env_id, relative=True)
     plain: Any = make(env_id)
-    env.reset(seed=4)
-    plain.reset(seed=4)
+    observation, _ = env.reset(seed=4)
+    world, _ = plain.reset(seed=4)
     for action in actions(20):
         observation, *_ = env.step(action)
         world, *_ = plain.step(action)
