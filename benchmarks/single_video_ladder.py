@@ -90,7 +90,9 @@ class LadderArguments:
     copies: int = 2500
     """demonstrations to make from the one"""
     corrections: int = 900
-    """of rollouts of the first clone"""
+    """of rollouts of a clone, in each round"""
+    rounds: int = 2
+    """of corrections, each of the policy that the one before gave"""
     episodes: int = 500
     """of each evaluation of a policy"""
     out: Path = RESULTS / "single_video_ladder.json"
@@ -107,7 +109,7 @@ def main() -> int:
     logs = given.out.with_suffix("")
     for source in given.source:
         ladder = Ladder(source, given)
-        settings = {name: getattr(given, name) for name in ("seeds", "observations", "copies", "corrections")}
+        settings = {name: getattr(given, name) for name in ("seeds", "observations", "copies", "corrections", "rounds")}
         log = {"commit": commit(), **settings, "rows": ladder.rows(), "checks": [dataclasses.asdict(c) for c in ladder.checks]}
         logs.mkdir(parents=True, exist_ok=True)
         with atomic_path(logs / f"{ladder.name}.json") as temporary:
@@ -167,13 +169,17 @@ class Ladder:
                 clone = self._cloned(f"clone-{run}", view, seed, self._demonstrations("copies"), steps=10_000)
                 took = begun + self.store.seconds["multiply"] + self._seconds(f"clone-{run}")
                 rungs.append((f"{view}, seed {seed}: clone of {copies['accepted']} copies", clone, took))
-                self._correct(run)
-                first = functools.partial(load_checkpoint, self.folder / f"clone-{run}")
-                both = self._demonstrations("copies", f"corrections-{run}")
-                last = self._cloned(f"corrected-{run}", view, seed, both, steps=6000, initial=first)
-                took += self.store.seconds[f"correct-{run}"] + self._seconds(f"corrected-{run}")
-                rungs.append((f"{view}, seed {seed}: with corrections", last, took))
-                pushed = self._evaluated(f"corrected-{run}", view, pushed=True)
+                name, learnt, last = f"clone-{run}", ["copies"], clone
+                for number in range(1, self.arguments.rounds + 1):
+                    part = run if number == 1 else f"{run}-{number}"
+                    self._correct(part, name, seed=number - 1)
+                    learnt.append(f"corrections-{part}")
+                    before = functools.partial(load_checkpoint, self.folder / name)
+                    name = f"corrected-{part}"
+                    last = self._cloned(name, view, seed, self._demonstrations(*learnt), steps=6000, initial=before)
+                    took += self.store.seconds[f"correct-{part}"] + self._seconds(name)
+                    rungs.append((f"{view}, seed {seed}: with corrections, round {number}", last, took))
+                pushed = self._evaluated(name, view, pushed=True)
                 rungs.append((f"{view}, seed {seed}: the same, pushed", pushed, took))
                 self._check(f"{self.name}, {view}, seed {seed}", view, last, pushed, took / 60)
         return [
@@ -278,19 +284,20 @@ class Ladder:
 
         return self.store.stage("multiply", make)
 
-    def _correct(self, run: str) -> None:
-        config = CorrectionConfig(count=self.arguments.corrections, batch=8 if self.arguments.quick else 64)
+    def _correct(self, part: str, policy: str, seed: int) -> None:
+        """Corrections of a policy's rollouts."""
+        config = CorrectionConfig(count=self.arguments.corrections, batch=8 if self.arguments.quick else 64, seed=seed)
 
         def make() -> Any:
             report, demonstrations = CorrectionReport(), self._demonstrations("copies")()
-            checkpoint = load_checkpoint(self.folder / f"clone-{run}")
+            checkpoint = load_checkpoint(self.folder / policy)
             with progress_bar(f"{self.name}: correct") as bar:
                 show: Callable[[int, CorrectionReport], None] = lambda made, _: bar(made / config.count, f"{made} made")  # noqa: E731
                 made = list(corrections(demonstrations, checkpoint, config, report=report, progress=show))
-            write_dataset(self.folder / f"corrections-{run}", made)
+            write_dataset(self.folder / f"corrections-{part}", made)
             return dataclasses.asdict(report)
 
-        self.store.stage(f"correct-{run}", make)
+        self.store.stage(f"correct-{part}", make)
 
     def _cloned(
         self,
