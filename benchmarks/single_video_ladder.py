@@ -165,7 +165,7 @@ class Ladder:
             for view in self.arguments.observations:
                 run = f"{view}-{seed}"
                 alone = self._cloned(f"alone-{run}", view, seed, self._demonstrations("refined"), steps=2000)
-                rungs.append((f"{view}, seed {seed}: clone of the refined alone", alone, begun + self._seconds(f"alone-{run}")))
+                rungs.append((f"{view}, seed {seed}: clone of the refined one", alone, begun + self._seconds(f"alone-{run}")))
                 clone = self._cloned(f"clone-{run}", view, seed, self._demonstrations("copies"), steps=10_000)
                 took = begun + self.store.seconds["multiply"] + self._seconds(f"clone-{run}")
                 rungs.append((f"{view}, seed {seed}: clone of {copies['accepted']} copies", clone, took))

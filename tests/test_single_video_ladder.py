@@ -29,12 +29,15 @@ def test_quick_ladder_has_every_rung_and_goes_on(tmp_path: Path, monkeypatch: py
         "refined, open loop",
         "clone of the refined one",
         "clone of 12 copies",
-        "with corrections",
+        "with corrections, round 1",
+        "with corrections, round 2",
         "the same, pushed",
     ]
     minutes = [row["minutes"] for row in result["rows"]]
     assert minutes[2] >= 1.0  # the search counts
-    assert minutes[3] <= minutes[4]
+    assert minutes[3] <= minutes[4] <= minutes[5]
+    checked = [check["name"] for check in result["checks"]]
+    assert sum("accepted share" in name or "without a copy" in name for name in checked) == 2
     assert str(tmp_path) not in path.read_text()
     before = {file: file.stat().st_mtime_ns for file in (folder / "stages").iterdir()}
     assert main() == 0  # nothing is made twice
