@@ -45,8 +45,9 @@ def test_an_untried_side_is_more_promising_than_one_that_fails_and_less_than_one
     experience.add([_play(one, success=False) for one in _features(-0.45, 20, seed=1)])
     experience.add([_play(one, success=True) for one in _features(0.5, 20, seed=2)])
     bad, unknown, good = (float(experience.promise(one, PLACE_AND_TURN)[0]) for one in (failing, untried, holding))
-    assert bad < 0.3 < before[0] == pytest.approx(unknown, abs=0.02)
-    assert unknown < good
+    assert before[0] == pytest.approx(0.7)
+    assert bad < 0.3 < unknown < 0.9 < good
+    assert unknown == pytest.approx((20 + 0.7 * 20) / (40 + 20), abs=0.02)  # of all plays, where none was alike
 
 
 def test_what_no_grip_could_mend_says_nothing_about_a_side() -> None:
