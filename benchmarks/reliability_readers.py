@@ -238,7 +238,7 @@ def _read_journal(path: Path) -> Any:
 def _new_journal(path: Path) -> Any:
     from demos.multiply import MultiplyConfig, _Journal  # pyright: ignore[reportPrivateUsage]
 
-    return _Journal(path, small_demonstrations()[0], MultiplyConfig())
+    return _Journal(path, small_demonstrations()[:1], MultiplyConfig())
 
 
 def _quality(folder: Path) -> Path:
