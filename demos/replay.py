@@ -197,13 +197,15 @@ class Player:
         before = ("model_sha256", "versions")
         facts = {name: value for name, value in demonstration.provenance.items() if name not in before}
         facts["recorded_before"] = {name: demonstration.provenance.get(name) for name in before}
-        return self.record(
+        recorded = self.record(
             demonstration.actions,
             reset_options=demonstration.reset_options(0),
             tier=demonstration.tier,
             source_frame=demonstration.source_frame,
             provenance=facts,
         )
+        # The servo targets follow from the actions alone, so that what was intended is what it was.
+        return dataclasses.replace(recorded, intended_actions=demonstration.intended_actions)
 
     def replay(
         self,

@@ -79,15 +79,14 @@ def main(arguments: Sequence[str]) -> int:
     film = None if recording.found else config.video
     outcomes = replay_episodes(config.dataset, episodes, film, closed_loop=config.closed_loop)
     recording.show()
-    if config.record is not None:
-        record_again(
-            config.dataset, [episode for episode, outcome in outcomes.items() if outcome.keeps_contract], config.record
-        )
     report = _report(config.dataset, outcomes, closed_loop=config.closed_loop)
     if config.json is not None:
         with atomic_path(config.json) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _print(report, Console())
+    if config.record is not None:  # after the report, which tells why, where no episode is left to record
+        holding = [episode for episode, outcome in outcomes.items() if outcome.keeps_contract]
+        record_again(config.dataset, holding, config.record)
     for written in (config.video, config.plot, config.json, config.record):
         if written is not None:
             print(f"wrote {written}")

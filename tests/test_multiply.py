@@ -14,7 +14,7 @@ from benchmarks.multiplication import MultiplicationConfig, run
 from demos.dataset import dataset_length, read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from demos.multiplication.starts import CELL_RAD, TaskStarts, box_around
-from demos.multiply import MultiplyConfig, MultiplyReport, multiply
+from demos.multiply import MultiplyConfig, MultiplyReport, _Run, multiply  # pyright: ignore[reportPrivateUsage]
 from demos.multiply_command import main as multiply_main
 from demos.provenance import missing_provenance
 from demos.replay import replay
@@ -191,16 +191,21 @@ def test_copies_show_what_was_intended_beside_what_noise_made_of_it(shipped: Dem
     np.testing.assert_array_equal(quiet.actions, quiet.learned_actions)
 
 
-def test_each_copy_follows_one_of_several_demonstrations(shipped: Demonstration) -> None:
+def test_copies_follow_another_demonstration_where_the_first_one_fails(shipped: Demonstration) -> None:
     other = next(multiply(shipped, MultiplyConfig(count=1, batch=2, seed=5)))
-    report = MultiplyReport()
-    copies = list(multiply([shipped, other], MultiplyConfig(count=24, batch=16), report=report))
-    assert report.acceptance > 0.8
-    parents = [bool(copy.provenance["parent"].get("copy")) for copy in copies]
-    for copy in copies:
-        assert copy.tier == "successful"
+    run = _Run([shipped, other], MultiplyConfig(batch=8), MultiplyReport())
+    plays, _ = run.next_batch()
+    assert {play.source for play in plays} == {0}
+    run.take(plays)
+    run.followers[0].experience.add([dataclasses.replace(play, success=False) for play in plays] * 20)
+    plays, copies = run.next_batch()
+    assert {play.source for play in plays} == {1}
+    made = list(copies(0, 8))
+    assert made
+    for copy in made:
+        assert copy.provenance["parent"] == other.provenance
         assert missing_provenance(copy) == missing_provenance(shipped)
-    assert replay(copies[parents.index(max(parents))]).state_deviation == 0.0
+    assert replay(made[0]).state_deviation == 0.0
 
 
 def test_demonstrations_of_different_things_are_not_multiplied_together(shipped: Demonstration) -> None:

@@ -24,7 +24,8 @@ def of_another_build(tmp_path: Path) -> Path:
     shipped = read_dataset(shipped_demonstration())[0]
     states = shipped.states.copy()
     states[1:] += 1e-9
-    write_dataset(tmp_path / "old", [dataclasses.replace(shipped, states=states, provenance=dict(shipped.provenance) | OTHER)])
+    changed = {"states": states, "provenance": dict(shipped.provenance) | OTHER, "intended_actions": 0.5 * shipped.actions}
+    write_dataset(tmp_path / "old", [dataclasses.replace(shipped, **changed)])
     return tmp_path / "old"
 
 
@@ -33,6 +34,7 @@ def test_what_is_recorded_repeats_exactly_here_and_knows_where_it_came_from(of_a
     (old,), (new,) = read_dataset(of_another_build), read_dataset(tmp_path / "new")
     np.testing.assert_array_equal(new.actions, old.actions)
     np.testing.assert_array_equal(new.source_frame, old.source_frame)
+    np.testing.assert_array_equal(new.learned_actions, old.learned_actions)
     assert (new.tier, new.env_options) == (old.tier, old.env_options)
     assert new.provenance["recorded_before"] == OTHER
     assert not missing_provenance(new)
@@ -49,8 +51,9 @@ def test_an_episode_that_fails_here_is_left_out_and_nothing_is_written_of_none(o
     assert len(read_dataset(tmp_path / "new")) == 1
     write_dataset(tmp_path / "none", [still])
     with pytest.raises(DexVidError, match="nothing to record"):
-        main([str(tmp_path / "none"), "--record", str(tmp_path / "nothing")])
+        main([str(tmp_path / "none"), "--record", str(tmp_path / "nothing"), "--json", str(tmp_path / "told.json")])
     assert not (tmp_path / "nothing").exists()
+    assert "ends without success" in (tmp_path / "told.json").read_text()
 
 
 def test_closed_loop_is_not_recorded(of_another_build: Path, tmp_path: Path) -> None:
