@@ -27,6 +27,7 @@ REFINE = Command(
     (
         "dexvid refine extraction --env DexVid-BottlePickPlace-v0 --out refined",
         "dexvid refine extractions/ --out refined --engine ray",
+        "dexvid refine pouring --until-highest --out refined_lift",
     ),
 )
 MULTIPLY = Command(
@@ -78,5 +79,6 @@ KINEMATIC = Command(
     (
         "dexvid kinematic VIDEOS/ --out pretraining --motions motions.npz --json used.json",
         "dexvid kinematic motions.npz --out pretraining",
+        "dexvid kinematic motions.npz MORE_VIDEOS/ --motions all_motions.npz",
     ),
 )

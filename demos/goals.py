@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from demos.interaction import BoolArray, FloatArray, Interaction
+from demos.resample import select_frames
 from dexvid_envs.errors import DexVidError
 
 Kind = Literal["lift", "place", "open", "throw"]
@@ -110,6 +111,27 @@ def find_goal(interaction: Interaction) -> TaskGoal:
     frame[:3, 3] = start
     direction = way / max(float(np.linalg.norm(way)), 1e-9) if kind == "lift" else along
     return TaskGoal(kind, ENVIRONMENTS[kind], start, goal, direction, frame, names)
+
+
+def lifting_part(interaction: Interaction) -> Interaction:
+    """The recording up to where the hand holds the object highest: a lift, whatever is done with the object afterwards.
+
+    Raises:
+        DexVidError: the object is unknown, or never lifted while the hand touches it.
+    """
+    path = _path(interaction)
+    known = np.flatnonzero(np.isfinite(path[:, 2]))
+    if len(known) < _END_FRAMES:
+        raise DexVidError(f"the object's middle is known in {len(known)} frames only, expected at least {_END_FRAMES}")
+    height = path[:, 2] - np.median(path[known[:_END_FRAMES], 2])
+    held = np.where(interaction.contact & np.isfinite(height), height, -np.inf)
+    highest = int(held.argmax())
+    if held[highest] < _LIFTED_M:
+        raise DexVidError(
+            f"the hand lifts the object by {100 * max(held[highest], 0.0):.0f} cm, expected at least {100 * _LIFTED_M:.0f} cm "
+            "for a lift to be cut out of the recording"
+        )
+    return select_frames(interaction, slice(0, highest + 1))
 
 
 def _path(interaction: Interaction) -> FloatArray:

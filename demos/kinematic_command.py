@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class KinematicArguments:
     """Arguments of `dexvid kinematic`."""
 
-    source: tyro.conf.Positional[Path]
-    """a folder of videos, or a file of motions that an earlier run wrote"""
+    source: tyro.conf.Positional[tuple[Path, ...]]
+    """folders of videos, and files of motions that earlier runs wrote; they are joined"""
     out: Path | None = None
     """the dataset folder to write"""
     motions: Path | None = None
@@ -44,12 +45,17 @@ def main(arguments: Sequence[str]) -> int:
 
     if config.out is None and config.motions is None:
         raise OptionError("nothing to write; give --out DATASET or --motions FILE.npz")
-    if config.source.is_dir():
+    if not config.source:
+        raise OptionError("no source; give a folder of videos or a file of motions")
+    read = [read_motions(path) for path in config.source if not path.is_dir()]
+    videos = [find_videos(path) for path in config.source if path.is_dir()]
+    _expect_apart([*read, *videos])
+    result = CorpusResult({name: motion for file in read for name, motion in file.items()}, {})
+    if videos:
         work = config.work or Path(f"{(config.out or config.motions)}-extractions")
         with progress_bar("extract") as bar:
-            result = corpus_motions(find_videos(config.source), work, report=bar)
-    else:
-        result = CorpusResult(read_motions(config.source), {})
+            made = corpus_motions({name: video for folder in videos for name, video in folder.items()}, work, report=bar)
+        result = CorpusResult({**result.motions, **made.motions}, made.refused)
     for name, why in result.refused.items():
         print(f"left out {name}: {why}")
     if config.motions is not None:
@@ -61,6 +67,14 @@ def main(arguments: Sequence[str]) -> int:
         _write_dataset(config.out, result)
     print(f"{len(result.motions)} motions, {len(result.refused)} videos left out: {config.out or config.motions}")
     return 0
+
+
+def _expect_apart(sources: Sequence[Mapping[str, object]]) -> None:
+    """Refuses sources of which two hold something of one name, for one of the two would be lost."""
+    count = collections.Counter(name for source in sources for name in source)
+    twice = [name for name, number in count.items() if number > 1]
+    if twice:
+        raise OptionError(f"{twice[0]} is in two of the sources ({len(twice)} such names); give each once, or rename one")
 
 
 def _write_dataset(out: Path, result: CorpusResult) -> None:

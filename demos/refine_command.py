@@ -43,6 +43,8 @@ class RefineArguments:
     turn_deg: float | None = None
     """turn of the recording about the vertical, by which the object is taken from another side; by default the one that the
     robot reaches best"""
+    until_highest: bool = False
+    """end the recording where the hand holds the object highest: what is put back afterwards becomes a lift"""
     rounds: Path | None = None
     """folder for finished rounds, from which a stopped search goes on; by default beside `out`, removed at the end"""
     video: Path | None = None
@@ -82,7 +84,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _refine_many(sources: Mapping[str, Path], config: RefineArguments) -> int:
     refuse_options(config, ("rounds", "video"))
-    settings = {name: getattr(config, name) for name in ("env", "env_option", "importer", "object", "turn_deg")}
+    settings = {
+        name: getattr(config, name) for name in ("env", "env_option", "importer", "object", "turn_deg", "until_highest")
+    }
     settings["config"] = dataclasses.asdict(config.config)
     jobs = [Job(name, "demos.refine_command:refine_job", {"source": path}, settings) for name, path in sources.items()]
     return run_and_tell("refine", jobs, config.out, config.many, {"success": "successful"})
@@ -103,13 +107,15 @@ def _refine(config: RefineArguments) -> PseudoDemonstration:
     """One source; writes the dataset."""
     from demos.checks import check_interaction
     from demos.dataset import write_dataset
-    from demos.goals import find_goal
+    from demos.goals import find_goal, lifting_part
     from demos.provenance import extraction_facts
     from demos.pseudo_demonstration import closest_options, place_and_retarget, refine_interaction
     from demos.source import load_interaction, warn_of_failed_gates
     from dexvid_envs.progress import progress_bar
 
     interaction = load_interaction(config.source, config.importer)
+    if config.until_highest:
+        interaction = lifting_part(interaction)
     warn_of_failed_gates(config.source)
     env_id = config.env
     if env_id is None:
@@ -129,7 +135,11 @@ def _refine(config: RefineArguments) -> PseudoDemonstration:
     rounds = config.rounds or config.out.with_name(config.out.name + ".rounds")
     with progress_bar("refine") as report:
         result = refine_interaction(placed, env_id, options, config.config, progress=report, store=rounds)
-    facts = extraction_facts(config.source, interaction) | {"doubts": doubts} | dict(result.demonstration.provenance)
+    facts = (
+        extraction_facts(config.source, interaction)
+        | {"doubts": doubts, "until_highest": config.until_highest}
+        | dict(result.demonstration.provenance)
+    )
     write_dataset(config.out, [dataclasses.replace(result.demonstration, provenance=facts)])
     if config.rounds is None:
         shutil.rmtree(rounds, ignore_errors=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demos.goals import ENVIRONMENTS, find_goal
+from demos.goals import ENVIRONMENTS, find_goal, lifting_part
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.environment_ids import find_environment_id
 from dexvid_envs.errors import DexVidError
@@ -54,6 +54,18 @@ def test_what_is_held_up_at_the_end_was_lifted() -> None:
     goal = find_goal(scripted(path, np.arange(10) >= 3))
     assert (goal.kind, goal.environment) == ("lift", ENVIRONMENTS["lift"])
     assert goal.direction_world[2] > 0.9
+
+
+def test_what_is_put_back_is_a_lift_until_it_is_highest() -> None:
+    path = np.array([[0, 0, 0.05]] * 4 + [[0, 0, 0.15], [0, 0, 0.25]] + [[0, 0, 0.05]] * 4, float)
+    whole = scripted(path, (np.arange(10) >= 3) & (np.arange(10) < 8))
+    assert find_goal(whole).kind == "place"
+    part = lifting_part(whole)
+    goal = find_goal(part)
+    assert (goal.kind, part.contact[-1]) == ("lift", True)
+    assert goal.travel_m == pytest.approx(0.2, abs=0.05)
+    with pytest.raises(DexVidError, match="lifts the object by 0 cm"):
+        lifting_part(scripted(np.tile([0.0, 0.0, 0.05], (10, 1)), np.ones(10, bool)))
 
 
 def test_what_flies_on_was_thrown_and_aims_at_the_container() -> None:

@@ -115,6 +115,12 @@ def test_motions_come_back_from_their_file(motion: KinematicMotion, tmp_path: Pa
     for one, other in zip(read_dataset(tmp_path / "made"), read_dataset(tmp_path / "dataset"), strict=True):
         np.testing.assert_array_equal(one.states, other.states)
     assert main(["kinematic", str(tmp_path / "motions.npz")]) == 2  # nothing to write
+    write_motions(tmp_path / "more.npz", {"three": shorter})
+    files = [str(tmp_path / name) for name in ("motions.npz", "more.npz")]
+    assert main(["kinematic", *files, "--motions", files[0]]) == 0  # into one of those that are joined
+    assert list(read_motions(tmp_path / "motions.npz")) == ["one", "two", "three"]
+    assert main(["kinematic", *files, "--motions", files[0]]) == 2  # "three" twice
+    assert list(read_motions(tmp_path / "motions.npz")) == ["one", "two", "three"]
     data = (tmp_path / "motions.npz").read_bytes()
     for damaged in (b"", b"nonsense", data[:-200]):
         (tmp_path / "damaged.npz").write_bytes(damaged)
