@@ -24,7 +24,7 @@ import tyro
 from benchmarks.result import RESULTS, Check, write_result
 from demos.dataset import write_dataset
 from demos.extract.gates import read_failed_gates
-from demos.goals import ENVIRONMENTS, Kind, find_goal
+from demos.goals import ENVIRONMENTS, Kind, find_goal, lifting_part
 from demos.interaction import Interaction
 from demos.provenance import extraction_facts
 from demos.pseudo_demonstration import closest_options, place_and_retarget, refine_interaction
@@ -50,6 +50,8 @@ class RefinementArguments:
     """synthetic clips with truth; may be given several times"""
     extraction: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """extractions; may be given several times"""
+    lifted: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """extractions of which the part until the object is held highest is taken, as a lift; may be given several times"""
     runs: Path = Path("runs/refinement")
     """folder for finished clips"""
     seed: int = 0
@@ -66,12 +68,14 @@ class Source:
     origin: str
     path: Path
     kind: Kind | None
+    until_highest: bool = False
 
     def load(self) -> Interaction:
         """The interaction."""
         if self.origin == "truth":
             return true_interaction(ClipTruth.load(self.path / "truth.npz"))
-        return load_interaction(self.path)
+        whole = load_interaction(self.path)
+        return lifting_part(whole) if self.until_highest else whole
 
 
 def sources(arguments: RefinementArguments) -> Iterator[Source]:
@@ -85,6 +89,8 @@ def sources(arguments: RefinementArguments) -> Iterator[Source]:
         yield Source(path.name, "truth", path, _kind(path.name))
     for path in arguments.extraction:
         yield Source(path.name, f"extraction {path.parent.name}", path, _kind(path.name))
+    for path in arguments.lifted:
+        yield Source(path.name, "extraction until highest", path, "lift", until_highest=True)
 
 
 def _kind(name: str) -> Kind | None:
