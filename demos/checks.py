@@ -91,6 +91,16 @@ def inspect_interaction(interaction: Interaction, environment: str | None = None
     return sorted(findings, key=lambda finding: not finding.refused)
 
 
+def check_poses(interaction: Interaction) -> None:
+    """Refuses object poses that are no rigid motion, before anything is computed with them.
+
+    Raises:
+        DexVidError: there are such; the message names the frames.
+    """
+    for finding in _bad_poses(interaction):
+        raise DexVidError(f"the interaction cannot become a demonstration: {finding}")
+
+
 # ---- what is known ----------------------------------------------------------------------------------------------------------
 
 
@@ -298,8 +308,8 @@ _TASKS: dict[str, Callable[[_Carried], str | None]] = {
 
 
 def _frames(interaction: Interaction, rows: FloatArray | Sequence[int] | np.ndarray) -> tuple[int, ...]:
-    """Source frames of rows."""
-    return tuple(int(frame) for frame in interaction.frame_index[np.asarray(rows, dtype=np.int64)])
+    """Source frames of rows, each once: a resampled recording has several rows of one."""
+    return tuple(dict.fromkeys(interaction.frame_index[np.asarray(rows, dtype=np.int64)].tolist()))
 
 
 def _longest_run(values: BoolArray) -> tuple[int, int]:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from demos.align import mirror, transformed
+from demos.checks import check_interaction, check_poses
 from demos.demonstration import Demonstration
+from demos.extract.gates import read_failed_gates
 from demos.interaction import Interaction
 from demos.provenance import extraction_facts, model_hash, to_json, versions
 from demos.refinement.task import flat_box, nearest_object
@@ -37,8 +39,10 @@ ENV_ID = "DexVid-GraspLift-v0"
 CONTROL_MODE = "joint_delta"
 CONTROL_HZ = 20.0
 _FAR_AWAY_M = (0.0, 0.0, 8.0)  # where the object is while the robot moves
+_LOWEST_M, _FARTHEST_M = -0.05, 0.9  # of an object's middle: above the table top, and from where it stood
 _YAWS = 12
 _TRIED_EVERY = 5  # frames
+_FRAMES_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +93,15 @@ def kinematic_motion(interaction: Interaction, source: Path, config: KinematicCo
         config: settings.
 
     Raises:
-        DexVidError: hand or object are not known for long enough, the hand never touches the object, or the robot cannot
-            follow the motion; the message says which.
+        DexVidError: hand or object are not known for long enough, something speaks against the recording (`demos.checks`), or
+            the robot cannot follow the motion; the message says which, with the source's frames.
     """
     config = config or KinematicConfig()
+    check_poses(interaction)
     recording = resample(mirror(interaction) if interaction.hand_side == "left" else interaction, CONTROL_HZ)
     recording = _known_part(recording, config.fewest_frames)
+    doubts = [str(finding) for finding in check_interaction(recording)]
+    doubts += [f"gate failed: {failed}" for failed in read_failed_gates(source)]
     rng = np.random.default_rng([config.seed, *bytes.fromhex(interaction.source_sha256[:8] or "00")])
     start_xy = np.array(config.start_centre_m) + np.array(config.start_half_extent_m) * rng.uniform(-1.0, 1.0, 2)
     shapes = {name: np.array(EVERYDAY_OBJECTS[name].extents_m) for name in EVERYDAY_OBJECTS}
@@ -109,8 +116,27 @@ def kinematic_motion(interaction: Interaction, source: Path, config: KinematicCo
     provenance = extraction_facts(source, interaction) | {
         "retarget": {"config": to_json(RetargetConfig()), "quality": {"median_fingertip_error_m": error}},
         "kinematic": {"config": to_json(config), "object": name, "yaw_rad": yaw},
+        "doubts": doubts,
     }
-    return KinematicMotion(motion.qpos, _object_path(placed), name, motion.source_frame, provenance)
+    made = KinematicMotion(motion.qpos, _object_path(placed), name, motion.source_frame, provenance)
+    check_motion(made)
+    return made
+
+
+def check_motion(motion: KinematicMotion) -> None:
+    """Refuses a motion whose object leaves the robot's world: an extraction has lost it.
+
+    Raises:
+        DexVidError: the object goes through the table or farther than an arm reaches; the message names source frames.
+    """
+    position = motion.object_path[:, :3]
+    away_m = np.linalg.norm(position - position[0], axis=1)
+    below = f"the object's middle goes {-position[:, 2].min():.2f} m below the table top"
+    beyond = f"the object goes {away_m.max():.2f} m far, expected {_FARTHEST_M} m at most"
+    for wrong, what in ((position[:, 2] < _LOWEST_M, below), (away_m > _FARTHEST_M, beyond)):
+        if wrong.any():
+            frames = ", ".join(map(str, np.unique(motion.source_frame[wrong])[:_FRAMES_NAMED]))
+            raise DexVidError(f"{what} (from source frame {frames}, ...); look at the object in the extraction's overlay")
 
 
 class KinematicPlayer:

@@ -38,7 +38,7 @@ class KinematicArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(KinematicArguments, KINEMATIC, arguments)
-    from demos.kinematic_corpus import CorpusResult, corpus_motions, read_motions, write_motions
+    from demos.kinematic_corpus import CorpusResult, corpus_motions, read_motions, sound_motions, write_motions
     from demos.video_folder import find_videos
     from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
@@ -50,12 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     read = [read_motions(path) for path in config.source if not path.is_dir()]
     videos = [find_videos(path) for path in config.source if path.is_dir()]
     _expect_apart([*read, *videos])
-    result = CorpusResult({name: motion for file in read for name, motion in file.items()}, {})
+    result = sound_motions({name: motion for file in read for name, motion in file.items()})
     if videos:
         work = config.work or Path(f"{(config.out or config.motions)}-extractions")
         with progress_bar("extract") as bar:
             made = corpus_motions({name: video for folder in videos for name, video in folder.items()}, work, report=bar)
-        result = CorpusResult({**result.motions, **made.motions}, made.refused)
+        result = CorpusResult({**result.motions, **made.motions}, {**result.refused, **made.refused})
     for name, why in result.refused.items():
         print(f"left out {name}: {why}")
     if config.motions is not None:
@@ -65,6 +65,9 @@ def main(arguments: Sequence[str]) -> int:
             temporary.write_text(json.dumps({"used": list(result.motions), "refused": dict(result.refused)}, indent=2) + "\n")
     if config.out is not None:
         _write_dataset(config.out, result)
+    doubtful = sum(bool(motion.provenance.get("doubts")) for motion in result.motions.values())
+    if doubtful:
+        print(f"{doubtful} of the motions have doubts, such as failed gates, which their provenance names")
     print(f"{len(result.motions)} motions, {len(result.refused)} videos left out: {config.out or config.motions}")
     return 0
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from demos.extract.config import ExtractConfig
+from demos.extract.gates import failed_gates, gate_text
 from demos.importers.arrays import read_arrays
 from demos.interaction import Interaction
-from demos.kinematic import KinematicConfig, KinematicMotion, kinematic_motion
+from demos.kinematic import KinematicConfig, KinematicMotion, check_motion, kinematic_motion
 from demos.provenance import to_json
 from demos.video_folder import known_files, read_click
 from dexvid_envs.errors import DexVidError, InputFileError
@@ -80,6 +81,27 @@ def corpus_motions(
         except Exception as error:  # a defect of the extraction costs this video and no other
             refused[name] = f"unexpected {type(error).__name__}: {error}"
     return CorpusResult(motions, refused)
+
+
+def sound_motions(motions: Mapping[str, KinematicMotion]) -> CorpusResult:
+    """Motions that were made before, without those in which the object leaves the robot's world, and with their doubts."""
+    sound: dict[str, KinematicMotion] = {}
+    refused: dict[str, str] = {}
+    for name, motion in motions.items():
+        try:
+            check_motion(motion)
+        except DexVidError as error:
+            refused[name] = str(error)
+        else:
+            sound[name] = motion if "doubts" in motion.provenance else _with_doubts(motion)
+    return CorpusResult(sound, refused)
+
+
+def _with_doubts(motion: KinematicMotion) -> KinematicMotion:
+    """A motion with the failed gates of the extraction whose quality it carries."""
+    quality = dict(motion.provenance.get("extract", {})).get("quality", {})
+    doubts = [f"gate failed: {gate_text(gate)}" for gate in failed_gates(quality)] if "gates" in quality else []
+    return dataclasses.replace(motion, provenance=dict(motion.provenance) | {"doubts": doubts})
 
 
 def _known_of(video: Path) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from demos.commands import RETARGET
@@ -22,7 +24,7 @@ class RetargetArguments:
     source: tyro.conf.Positional[Path]
     """an extraction's folder, or a folder of another extractor's output"""
     out: Path
-    """the .npz file to write: qpos, targets (T, 23) rad, error_m (T, 4), source_frame (T,)"""
+    """the .npz file to write: qpos, targets (T, 23) rad, error_m (T, 4), source_frame (T,), and doubts about the recording"""
     env: str = "DexVid-BottlePickPlace-v0"
     """environment in whose world the motion is placed"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -36,20 +38,27 @@ class RetargetArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(RetargetArguments, RETARGET, arguments)
+    from demos.checks import check_interaction, inspect_interaction
     from demos.pseudo_demonstration import place_and_retarget
-    from demos.source import load_interaction
+    from demos.source import load_interaction, warn_of_failed_gates
     from dexvid_envs.npz_file import write_npz
     from dexvid_envs.progress import progress_bar
 
     if config.out.suffix != ".npz":
         raise InputFileError(f"--out {config.out}: expected a file name that ends in .npz")
     interaction = load_interaction(config.source, config.importer)
+    warn_of_failed_gates(config.source)
+    check_interaction(interaction)
+    doubts = [str(finding) for finding in inspect_interaction(interaction, config.env)]  # of another task: still a motion
+    for doubt in doubts:
+        print(f"warning: {doubt}", file=sys.stderr)
     with progress_bar("retarget") as report:
         report(0.0, "choosing the turn of the world")
         placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option), config.config)
         report(1.0, "done")
     motion = placed.motion
-    write_npz(config.out, {name: getattr(motion, name) for name in ("qpos", "targets", "error_m", "source_frame")})
+    arrays = {name: getattr(motion, name) for name in ("qpos", "targets", "error_m", "source_frame")}
+    write_npz(config.out, arrays | {"doubts": np.array(doubts, dtype=str)})
     error = 1e3 * motion.error_m
     print(f"{len(motion.qpos)} steps, fingertip error {error.mean():.1f} mm mean, {error.max():.1f} mm largest: {config.out}")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from demos.checks import check_interaction, inspect_interaction
 from demos.interaction import Interaction
+from demos.kinematic import check_motion, kinematic_motion
 from demos.source import load_interaction, shipped_sample
 from demos.synthetic.truth import ClipTruth
+from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError
 from tests.true_interactions import true_interaction
 
@@ -130,6 +133,43 @@ def test_faults_are_refused(sample: Interaction, fault: str) -> None:
     change, message = REFUSED[fault]
     with pytest.raises(DexVidError, match=message):
         check_interaction(change(sample), PLACE)
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_faults_make_no_motion_either(
+    sample: Interaction, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither `dexvid retarget` nor a kinematic motion comes of what refinement refuses; gaps are cut off for the latter."""
+    change, message = REFUSED[fault]
+    changed = change(sample)
+    changed.save(tmp_path / "interaction.npz")
+    assert main(["retarget", str(tmp_path / "interaction.npz"), "--out", str(tmp_path / "motion.npz")]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["interaction.npz"]
+    if fault != "hand lost for long" and fault != "infinite hand":
+        with pytest.raises(DexVidError):
+            kinematic_motion(changed, tmp_path)
+
+
+def test_a_doubtful_motion_says_so(sample: Interaction, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_rows(sample, "flagged", slice(0, 100), 1).save(tmp_path / "interaction.npz")
+    out = tmp_path / "motion.npz"
+    assert main(["retarget", str(tmp_path / "interaction.npz"), "--env", LIFT, "--out", str(out)]) == 0
+    warned = capsys.readouterr().err
+    assert "doubts 71% of its frames" in warned
+    with np.load(out) as arrays:
+        assert ["doubts 71%" in line for line in arrays["doubts"].tolist()] == [True]
+    motion = kinematic_motion(with_rows(sample, "flagged", slice(0, 100), 1), tmp_path)
+    assert ["doubts 71%" in line for line in motion.provenance["doubts"]] == [True]
+
+
+def test_a_motion_through_the_table_or_out_of_reach_is_refused(sample: Interaction, tmp_path: Path) -> None:
+    motion = kinematic_motion(sample, tmp_path)
+    for axis, way_m, message in ((2, -0.5, "below the table top"), (0, 1.5, r"goes 1\.\d+ m far")):
+        path = motion.object_path.copy()
+        path[100:, axis] += way_m
+        with pytest.raises(DexVidError, match=message + r".*from source frame 1?\d\d"):
+            check_motion(dataclasses.replace(motion, object_path=path))
 
 
 def test_doubts_are_marked(sample: Interaction) -> None:

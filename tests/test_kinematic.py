@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import dexvid_envs  # noqa: F401 (registers the environments)
 from demos.dataset import read_dataset, write_dataset
 from demos.extract.config import ExtractConfig
 from demos.interaction import Interaction
-from demos.kinematic import ENV_ID, KinematicMotion, KinematicPlayer, kinematic_motion
+from demos.kinematic import ENV_ID, KinematicConfig, KinematicMotion, KinematicPlayer, check_motion, kinematic_motion
 from demos.kinematic_corpus import corpus_motions, read_motions, write_motions
 from demos.synthetic.truth import ClipTruth
 from demos.video_folder import find_videos
@@ -84,8 +85,10 @@ def test_what_cannot_be_used_is_refused_with_the_reason(recording: Interaction) 
         hand_keypoints_world=4.0 * recording.hand_keypoints_world,
         object_points_world=4.0 * recording.object_points_world,
     )
-    with pytest.raises(DexVidError, match="mm from the person's in the median"):
+    with pytest.raises(DexVidError, match=r"the hand measures .* expected 4 to 18 cm"):
         kinematic_motion(giant, CLIP)
+    with pytest.raises(DexVidError, match="mm from the person's in the median"):
+        kinematic_motion(recording, CLIP, KinematicConfig(largest_fingertip_error_m=1e-5))
 
 
 def test_motions_come_back_from_their_file(motion: KinematicMotion, tmp_path: Path) -> None:
@@ -174,10 +177,16 @@ def test_turns_of_the_object_are_kept(motion: KinematicMotion, recording: Intera
 def test_the_shipped_motions_are_many_and_of_no_task() -> None:
     motions = read_motions(MOTIONS)
     kinds = {name.rsplit("-", 1)[1] for name in motions}
-    assert len(motions) >= 100
-    assert kinds == {"pour", "shake", "show", "slide", "tap", "turn"}
+    assert len(motions) >= 200
+    assert kinds == {"pour", "shake", "show", "slide", "tap"}  # where a thing is only turned in place, no touch is found
     assert len({one.object_name for one in motions.values()}) >= 8
-    assert all(one.provenance for one in motions.values())
+    for one in motions.values():
+        check_motion(one)
+        assert re.fullmatch("[0-9a-f]{64}", one.provenance["source_sha256"])
+        assert {"config", "quality"} <= set(one.provenance["extract"])
+        assert {"config", "quality"} <= set(one.provenance["retarget"])
+        assert (one.source_frame >= 0).all()
+        assert isinstance(one.provenance["doubts"], list)
     first = {name.rsplit("-", 1)[1]: one for name, one in reversed(motions.items())}
     player = KinematicPlayer()
     for one in first.values():  # one of each kind

@@ -179,7 +179,8 @@ def make_corpus(
 def write_known(folder: Path) -> None:
     """Writes `cam_K.txt` and `object_point.txt` from the truth of a clip, where they are not there yet.
 
-    The click is the pixel of the thing, in the first picture, that is furthest from its outline.
+    The click is the pixel of the thing, in the first picture, that is furthest from its outline; none where the thing is hidden
+    there.
     """
     files = folder / "cam_K.txt", folder / "object_point.txt"
     if all(path.is_file() for path in files) or not (folder / "truth.npz").is_file():
@@ -187,7 +188,10 @@ def write_known(folder: Path) -> None:
     truth = ClipTruth.load(folder / "truth.npz")
     inside = np.asarray(distance_transform_edt(np.pad(truth.mask(truth.object_names[0])[0], 1)))
     row, column = np.unravel_index(int(np.argmax(inside)), inside.shape)
-    for path, values in zip(files, (truth.K, np.array([[column - 1, row - 1]])), strict=True):
+    known = [(files[0], truth.K)]
+    if inside.max() > 0:
+        known.append((files[1], np.array([[column - 1, row - 1]], dtype=np.float64)))
+    for path, values in known:
         with atomic_path(path) as temporary:
             np.savetxt(temporary, values, fmt="%.10g")
 
