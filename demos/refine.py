@@ -187,7 +187,7 @@ class Refiner:
         state = (self.store.load() if self.store else None) or SearchState.new()
         self._begin = time.monotonic() - state.seconds
         state = self._search_motion(self._search_hold(state))
-        best = self._best(state.elites)
+        best = self._best([*state.elites, *(one for one in state.champions if one not in state.elites)])
         result = self._result(best, state.history)
         self._progress(1.0, f"{'success' if result.succeeded else 'no success'}, {1e3 * result.tracking_error_m:.1f} mm")
         return result
@@ -268,7 +268,11 @@ class Refiner:
     # ---- second search: the whole motion ---------------------------------------------------------------------------------
 
     def _search_motion(self, state: SearchState) -> SearchState:
-        """Robust splines of bends and a corrected path; elites are tried anew in every round."""
+        """Robust splines of bends and a corrected path; elites are tried anew in every round.
+
+        A correction may lead a path astray. The best of each round is therefore kept as it was tried: the next round begins
+        with the best of them, too, where it was better than what came of the last, and the final test compares them all.
+        """
         config = self.config
         while state.search == "spline":
             index, rng = state.round, self._rng(1, state.round)
@@ -279,6 +283,9 @@ class Refiner:
             if index == 0:  # the elites of the first search are more; each hold goes on as it was to begin with, too
                 parents = keep_apart(parents, self._spread(), config.elites, len(self.plans))
                 parents = [*parents, *self._fresh(rng, len(self.plans))[1:]]
+            leader = min(state.champions, key=lambda one: one.cost, default=None)
+            if leader is not None and leader is not state.champions[-1]:
+                parents = [leader, *parents]
             count = max(config.candidates // config.replicates, 1)
             local = 0.0 if index < 2 else 0.7
             scale = config.spline_scale * config.decay**index
@@ -294,7 +301,7 @@ class Refiner:
             if not done:
                 corrected = {id(one): self._corrected(one, nominal, tried.index(one)) for one in elites}
                 elites = [corrected[id(one)] for one in elites]
-            state = dataclasses.replace(state, good_rounds=good_rounds)
+            state = dataclasses.replace(state, good_rounds=good_rounds, champions=[*state.champions, best])
             state = self._finish_round(state, elites, row, "done" if done else "spline")
         return state
 
@@ -344,7 +351,7 @@ class Refiner:
     # ---- the result ------------------------------------------------------------------------------------------------------
 
     def _best(self, elites: list[Candidate]) -> Candidate:
-        """The elite that does best in fresh conditions: that succeeds itself, and at the least cost."""
+        """The candidate that does best in fresh conditions: that succeeds itself, and at the least cost."""
         tried, _ = self._try(elites, self._rng(2, 0), self.config.final_replicates)
         return min(tried, key=lambda one: (not one.nominal_success, one.cost + 1 - one.success))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dexvid_envs.errors import InputFileError
 from dexvid_envs.npz_file import read_npz, write_npz
 
 _FILE = "search.npz"
+_CANDIDATES = ("elites", "champions")  # fields of the state that hold candidates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ class SearchState:
     Attributes:
         search: "offset", "spline" or "done".
         round: the next one.
-        elites: the best so far, the best first.
+        elites: the best of the last round, the best first, as the next round begins with them.
+        champions: the best of each round of the second search, as it was tried.
         good_rounds: rounds in a row that were good enough.
         history: a row for each finished round.
         seconds: spent so far.
@@ -39,6 +41,7 @@ class SearchState:
     good_rounds: int
     history: list[dict[str, Any]]
     seconds: float
+    champions: list[Candidate] = dataclasses.field(default_factory=list)
 
     @classmethod
     def new(cls) -> SearchState:
@@ -61,10 +64,11 @@ class RoundStore:
 
     def save(self, state: SearchState) -> None:
         """Replaces the state as a whole."""
-        facts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state) if field.name != "elites"}
+        facts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state) if field.name not in _CANDIDATES}
         arrays: dict[str, Any] = {"key": self._key, "facts": json.dumps(facts)}
-        for field in dataclasses.fields(Candidate):
-            arrays[f"elite_{field.name}"] = np.array([getattr(one, field.name) for one in state.elites])
+        for group in _CANDIDATES:
+            for field in dataclasses.fields(Candidate):
+                arrays[f"{group}_{field.name}"] = np.array([getattr(one, field.name) for one in getattr(state, group)])
         write_npz(self._path, arrays)
 
     def load(self) -> SearchState | None:
@@ -79,7 +83,8 @@ class RoundStore:
         arrays = read_npz(self._path, "rounds of a search", advice)
         try:
             key, facts = str(arrays["key"]), json.loads(str(arrays["facts"]))
-            columns = {field.name: arrays[f"elite_{field.name}"] for field in dataclasses.fields(Candidate)}
+            names = [field.name for field in dataclasses.fields(Candidate)]
+            columns = {group: {name: arrays[f"{group}_{name}"] for name in names} for group in _CANDIDATES}
         except (ValueError, KeyError, RecursionError) as error:
             raise InputFileError(f"{self._path} holds no rounds of a search ({error}); {advice}") from error
         if key != self._key:
@@ -88,13 +93,17 @@ class RoundStore:
                 "remove the folder or name another one"
             )
         try:
-            elites = [
-                Candidate(**{name: values[row].item() if values.ndim == 1 else values[row] for name, values in columns.items()})
-                for row in range(len(columns["hold"]))
-            ]
-            return SearchState(elites=elites, **facts)
+            return SearchState(**{group: _candidates(of) for group, of in columns.items()}, **facts)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise InputFileError(f"{self._path} holds damaged rounds of a search ({error}); {advice}") from error
+
+
+def _candidates(columns: Mapping[str, np.ndarray]) -> list[Candidate]:
+    """Candidates from their fields, a row each."""
+    return [
+        Candidate(**{name: values[row].item() if values.ndim == 1 else values[row] for name, values in columns.items()})
+        for row in range(len(columns["hold"]))
+    ]
 
 
 def _digest(of: Iterable[Any]) -> str:
