@@ -129,6 +129,11 @@ def missing_provenance(demonstration: Demonstration) -> list[str]:
     return missing
 
 
+def first_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Provenance of the demonstration made from a video from which one was copied or corrected; else its own."""
+    return list(_generations(provenance))[-1]
+
+
 def _generations(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The provenance itself, then that of what it was copied from, and so on."""
     yield provenance

@@ -7,13 +7,16 @@ nearly as a rigid motion allows; what still lies between them is the demonstrati
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from demos.align import transformed
+from demos.align import mirror, transformed
 from demos.demonstration import Demonstration
 from demos.interaction import FloatArray, Interaction
+from demos.provenance import first_provenance
 from demos.source import load_interaction, shipped_sample
 from demos.video import probe_video
 from dexvid_envs.errors import DexVidError, InputFileError
@@ -77,10 +80,7 @@ def find_source(demonstration: Demonstration, source: Path | None = None, film: 
 
 def source_hash(demonstration: Demonstration) -> str:
     """Hash of the source in the provenance, that of the parents included; empty where there is none."""
-    facts = demonstration.provenance
-    while isinstance(parent := facts.get("parent"), dict):
-        facts = parent
-    return str(facts.get("source_sha256", ""))
+    return str(first_provenance(demonstration.provenance).get("source_sha256", ""))
 
 
 def object_path(interaction: Interaction) -> FloatArray:
@@ -96,11 +96,13 @@ def object_path(interaction: Interaction) -> FloatArray:
 
 
 def place_on(interaction: Interaction, demonstration: Demonstration) -> Interaction:
-    """The recording moved onto the demonstration's object path.
+    """The recording moved onto the demonstration's object path; mirrored before, where that was done for the demonstration.
 
     Raises:
         DexVidError: fewer than two steps of the demonstration have a frame in which the recorded object is known.
     """
+    if was_mirrored(demonstration):
+        interaction = mirror(interaction)
     path, made_path = _paths(interaction, demonstration)
     rows = {int(frame): row for row, frame in enumerate(interaction.frame_index) if np.isfinite(path[row]).all()}
     pairs = np.array([(step, rows[frame]) for step, frame in enumerate(demonstration.source_frame.tolist()) if frame in rows])
@@ -109,13 +111,31 @@ def place_on(interaction: Interaction, demonstration: Demonstration) -> Interact
             f"the demonstration refers to {len(pairs)} frames of this interaction in which the object is known, expected two "
             "or more: give the interaction that it was made from"
         )
-    recorded, made = path[pairs[:, 1]], made_path[pairs[:, 0]]
+    return transformed(interaction, rigid_placement(path[pairs[:, 1]], made_path[pairs[:, 0]]))
+
+
+def rigid_placement(recorded: FloatArray, made: FloatArray) -> FloatArray:
+    """(4, 4) `T_made_recorded`, a turn about the vertical and a shift, that brings points (N, 3) m nearest to others (N, 3) m.
+
+    The sum of the squared distances is least.
+    """
     a, b = (points[:, :2] - points[:, :2].mean(axis=0) for points in (recorded, made))
     yaw = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())
-    T_new_old = np.eye(4)
-    T_new_old[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-    T_new_old[:3, 3] = made.mean(axis=0) - T_new_old[:3, :3] @ recorded.mean(axis=0)
-    return transformed(interaction, T_new_old)
+    T_made_recorded = np.eye(4)
+    T_made_recorded[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    T_made_recorded[:3, 3] = made.mean(axis=0) - T_made_recorded[:3, :3] @ recorded.mean(axis=0)
+    return T_made_recorded
+
+
+def was_mirrored(demonstration: Demonstration) -> bool:
+    """Whether a left hand's recording was mirrored for the demonstration, as its provenance says."""
+    return bool(retarget_settings(demonstration).get("mirrored", False))
+
+
+def retarget_settings(demonstration: Demonstration) -> Mapping[str, Any]:
+    """Settings and figures of the retargeting behind a demonstration; empty where its provenance has none."""
+    settings = first_provenance(demonstration.provenance).get("retarget")
+    return settings if isinstance(settings, Mapping) else {}
 
 
 def path_error(interaction: Interaction, demonstration: Demonstration) -> FloatArray:
