@@ -70,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
     report = _multiply(config)
     print(
         f"{config.count} demonstrations, {report.mended} of them mended by a retry; {report.acceptance:.0%} of "
-        f"{report.attempts} copies accepted; 4 cm cells without a demonstration: {report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
+        f"{report.attempts} copies accepted; 4 cm cells without a demonstration: "
+        f"{report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
     )
     return 0
 
