@@ -205,6 +205,7 @@ def _copies(data: QuickstartReport) -> str:
         ("attempts", str(report.attempts)),
         ("succeeded", f"{report.accepted} ({percent(report.acceptance)})"),
         ("kept for training", str(data.kept_copies)),
+        ("of them mended by a retry", str(report.mended)),
         ("cells covered", f"{cells - empty} of {cells}"),
         *((f"fewest and most in a cell of {box.label}", f"{box.counts.min()} and {box.counts.max()}") for box in boxes),
     ]
@@ -212,7 +213,7 @@ def _copies(data: QuickstartReport) -> str:
         "<h2>Where the copies start and end</h2>"
         '<p class="note">One demonstration is carried to new starts and targets with noise on the servo targets. Every copy is '
         f"played in physics; of {report.attempts} attempts {report.accepted} succeeded ({percent(report.acceptance)}). Numbers "
-        f"are successful attempts by cell of {100 * CELL_M:.0f} cm. {text}</p>"
+        f"are kept copies by cell of {100 * CELL_M:.0f} cm. {text}</p>"
         + _grid([_panel("Coverage", table_map("coverage", boxes)), _panel("Figures", f"<table>{_rows(figures)}</table>")])
     )
 

@@ -100,8 +100,8 @@ def multiply(
     made, kept = 0, _Journal(journal, sources, config) if journal else None
     if kept and first_index:
         for plays in kept.resume():
+            run.take(plays, config.count - made)
             made += sum(play.success for play in plays)
-            run.take(plays)
     elif kept:
         kept.begin()
     while made < config.count:
@@ -112,8 +112,8 @@ def multiply(
             )
         plays, copies = run.next_batch()
         yield from copies(max(first_index - made, 0), config.count - made)
+        run.take(plays, config.count - made)
         made = min(made + sum(play.success for play in plays), config.count)
-        run.take(plays)
         if kept:
             kept.add(plays)
         if progress:
@@ -255,12 +255,12 @@ class _Run:
         pose = np.stack([way.T_world_object for _, way in ways])[chosen, np.arange(len(chosen))]
         return np.array([number for number, _ in ways])[chosen], dataclasses.replace(scene, T_world_object=pose)
 
-    def take(self, plays: list[Play]) -> None:
-        """Learns from a batch and counts it."""
+    def take(self, plays: list[Play], wanted: int) -> None:
+        """Learns from a batch and counts it; of its successes the first `wanted` are kept."""
         retries = self.config.retries
         for number, follower in enumerate(self.followers):
             follower.experience.add([play for play in plays if play.source == number])
-        self.report.take(self.starts, self.config.seed, plays, retries)
+        self.report.take(self.starts, self.config.seed, plays, retries, wanted)
         self.draws = self.report.draws
         played = {play.draw for play in plays}
         failed = [(play.draw, play.attempt + 1) for play in plays if play.mendable and not play.success]

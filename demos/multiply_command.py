@@ -69,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         return _multiply_many(sources, config)
     report = _multiply(config)
     print(
-        f"{config.count} demonstrations, {report.acceptance:.0%} of {report.attempts} copies accepted; 4 cm cells without one: "
+        f"{config.count} demonstrations, {report.mended} of them mended by a retry; {report.acceptance:.0%} of "
+        f"{report.attempts} copies accepted; 4 cm cells without a demonstration: "
         f"{report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
     )
     return 0
@@ -85,7 +86,8 @@ def _multiply_many(sources: Mapping[str, Path], config: MultiplyArguments) -> in
 def multiply_job(out: Path, inputs: Mapping[str, Path], **settings: Any) -> dict[str, Any]:
     """The multiplication of one of many datasets; tells how much of it succeeded."""
     report = _multiply(MultiplyArguments(inputs["dataset"], out, **settings))
-    return {"demonstrations": settings["count"], "acceptance": float(report.acceptance), "attempts": int(report.attempts)}
+    figures = {"acceptance": float(report.acceptance), "attempts": int(report.attempts), "mended": int(report.mended)}
+    return {"demonstrations": settings["count"], **figures}
 
 
 def _multiply(config: MultiplyArguments) -> MultiplyReport:

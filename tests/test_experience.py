@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from demos.multiplication.copies import CORRECTION_NAMES
+from demos.multiplication.copies import CORRECTION_NAMES, CORRECTION_SCALE
 from demos.multiplication.experience import Experience, Play
 from demos.multiplication.starts import CELL_RAD, TaskStarts, box_around
 
@@ -29,6 +31,12 @@ def _play(features: np.ndarray, *, success: bool, miss: np.ndarray | None = None
         reached=True,
         mendable=mendable,
     )
+
+
+def _grips(experience: Experience, attempts: int, seed: int = 0, count: int = 400) -> np.ndarray:
+    """(count, C) grips for one scene, in units of their scale."""
+    features = np.tile(_features(0.1, seed=7), (count, 1))
+    return experience.corrections(features, np.full(count, attempts), np.random.default_rng(seed)) / CORRECTION_SCALE
 
 
 def _features(turn: float, count: int = 1, seed: int = 0) -> np.ndarray:
@@ -67,3 +75,23 @@ def test_aims_follow_a_miss_that_grows_beyond_where_the_hand_follows_a_turn() ->
     experience.add(plays)
     aimed = np.array([experience.aims(_features(turn, seed=9))[0, 0] for turn in (-0.6, 0.0, 0.6)])
     assert aimed == pytest.approx([0.05, 0.0, -0.05], abs=0.015)
+
+
+def test_grips_vary_the_more_the_more_alike_copies_failed_and_with_every_attempt() -> None:
+    assert not _grips(Experience(STARTS), attempts=2).any()  # nothing was played: as demonstrated
+    spread = {}
+    for name, failed in (("none failed", 0), ("half failed", 12), ("all failed", 24)):
+        experience = Experience(STARTS)
+        experience.add([_play(one, success=index >= failed) for index, one in enumerate(_features(0.1, 24, seed=1))])
+        spread[name] = [_grips(experience, attempts).std(axis=0).mean() for attempts in (0, 1, 2, 3)]
+    assert spread["none failed"] == pytest.approx([0.0, 0.4, 0.8, 1.2], rel=0.1)
+    assert spread["half failed"] == pytest.approx([0.5, 0.5, 0.8, 1.2], rel=0.1)
+    assert spread["all failed"] == pytest.approx([1.0, 1.0, 1.0, 1.2], rel=0.1)
+
+
+def test_grips_are_searched_around_those_that_held() -> None:
+    experience, held = Experience(STARTS), 0.5 * CORRECTION_SCALE
+    features = _features(0.1, 24, seed=1)
+    experience.add([dataclasses.replace(_play(one, success=True), correction=held.tolist()) for one in features[:6]])
+    experience.add([dataclasses.replace(_play(one, success=False), correction=(-held).tolist()) for one in features[6:]])
+    assert _grips(experience, attempts=0).mean(axis=0) == pytest.approx([0.5] * len(CORRECTION_SCALE), abs=0.15)

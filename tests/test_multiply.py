@@ -54,7 +54,10 @@ def test_copies_succeed_start_elsewhere_and_replay(shipped: Demonstration) -> No
     outcome = replay(copies[-1])
     assert outcome.success
     assert outcome.rescored_success
-    assert sum(report.start_cells.values()) == report.accepted
+    assert (
+        sum(report.start_cells.values()) == sum(report.target_cells.values()) == report.kept == 6
+    )  # none beside the kept ones
+    assert report.accepted > 6  # of the last batch, more succeeded than are wanted
 
 
 def test_copies_go_to_a_wider_distribution_of_starts(shipped: Demonstration) -> None:
@@ -76,6 +79,7 @@ def test_continued_multiplication_gives_what_an_unbroken_one_gives(shipped: Demo
     begun = list(itertools.islice(broken, 4))  # stops within the second batch
     rest = list(multiply(shipped, config, first_index=4, journal=tmp_path / "journal", report=report))
     assert len(begun) + len(rest) == 5
+    assert report.kept == sum(report.start_cells.values()) == 5
     for copy, expected in zip(begun + rest, whole, strict=True):
         np.testing.assert_array_equal(copy.states, expected.states)
         assert copy.provenance == expected.provenance
@@ -171,7 +175,8 @@ def test_benchmark_says_what_is_covered(tmp_path: Path) -> None:
     row, report = result["rows"][0], result["config"]["reports"]["open_cabinet"]
     assert row["copies"] == 3
     assert row["replays_that_hold"] == "2 of 2"
-    assert sum(report["start_cells"].values()) == report["accepted"]
+    assert sum(report["start_cells"].values()) == report["kept"] == 3
+    assert row["mended_by_retry"] == report["mended"] <= 3
     assert {check["name"] for check in result["checks"]} >= {"open_cabinet: cells without a copy"}
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
@@ -196,7 +201,7 @@ def test_copies_follow_another_demonstration_where_the_first_one_fails(shipped: 
     run = _Run([shipped, other], MultiplyConfig(batch=8), MultiplyReport())
     plays, _ = run.next_batch()
     assert {play.source for play in plays} == {0}
-    run.take(plays)
+    run.take(plays, 8)
     run.followers[0].experience.add([dataclasses.replace(play, success=False) for play in plays] * 20)
     plays, copies = run.next_batch()
     assert {play.source for play in plays} == {1}
@@ -206,6 +211,33 @@ def test_copies_follow_another_demonstration_where_the_first_one_fails(shipped: 
         assert copy.provenance["parent"] == other.provenance
         assert missing_provenance(copy) == missing_provenance(shipped)
     assert replay(made[0]).state_deviation == 0.0
+
+
+def test_a_draw_that_failed_is_tried_again_otherwise_and_its_copy_counted_as_mended(shipped: Demonstration) -> None:
+    """As if the second draw had failed, the third past mending, and what was kept had been enough at the end."""
+    report = MultiplyReport()
+    run = _Run([shipped], MultiplyConfig(batch=4), report)
+    plays, _ = run.next_batch()
+    assert [(play.draw, play.attempt) for play in plays] == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    plays[1] = dataclasses.replace(plays[1], success=False, mendable=True)
+    plays[2] = dataclasses.replace(plays[2], success=False, mendable=False)
+    run.take(plays, 100)
+    assert (report.kept, report.mended, report.given_up) == (2, 0, 1)
+    again, copies = run.next_batch()
+    assert [(play.draw, play.attempt) for play in again] == [(1, 1), (4, 0), (5, 0), (6, 0)]
+    assert again[0].features == plays[1].features  # the same start, goal and object
+    assert again[0].correction != plays[1].correction
+    assert again[0].success
+    mended = next(copies(0, 1))
+    assert (mended.provenance["copy"]["draw"], mended.provenance["copy"]["attempt"]) == (1, 1)
+    run.take(again, 1)
+    assert (report.kept, report.mended) == (3, 1)
+    assert report.accepted == 2 + sum(play.success for play in again)
+    assert sum(report.start_cells.values()) == 3
+    assert sum(report.start_attempts.values()) == report.attempts == 8
+    unwanted = MultiplyReport()
+    unwanted.take(run.starts, 0, again, retries=2, wanted=0)
+    assert (unwanted.accepted, unwanted.kept, unwanted.mended, unwanted.start_cells) == (report.accepted - 2, 0, 0, {})
 
 
 def test_demonstrations_of_different_things_are_not_multiplied_together(shipped: Demonstration) -> None:

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from benchmarks import retargeting, retargeting_contact
-from demos.interaction import HAND_KEYPOINT_NAMES, Interaction
+from demos.interaction import HAND_KEYPOINT_NAMES, FloatArray, Interaction
 from demos.resample import select_frames
 from demos.retarget import RetargetConfig, Retargeter, object_surface, retarget
-from demos.retargeting.pose_solver import PoseGoal, PoseSolver, PoseWeights
+from demos.retargeting.pose_solver import Gaps, PoseGoal, PoseSolver, PoseWeights
 from demos.retargeting.robot_hand import KeypointMap, RobotHand, arm_hand, floating_hand
-from demos.retargeting.surface import ObjectSurface
+from demos.retargeting.surface import Nearness, ObjectSurface
 from demos.retargeting.touch import faded, touching_fingertips
 from demos.source import load_interaction, shipped_sample
 from dexvid_envs.cli import main
@@ -126,6 +128,69 @@ def test_gradient_is_that_of_the_cost(name: str) -> None:
             solver.linearised(goal, moved)
             costs.append(solver.cost)
         assert (costs[0] - costs[1]) / 2e-6 == pytest.approx(-gradient[dof], rel=1e-4, abs=1e-6)
+
+
+class Ball(ObjectSurface):
+    """A surface whose distance is exact: a ball about the object's origin."""
+
+    def __init__(self, radius_m: float) -> None:
+        self.radius_m = radius_m
+
+    def near(self, places_object: FloatArray, distance_m: FloatArray) -> NDArray[np.bool_]:
+        return np.linalg.norm(places_object, axis=1) - self.radius_m < distance_m
+
+    def nearness(self, places_object: FloatArray) -> Nearness:
+        away = np.linalg.norm(places_object, axis=1)
+        return Nearness(away - self.radius_m, places_object / away[:, None], np.ones(len(away), dtype=bool))
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_rows_of_the_gaps_are_their_derivatives(name: str) -> None:
+    """By finite differences in every degree of freedom, of links near a table and an object that is turned in the world."""
+    hand = HANDS[name]()
+    retargeter = Retargeter(FREE, hand)
+    tips = retargeter.fingertips(random_qpos(hand, 1, 0.1)).copy()
+    tips[:, 2] = 0.02
+    qpos = retargeter.solve(keypoints_of(hand, tips), iterations=200, previous_weight=0.0)
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec([0.4, -1.0, 0.7]).as_matrix()
+    pose[:3, 3] = retargeter.fingertips(qpos).mean(axis=0)
+    solver = PoseSolver(hand, PoseWeights(0.0, 0.0, 0.0, clearance_m=0.0, clearance=0.0, object_clearance=3.0), Ball(0.03))
+    goal = PoseGoal(tips, np.zeros(3), pose)
+    gaps = gaps_at(solver, goal, qpos)
+    low = (solver.sphere_centres()[:, 2] - hand.spheres.radius_m < 0.02).sum()
+    assert 0 < low < len(gaps.gap_m)
+    for dof in range(hand.model.nv):
+        sides = []
+        for sign in (1, -1):
+            moved = qpos.copy()
+            mujoco.mj_integratePos(hand.model, moved, sign * 1e-6 * np.eye(hand.model.nv)[dof], 1.0)
+            sides.append(gaps_at(solver, goal, moved).gap_m)
+        np.testing.assert_allclose((sides[0] - sides[1]) / 2e-6, gaps.rows[:, dof], rtol=1e-4, atol=1e-7)
+
+
+def test_rows_of_gaps_to_a_surface_from_points_lead_along_it(placed: Interaction) -> None:
+    """Of the sample's bottle, known by its tracked points: along the distance that the rows say, to a tenth."""
+    hand = arm_hand()
+    retargeter = Retargeter(RetargetConfig(contact=True), surface=object_surface(placed))
+    frame = int(np.flatnonzero(placed.contact)[5])
+    goal = retargeter.goal(placed.hand_keypoints_world[frame], placed.object_pose_world[frame])
+    qpos, solver = retarget(placed).qpos[frame], retargeter.solver
+    gaps = gaps_at(solver, goal, qpos)
+    measured = np.empty_like(gaps.rows)
+    for dof in range(hand.model.nv):
+        step = 1e-5 * np.eye(hand.model.nv)[dof]
+        measured[:, dof] = (gaps_at(solver, goal, qpos + step).gap_m - gaps_at(solver, goal, qpos - step).gap_m) / 2e-5
+    assert len(gaps.gap_m) >= 5
+    off = np.linalg.norm(measured - gaps.rows, axis=1)
+    assert np.median(off / np.linalg.norm(gaps.rows, axis=1)) < 0.1
+
+
+def gaps_at(solver: PoseSolver, goal: PoseGoal, qpos: FloatArray) -> Gaps:
+    solver.kinematics(qpos)
+    gaps = solver.gaps(goal)
+    assert gaps is not None
+    return gaps
 
 
 def test_fingertips_are_scaled_about_the_wrist() -> None:

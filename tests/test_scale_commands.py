@@ -61,7 +61,7 @@ def test_refine_takes_several_sources(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_multiply_takes_several_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = run_here(monkeypatch, "demos.multiply_command", "_multiply", SimpleNamespace(acceptance=0.5, attempts=10))
+    given = run_here(monkeypatch, "demos.multiply_command", "_multiply", SimpleNamespace(acceptance=0.5, attempts=10, mended=2))
     sources = [shipped_demonstration(), tmp_path / "another"]
     options = ["--out", str(tmp_path / "out"), "--count", "7", "--size", "0.9", "1.1"]
     assert main(["multiply", *map(str, sources), *options]) == 0

@@ -23,14 +23,16 @@ class MultiplyReport:
     """How the multiplication went; grows while it runs.
 
     Attributes:
-        attempts, accepted: number of copies played and succeeded.
-        start_cells: accepted copies by cell of the start, as "ix,iy", where the yaw is drawn as "ix,iy,iyaw".
+        attempts, accepted: number of copies played and succeeded; the last batch may hold more successes than are wanted.
+        start_cells: kept copies by cell of the start, as "ix,iy", where the yaw is drawn as "ix,iy,iyaw".
         target_cells: the same of the target.
-        missing_start_cells, missing_target_cells: cells of the task's distribution without any accepted copy.
-        start_attempts, target_attempts: attempts by cell.
+        missing_start_cells, missing_target_cells: cells of the task's distribution without any kept copy.
+        start_attempts, target_attempts: attempts by cell, all of them.
         draws, given_up: starts drawn, and those of them that failed in every try.
         out_of_reach: attempts, among the failed, that were not played, since the arm does not reach all of the path.
         boxes: what is drawn: label, low, size and cell (m or rad) of each.
+        kept: copies that became demonstrations: the accepted ones up to the wanted number.
+        mended: those of them whose draw had failed before: another grip or aim made a copy of it.
     """
 
     attempts: int = 0
@@ -45,6 +47,8 @@ class MultiplyReport:
     given_up: int = 0
     out_of_reach: int = 0
     boxes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    kept: int = 0
+    mended: int = 0
 
     @property
     def acceptance(self) -> float:
@@ -58,18 +62,23 @@ class MultiplyReport:
         ]
         self._count_missing(starts)
 
-    def take(self, starts: TaskStarts, seed: int, plays: Iterable[Play], retries: int) -> None:
-        """Counts a batch of plays."""
+    def take(self, starts: TaskStarts, seed: int, plays: Iterable[Play], retries: int, wanted: int) -> None:
+        """Counts a batch of plays, of whose successes the first `wanted` are kept."""
+        left = wanted
         for play in plays:
+            kept = play.success and left > 0
+            left -= kept
             self.attempts += 1
             self.accepted += play.success
+            self.kept += kept
+            self.mended += kept and play.attempt > 0
             self.draws = max(self.draws, play.draw + 1)
             self.given_up += not play.success and (play.attempt >= retries or not play.mendable)
             self.out_of_reach += not play.reached
             drawn = dict(zip((box.label for box in starts.boxes), starts.drawn([seed], play.draw, 1), strict=True))
             for name, boxes in _places(starts):
                 key = _key(boxes, drawn)
-                for counts, counted in ((f"{name}_attempts", True), (f"{name}_cells", play.success)):
+                for counts, counted in ((f"{name}_attempts", True), (f"{name}_cells", kept)):
                     if counted:
                         of_cell: Counts = getattr(self, counts)
                         of_cell[key] = of_cell.get(key, 0) + 1
