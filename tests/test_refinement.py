@@ -272,3 +272,19 @@ def test_the_command_finds_the_task_and_writes_what_it_found(tmp_path: Path, cap
     assert "the recording shows: place" in printed
     assert "grip" in printed
     assert not (tmp_path / "refined.rounds").exists()
+
+
+def test_start_and_target_are_as_far_apart_as_in_the_video_where_the_regions_allow() -> None:
+    tracked = find_tracked_task("DexVid-BottlePickPlace-v0", {"bottle": "pet"})
+    task = tracked.settings
+    middle = np.linalg.norm(np.subtract(task.target_centre_m, task.start_centre_m))
+    reach = 2 * (task.start_half_extent_m[1] + task.target_half_extent_m[1]) / 2
+    for travel_m in (middle, middle - 0.1, middle + 0.05, 2.0):
+        place = tracked.place(np.array([0.0, travel_m, 0.3]))
+        apart = float(np.linalg.norm((place.goal_m - place.start_m)[:2]))
+        assert apart == pytest.approx(min(travel_m, middle + reach), abs=1e-9)
+        for end, centre, half in (
+            (place.start_m, task.start_centre_m, task.start_half_extent_m),
+            (place.goal_m, task.target_centre_m, task.target_half_extent_m),
+        ):
+            assert (np.abs(end[:2] - centre) <= np.array(half) + 1e-9).all()

@@ -12,6 +12,8 @@ from robots.everyday_bottles import bottle_object
 from robots.everyday_parts import EverydayObject
 from robots.objects import BOTTLES
 
+_LEAST_MOVED_M = 0.02  # of copies, even at the rim of a region
+
 
 class TrackedBottlePickPlace(TrackedTask):
     """Goals are targets on the table."""
@@ -26,15 +28,29 @@ class TrackedBottlePickPlace(TrackedTask):
         return bottle_object(self.settings.bottle, BOTTLES[self.settings.bottle])
 
     def place(self, displacement_m: FloatArray) -> TaskPlace:
-        """From the middle of the starts to the middle of the targets."""
+        """As far apart as the video has it, along the task's own way: start and target give way alike, within their regions.
+
+        Copies of the plan are moved by what is then left of the regions.
+        """
         settings, height = self.settings, self.object_shape().extents_m[2] / 2
-        goal = np.array([*settings.target_centre_m, height])
+        centres = np.array([settings.start_centre_m, settings.target_centre_m])
+        half = np.array([settings.start_half_extent_m, settings.target_half_extent_m])
+        way = centres[1] - centres[0]
+        missing = (
+            (np.linalg.norm(displacement_m[:2]) / np.linalg.norm(way) - 1.0) * way if displacement_m.any() else np.zeros(2)
+        )
+        aside = np.clip(np.array([-0.5, 0.5])[:, None] * missing, -half, half)
+        # where one region is too small, the other gives way further
+        rest = missing - (aside[1] - aside[0])
+        aside = np.clip(aside + np.array([-1.0, 1.0])[:, None] * rest, -half, half)
+        start, goal = (np.array([*xy, height]) for xy in centres + aside)
+        left = np.maximum(half - np.abs(aside), np.minimum(half, _LEAST_MOVED_M))
         return TaskPlace(
-            start_m=np.array([*settings.start_centre_m, height]),
+            start_m=start,
             end_m=goal,
             goal_m=goal,
-            start_half_extent_m=np.asarray(settings.start_half_extent_m),
-            goal_half_extent_m=np.asarray(settings.target_half_extent_m),
+            start_half_extent_m=left[0],
+            goal_half_extent_m=left[1],
             largest_yaw_rad=settings.start_yaw_rad,
         )
 
