@@ -127,16 +127,22 @@ def test_whole_episodes_equal_single_ones_in_every_control_mode(env_id: str, con
             assert all(infos[name][row] == value for name, value in info.items())
 
 
-def test_disabled_mode_waits_for_a_masked_reset() -> None:
-    vector = make_vec(GRASP, COUNT, autoreset_mode="disabled", max_episode_steps=LIMIT, randomization="full")
-    singles = reference(GRASP, AutoresetMode.DISABLED, randomization="full")
-    assert same(vector.reset(seed=3)[0], singles.reset(seed=3)[0])
+@pytest.mark.parametrize("env_id", IDS)
+def test_disabled_mode_waits_for_a_masked_reset(env_id: str) -> None:
+    randomization = "full" if env_id == GRASP else STRONG
+    vector = make_vec(env_id, COUNT, autoreset_mode="disabled", max_episode_steps=LIMIT, randomization=randomization)
+    singles = reference(env_id, AutoresetMode.DISABLED, randomization=randomization)
+    (observations, infos), (seen, their_infos) = vector.reset(seed=3), singles.reset(seed=3)
+    assert same(observations, seen)
+    assert_same_infos(infos, their_infos, range(COUNT))
+    resets = 0
     drawn = drawn_actions()
     lose_object(vector, singles, 1)
     for step in range(20):
-        observations, rewards, terminated, truncated, _ = vector.step(drawn[step])
-        seen, their_rewards, their_terminated, their_truncated, _ = singles.step(drawn[step])
+        observations, rewards, terminated, truncated, infos = vector.step(drawn[step])
+        seen, their_rewards, their_terminated, their_truncated, their_infos = singles.step(drawn[step])
         assert same(observations, seen)
+        assert_same_infos(infos, their_infos, range(COUNT))
         assert np.array_equal(rewards, their_rewards)
         assert np.array_equal([terminated, truncated], [their_terminated, their_truncated])
         done = terminated | truncated
@@ -145,10 +151,13 @@ def test_disabled_mode_waits_for_a_masked_reset() -> None:
             with pytest.raises(OptionError, match=r"have ended.*reset_mask"):
                 vector.step(drawn[step])
             assert all(same(vector.unwrapped.state(row), before[row]) for row in range(COUNT))
-            observations, _ = vector.reset(options={"reset_mask": done})
-            seen, _ = singles.reset(options={"reset_mask": done.copy()})
+            observations, infos = vector.reset(options={"reset_mask": done})
+            seen, their_infos = singles.reset(options={"reset_mask": done.copy()})
             assert same(observations, seen)
+            assert_same_infos(infos, their_infos, np.flatnonzero(done))
+            resets += int(done.sum())
             assert all(same(vector.unwrapped.state(row), before[row]) for row in np.flatnonzero(~done))
+    assert resets > COUNT
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
