@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float64]
 
 ENV_ID = "DexVid-GraspLift-v0"
 CONTROL_HZ = 20.0
-CONTROL_MODES = ("joint_delta", "joint_target")
+CONTROL_MODES = ("joint_delta", "joint_target", "wrist_delta")
 #: The arm with the hand 0.85 m before the base: the largest inertia that joints 1 and 2 meet.
 STRETCHED_ARM_RAD = (0.0, 1.20, 0.0, 2.50, 0.0, 0.13, 0.0)
 #: Small signals stay below the torque limits, so that the servo is linear there: (arm, hand).

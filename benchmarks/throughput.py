@@ -5,6 +5,9 @@
 
 Every figure is a ratio of two loops that take turns in one run, so that a busy machine slows both. Peers that are not installed
 (Gymnasium-Robotics) are named as absent. What is compared stands in `benchmarks/throughput_loops.py`.
+
+Turns of many environments are short and begin after a reset; the rows of whole episodes have all of it, contacts and the resets
+at their ends included. The last rows say where the time goes (`benchmarks/throughput_profile.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 
 from benchmarks import throughput_loops as loops
 from benchmarks.result import RESULTS, Check, write_result
+from benchmarks.throughput_profile import profile
 from dexvid_envs.registration import REGISTRATIONS
 
 CONTROL_STEP_S = 0.05
@@ -32,6 +36,7 @@ class ThroughputConfig:
             ones: other work on the machine comes in bursts of seconds.
         steps: environment steps of a turn of one environment; vector environments take as many divided by N, at least 5.
         sizes: numbers of environments for the cost per step.
+        episodes: whole episodes of each environment, of the time limit's length.
         quick: a small form for the tests; needs `out`.
     """
 
@@ -39,6 +44,7 @@ class ThroughputConfig:
     blocks: int = 31
     steps: int = 200
     sizes: tuple[int, ...] = (64, 256, 1024)
+    episodes: int = 5
     quick: bool = False
 
 
@@ -47,7 +53,7 @@ def main(config: ThroughputConfig) -> None:
     if config.quick:
         if config.out == ThroughputConfig.out:
             raise SystemExit("--quick would replace the full results: name another file with --out")
-        config = dataclasses.replace(config, blocks=2, steps=20, sizes=(4, 8))
+        config = dataclasses.replace(config, blocks=2, steps=20, sizes=(4, 8), episodes=1)
     rows: list[dict[str, Any]] = []
     checks: list[Check] = []
 
@@ -69,7 +75,8 @@ def main(config: ThroughputConfig) -> None:
                 us=ours * 1e6,
                 reference_us=bare * 1e6,
             )
-    pair = loops.SinglePair(loops.HELD_ENV_ID, "dense", holding=True)
+    few = {"objects": ("mug",)} if config.quick else {}  # the scripted policy plans a grasp of each
+    pair = loops.SinglePair(loops.HELD_ENV_ID, "dense", holding=True, **few)
     ratio, ours, bare = _compare(pair.env_turn, pair.bare_turn, config.blocks, config.steps)
     add("holding an object, one, dense: step / bare physics", ratio, 1.25, "lower", us=ours * 1e6, reference_us=bare * 1e6)
 
@@ -81,8 +88,17 @@ def main(config: ThroughputConfig) -> None:
             figures = {"us": ours / count * 1e6, "reference_us": bare / count * 1e6}
             add(f"{entry.id}, {count}, dense, {mode}: bare batch / step", 1 / ratio, target, "higher", **figures)
 
+    for entry in REGISTRATIONS:
+        steps = 20 if config.quick else entry.max_episode_steps
+        episodes = loops.EpisodePair(entry.id, count, steps)
+        ours, bare = zip(*(episodes.episode() for _ in range(config.episodes)), strict=True)
+        ratio = statistics.median(theirs / mine for mine, theirs in zip(ours, bare, strict=True))
+        figures = {"us": statistics.median(ours) / count * 1e6, "reference_us": statistics.median(bare) / count * 1e6}
+        add(f"{entry.id}, {count}, dense, state, whole episodes: bare batch / step", ratio, 0.90, "higher", **figures)
+
     for count in (8, 64) if not config.quick else (2,):
-        for peer in (loops.async_vector_env, loops.subproc_vec_env):
+        # The workers of the second import torch, which takes longer than all of the small form.
+        for peer in (loops.async_vector_env, loops.subproc_vec_env)[: 1 if config.quick else 2]:
             with loops.vector_env(loops.HELD_ENV_ID, count) as ours_turn, peer(loops.HELD_ENV_ID, count) as peer_turn:
                 steps = max(config.steps // count, 5)
                 ratio, _, ours = _compare(peer_turn, ours_turn, config.blocks, steps)
@@ -98,6 +114,13 @@ def main(config: ThroughputConfig) -> None:
     largest = config.sizes[-1]
     memory = loops.memory_mib(loops.HELD_ENV_ID, largest)
     add(f"memory of {largest} environments, MiB", memory, 1024.0, "lower")
+    for entry in REGISTRATIONS:
+        steps = 20 if config.quick else entry.max_episode_steps
+        for count in (1, config.sizes[0]):
+            found = profile(entry.id, count, steps, config.episodes)
+            shares = {f"{part} %": round(100 * share, 1) for part, share in found.items() if part != "us"}
+            rows.append({"what": f"{entry.id}, {count}: where the time goes", "us": round(found["us"], 2), **shares})
+            print(rows[-1], flush=True)
     settings = dataclasses.asdict(config) | {"out": config.out.name, "absent": absent}
     write_result(config.out, "throughput", settings, _same_columns(rows), checks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import subprocess
 import sys
 import time
@@ -53,8 +54,8 @@ def random_actions(steps: int, *shape: int) -> np.ndarray:
 class SinglePair:
     """`env.step` of one environment, and `mj_step` with the forward stage it needs on the same states and controls."""
 
-    def __init__(self, env_id: str, reward_mode: str, *, holding: bool) -> None:
-        self._env: Any = gymnasium.make(env_id, reward_mode=reward_mode, max_episode_steps=10**9)
+    def __init__(self, env_id: str, reward_mode: str, *, holding: bool, **options: Any) -> None:
+        self._env: Any = gymnasium.make(env_id, reward_mode=reward_mode, max_episode_steps=10**9, **options)
         self._env.reset(seed=0)
         self._holding = holding
         self._start = None
@@ -118,23 +119,56 @@ class SinglePair:
         return state, np.array(controls)
 
 
+class BareBatch:
+    """The bare batch with the scene of vector environments, and with their models and states where it is told so.
+
+    Attributes:
+        positions: (N, nq), live.
+    """
+
+    #: What a state is made of, as far as these scenes have it.
+    _STATE = ("qpos", "qvel", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
+
+    def __init__(self, envs: Any) -> None:
+        self._simulation, self._fields = envs.simulation, envs.task.model_fields
+        self._substeps, self._stage = envs.core.substeps, int(mujoco.mjtStage.mjSTAGE_VEL)
+        self._batch = Batch(envs.simulation.model, envs.num_envs, 0, persistent=True)
+        self._ctrl, self.positions = self._batch.bind("ctrl"), self._batch.bind("qpos")
+
+    def follow_models(self, rows: np.ndarray) -> None:
+        """Takes over the models of the rows as they are now."""
+        self._copy_fields(rows)
+        if self._fields:
+            self._batch.set_const(rows)
+            self._copy_fields(rows)  # some of them are what `set_const` computes anew
+
+    def _copy_fields(self, rows: np.ndarray) -> None:
+        for name in self._fields:
+            self._batch.expand(name)[rows] = self._simulation.expanded(name)[rows]
+
+    def follow_states(self, rows: np.ndarray) -> None:
+        """Takes over the states of the rows as they are now."""
+        for name in self._STATE:
+            self._batch.bind(name)[rows] = self._simulation.bind(name)[rows]
+        self._batch.forward(rows, stage=self._stage)
+
+    def step(self, control: np.ndarray) -> None:
+        """Ten physics steps with controls (N, nu), and the position and velocity stages after them."""
+        self._ctrl[:] = control
+        self._batch.step(nstep=self._substeps, stage=self._stage)
+
+
 class VectorPair:
-    """The vector environment, and the bare batch with the same scene, models, states and controls."""
+    """The vector environment, and the bare batch with the same scene, models, states and controls, just after a reset."""
 
     def __init__(self, env_id: str, count: int, observation_mode: str) -> None:
         self._envs: Any = gymnasium.make_vec(
             env_id, num_envs=count, observation_mode=observation_mode, max_episode_steps=10**9
         ).unwrapped
         self._count = count
-        simulation = self._envs.simulation
         self._envs.reset(seed=0)
-        self._batch = Batch(simulation.model, count, 0, persistent=True)
-        for name in self._envs.task.model_fields:
-            self._batch.expand(name)[:] = simulation.expanded(name)
-        if self._envs.task.model_fields:
-            self._batch.set_const(np.arange(count))
-            for name in self._envs.task.model_fields:
-                self._batch.expand(name)[:] = simulation.expanded(name)
+        self._bare = BareBatch(self._envs)
+        self._bare.follow_models(np.arange(count))
 
     def env_turn(self, steps: int) -> float:
         """Seconds for a step of all environments."""
@@ -147,21 +181,17 @@ class VectorPair:
 
     def bare_turn(self, steps: int) -> float:
         """Seconds for a step of the batch."""
-        batch, substeps, stage = self._batch, self._envs.core.substeps, int(mujoco.mjtStage.mjSTAGE_VEL)
+        bare = self._bare
         self._restart(steps)
         simulation, control = self._envs.simulation, self._envs.core.control
         controls, target = [], simulation.ctrl.copy()
         for action in random_actions(steps, self._count, 23):
             target = control.next_target(action.astype(np.float64), target)
             controls.append(target)
-        for name in ("qpos", "qvel", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart"):
-            batch.bind(name)[:] = simulation.bind(name)
-        batch.forward(stage=stage)
-        live = batch.bind("ctrl")
+        bare.follow_states(np.arange(self._count))
         start = time.perf_counter()
         for one in controls:
-            live[:] = one
-            batch.step(nstep=substeps, stage=stage)
+            bare.step(one)
         return (time.perf_counter() - start) / steps
 
     def _restart(self, steps: int) -> None:
@@ -170,6 +200,50 @@ class VectorPair:
         if not hasattr(self, "_states"):
             self._states = [core.state(row) for row in range(self._count)]
         core.reset(np.arange(self._count), [np.random.default_rng(0)] * self._count, [{"state": one} for one in self._states])
+
+
+class EpisodePair:
+    """Whole episodes of vector environments, the resets at their ends included, and the bare batch on the same way.
+
+    The two take turns step by step. Where an episode has ended, the batch gets the model and state of the next one outside the
+    clock.
+
+    Attributes:
+        most_apart: largest difference between positions in both, which should be 0.
+    """
+
+    def __init__(self, env_id: str, count: int, episode_steps: int) -> None:
+        self._envs: Any = gymnasium.make_vec(env_id, num_envs=count, max_episode_steps=episode_steps).unwrapped
+        self._shape, self._episode_steps = (count, 23), episode_steps
+        self._rng = np.random.default_rng(0)
+        self._bare = BareBatch(self._envs)
+        self._envs.reset(seed=0)
+        self._follow(np.arange(count))
+        self.most_apart = 0.0
+
+    def _follow(self, rows: np.ndarray) -> None:
+        self._bare.follow_models(rows)
+        self._bare.follow_states(rows)
+
+    def episode(self) -> tuple[float, float]:
+        """Seconds of a step of all environments and of the batch, the means over an episode's steps."""
+        envs, bare, control, simulation = self._envs, self._bare, self._envs.core.control, self._envs.simulation
+        ours = theirs = 0.0
+        for _ in range(self._episode_steps):
+            action = self._rng.uniform(-1.0, 1.0, self._shape).astype(np.float32)
+            target = control.next_target(action.astype(np.float64), simulation.ctrl)
+            start = time.perf_counter()
+            _, _, terminated, truncated, _ = envs.step(action)
+            between = time.perf_counter()
+            bare.step(target)
+            theirs += time.perf_counter() - between
+            ours += between - start
+            ended = terminated | truncated
+            apart = np.abs(bare.positions - simulation.qpos)[~ended]
+            self.most_apart = max(self.most_apart, float(apart.max(initial=0.0)))
+            if ended.any():
+                self._follow(np.flatnonzero(ended))
+        return ours / self._episode_steps, theirs / self._episode_steps
 
 
 @contextlib.contextmanager
@@ -253,6 +327,7 @@ def memory_mib(env_id: str, count: int) -> float:
 
 def _maker(env_id: str) -> Callable[[], gymnasium.Env[Any, Any]]:
     def make() -> gymnasium.Env[Any, Any]:
+        importlib.import_module("dexvid_envs")  # registers, in the process of a peer too
 
         return gymnasium.make(env_id)
 

@@ -173,7 +173,8 @@ class WristDelta(ControlMode):
     """Moves the palm's target by a small twist and the hand's targets as `joint_delta` does.
 
     T[t] = (shift_m * action[0:3] + position(T[t-1]), exp(turn_rad * action[3:6]) rotation(T[t-1])), both along the world's
-    axes, where T[t-1] is the palm pose of the previous arm targets. The arm's next targets come from damped least squares,
+    axes, where T[t-1] is the pose of the body `palm` at the previous arm targets (the observed `palm_position` is a point of
+    the palm's surface, 5 cm from that body's origin). The arm's next targets come from damped least squares,
     started at the previous ones, so that an unreachable pose leaves the palm where it can be and nothing winds up.
     """
 

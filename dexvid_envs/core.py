@@ -19,7 +19,7 @@ from dexvid_envs.nan_guard import NanGuard
 from dexvid_envs.observations import Observation, ObservationField
 from dexvid_envs.observer import Observer
 from dexvid_envs.options import EnvironmentOptions
-from dexvid_envs.randomization import Randomizer, make_randomization
+from dexvid_envs.randomization import PICTURED, Randomizer, make_randomization
 from dexvid_envs.relative import RelativePart
 from dexvid_envs.simulation import BatchSimulation, Rows, SingleSimulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task
@@ -75,7 +75,7 @@ class EnvironmentCore:
         task.bind(simulation)
         self.randomizer = make_randomizer(task, model, options)
         self.observer = Observer(task, simulation, self.randomizer, options)
-        self.randomizer.bind(simulation.num_envs, self.observer.delayed_size)
+        self.randomizer.bind(simulation.num_envs, {name: len(held) for name, held in self.observer.delayed_columns.items()})
         self._model_fields = (*task.model_fields, *self.randomizer.model_fields)
         self.nominal = {name: np.array(getattr(model, name)) for name in self._model_fields}
         weights = dict(task.config.weights) if options.reward_mode == "dense" else {"success": 1.0}
@@ -288,10 +288,9 @@ class EnvironmentCore:
         memory = _entries_like("memory", state["memory"], self.task.memory)
         drawn: dict[str, NDArray[Any]] = {}
         if "randomization" in state:
-            drawn = _entries_like("randomization", state["randomization"], self.randomizer.memory)
+            drawn = _entries_like("randomization", state["randomization"], self.randomizer.memory, optional=PICTURED)
         self.task.restore(row, memory)  # refuses before it changes anything
-        if not drawn:  # saved without randomisation: the episode goes on as it was drawn here
-            self.randomizer.forget(row)
+        self.randomizer.forget(row)  # what the state does not tell: it was saved without randomisation, or without pictures
         for name, value in drawn.items():
             self.randomizer.memory[name][row] = value
         self._write_model(row)
@@ -308,8 +307,13 @@ def make_randomizer(task: Task, model: Any, options: EnvironmentOptions) -> Rand
     return Randomizer(make_randomization(options.randomization), model, task.moved_body, robot_geoms)
 
 
-def _entries_like(part: str, given: Any, memory: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """A part of a state, checked against the memory (N, ...) that it is for."""
+def _entries_like(
+    part: str, given: Any, memory: Mapping[str, NDArray[Any]], optional: str | None = None
+) -> dict[str, NDArray[Any]]:
+    """A part of a state, checked against the memory (N, ...) that it is for; either may lack the entry `optional`."""
+    if isinstance(given, Mapping) and (optional in given) != (optional in memory):
+        given = {name: value for name, value in given.items() if name != optional}
+        memory = {name: value for name, value in memory.items() if name != optional}
     if not isinstance(given, Mapping) or set(given) != set(memory):
         held = sorted(map(str, given)) if isinstance(given, Mapping) else repr(given)
         raise OptionError(f"the state's {part} holds {held}; expected {sorted(memory)}: was it saved with other options?")

@@ -14,6 +14,7 @@ from dexvid_envs.control import as_numbers
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import Observation
+from dexvid_envs.option_values import PlainSpec
 from dexvid_envs.options import expect_one_of, expect_pixels, parse_options
 from dexvid_envs.simulation import SingleSimulation
 
@@ -21,7 +22,7 @@ _ROW = np.zeros(1, dtype=np.int64)
 RENDER_MODES = ("human", "rgb_array")
 
 
-class DexVidEnv(gymnasium.Env[Any, NDArray[np.float32]]):
+class DexVidEnv(PlainSpec, gymnasium.Env[Any, NDArray[np.float32]]):  # type: ignore[misc]
     """A dexterous hand on a 7-DoF arm, with one task.
 
     Actions are in [-1, 1]; see `dexvid_envs.control` for the modes. Observations are a flat float32 vector (`state`), whose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import mujoco
@@ -22,7 +23,7 @@ from dexvid_envs.observations import (
     repeat_visible,
 )
 from dexvid_envs.options import EnvironmentOptions
-from dexvid_envs.randomization import Randomizer
+from dexvid_envs.randomization import PICTURED, Randomizer
 from dexvid_envs.relative import RelativeState
 from dexvid_envs.rgbd import FAR_M, RgbdCameras
 from dexvid_envs.simulation import Rows, Simulation
@@ -74,11 +75,15 @@ class Observer:
         self.flat = list(parts) == ["state"]
         self.space: spaces.Space[Any] = parts["state"] if self.flat else spaces.Dict(parts)
         self._values = self.sources.read()
+        self._held_back = self.delayed_columns
 
     @property
-    def delayed_size(self) -> int:
-        """Number of values that an observation delay holds back."""
-        return len(self._object_columns)
+    def delayed_columns(self) -> dict[str, NDArray[np.int64]]:
+        """Columns of the source vector that an observation delay holds back: of the object and, for pictures, all positions."""
+        held = {"seen": self._object_columns}
+        if self._options.observation_mode == "rgbd":
+            held[PICTURED] = np.arange(self.sources.size)[self.sources.columns("qpos", 0, self._simulation.model.nq)]
+        return held
 
     @property
     def meanings(self) -> dict[str, str]:
@@ -108,7 +113,7 @@ class Observer:
         self.sources.read()
         if self._randomizer.delays:
             rows = np.arange(len(self._values)) if rows is None else rows
-            self._randomizer.see(self._values, self._object_columns, rows)
+            self._randomizer.see(self._values, self._held_back, rows)
 
     def all_stable(self) -> bool:
         """Whether no number of the state that was read is NaN or huge, as MuJoCo understands it."""
@@ -140,7 +145,7 @@ class Observer:
         if rows is not None:
             parts = {name: part[rows] for name, part in parts.items()}
         if self._options.observation_mode == "rgbd":
-            parts |= self._cameras.render(self._simulation, range(len(values)) if rows is None else rows)
+            parts |= self._observe_pictures(range(len(values)) if rows is None else rows)
         return parts
 
     def close(self) -> None:
@@ -217,6 +222,12 @@ class Observer:
         options = self._options
         self._cameras = RgbdCameras(options.cameras, options.image_height, options.image_width)
         return self._cameras.spaces()
+
+    def _observe_pictures(self, rows: Iterable[int]) -> dict[str, NDArray[Any]]:
+        late = self._randomizer.late(PICTURED) if self._randomizer.delays else None
+        pictures = self._cameras.render(self._simulation, rows, late)
+        self._randomizer.blur({name: part for name, part in pictures.items() if name.startswith("depth_")}, rows, FAR_M)
+        return pictures
 
     def _check_cameras(self, names: tuple[str, ...]) -> None:
         model = self._simulation.model

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import enum
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from dexvid_envs.errors import OptionError
 
@@ -31,6 +34,34 @@ def numbers(value: object) -> tuple[float, ...] | None:
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(is_number(one) for one in value):
         return None
     return tuple(float(one) for one in value)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: arrays as lists, numpy's numbers as Python's, members of enumerations by name."""
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value] if isinstance(value, list) else tuple(plain(one) for one in value)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value.name if isinstance(value, enum.Enum) else value
+
+
+class PlainSpec:
+    """An environment whose `spec` holds plain values, so that it survives JSON whatever the options were given as."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How Gymnasium made the environment."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = copy.copy(spec)
+        if self._spec is not None:
+            self._spec.kwargs = plain(self._spec.kwargs)
 
 
 def check_fields(config: Any) -> None:

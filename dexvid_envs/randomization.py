@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import mujoco
@@ -28,14 +28,23 @@ _UNCHANGED: Range = (1.0, 1.0)
 class Randomization:
     """What is randomised, and how far; ranges are (low, high) and drawn uniformly for every episode.
 
+    Friction, mass, size, gains and forces change what happens, however it is observed. `joint_noise_rad` acts on `state` and
+    `proprioception`. `object_noise_m` and `object_delay_steps` act on what each mode shows of the object: its fields of the
+    `state`, `points`, the object's `keypoints`, and the pictures of `rgbd`, which are late as a whole, the robot in them
+    included, and whose depth is noisy (their colours are not). Camera shifts and turns act on what cameras see: the pictures of
+    `rgbd`, those of `render`, and which points are `visible`. `privileged` always tells the truth of now.
+
     Attributes:
         friction: factor on the sliding friction of hand and object.
         mass: factor on the mass of the handled object (a bottle's filling, a drawer's content).
-        size: factor on the size of the handled object, in five steps, since meshes are compiled; the cabinet keeps its size.
+        size: factor on the size of the handled object, in five steps, since meshes are compiled; the cabinet keeps its
+            size, also under a preset, and refuses any other.
         actuator_gain: factor on stiffness and damping of each servo, drawn joint by joint.
         joint_noise_rad: standard deviation of the noise on observed joint angles, drawn at every step.
-        object_noise_m: the same for the observed place of the object, its points included.
-        object_delay_steps: (least, most) control steps by which the object is seen late; the robot feels itself at once.
+        object_noise_m: the same for the observed place of the object, its points included; of pictures, for the depth of each
+            pixel.
+        object_delay_steps: (least, most) control steps by which the object is seen late, or pictures are; the robot feels
+            itself at once.
         camera_shift_m: each camera is moved by up to this along each axis.
         camera_turn_rad: each camera is turned by up to this about each of its axes.
         force_m_per_s2: largest disturbance of the object, as acceleration; its force is this times the object's mass.
@@ -138,6 +147,10 @@ def make_randomization(given: Randomization | Mapping[str, Any] | str | None) ->
     return Randomization(**given)
 
 
+#: Past positions behind late pictures: part of the memory in the `rgbd` mode alone, so that states may lack it.
+PICTURED = "pictured"
+
+
 class Randomizer:
     """Draws, applies and remembers the randomisation of N episodes.
 
@@ -166,10 +179,11 @@ class Randomizer:
         self.model_fields = tuple(fields)
         self.memory: dict[str, NDArray[Any]] = {}
         self.delays = config.object_delay_steps[1] > 0
+        self._held_back: tuple[str, ...] = ()
         self.perceives = self.delays or config.joint_noise_rad > 0 or config.object_noise_m > 0
 
-    def bind(self, num_envs: int, delayed_size: int) -> None:
-        """Makes the memory; `delayed_size` is the number of values that the observation delay holds back."""
+    def bind(self, num_envs: int, delayed_sizes: Mapping[str, int]) -> None:
+        """Makes the memory; `delayed_sizes` are the numbers of values that the observation delay holds back, by name."""
         config, memory = self.config, self.memory
         self.mass_kg = np.full(num_envs, self._model.body_mass[self._body_id])
         self._nominal_friction = np.ones(num_envs)
@@ -184,7 +198,9 @@ class Randomizer:
             memory["camera_turn"] = np.zeros((num_envs, self._model.ncam, 3))
         if config.object_delay_steps[1]:
             memory["delay_steps"] = np.zeros(num_envs, dtype=np.int64)
-            memory["seen"] = np.zeros((num_envs, config.object_delay_steps[1] + 1, delayed_size))
+            self._held_back = tuple(delayed_sizes)
+            for name, size in delayed_sizes.items():
+                memory[name] = np.zeros((num_envs, config.object_delay_steps[1] + 1, size))
         if config.within_episodes:
             memory["step"] = np.zeros(num_envs, dtype=np.int64)
             memory["noise_seed"] = np.zeros(num_envs, dtype=np.int64)
@@ -284,7 +300,7 @@ class Randomizer:
         values = values.copy()
         rows = np.arange(len(values))
         if "seen" in memory:
-            values[:, object_columns] = memory["seen"][rows, memory["delay_steps"]]
+            values[:, object_columns] = self.late("seen")
         if config.joint_noise_rad > 0 or config.object_noise_m > 0:
             for row in rows:
                 noise = self._step_rng(int(row), stream=0).normal(size=len(joint_columns) + 3)
@@ -293,30 +309,44 @@ class Randomizer:
                 values[row, place_columns] += config.object_noise_m * shift
         return values
 
+    def late(self, name: str) -> FloatArray:
+        """(N, K) what was held back under that name, as old as each row's delay says."""
+        memory = self.memory
+        return memory[name][np.arange(len(memory[name])), memory["delay_steps"]]
+
+    def blur(self, depths: Mapping[str, NDArray[np.float32]], rows: Iterable[int], far_m: float) -> None:
+        """Adds noise to each pixel of the rows' depth pictures (len(rows), H, W, 1) m, in place, within 0 to `far_m`."""
+        if self.config.object_noise_m == 0:
+            return
+        for index, row in enumerate(rows):
+            rng = self._step_rng(int(row), stream=2)
+            for depth in depths.values():
+                noise = rng.standard_normal(depth.shape[1:], dtype=np.float32)
+                depth[index] = np.clip(depth[index] + np.float32(self.config.object_noise_m) * noise, 0.0, far_m)
+
     def advance(self, rows: Rows) -> None:
         """Counts a control step of the rows."""
         if "step" in self.memory:
             self.memory["step"][rows] += 1
 
-    def see(self, values: FloatArray, object_columns: NDArray[np.int64], rows: Rows) -> None:
-        """Remembers what the sensors saw of the object in the rows' present state, for delayed observation.
+    def see(self, values: FloatArray, columns: Mapping[str, NDArray[np.int64]], rows: Rows) -> None:
+        """Remembers what the sensors saw in the rows' present state, for delayed observation: columns of the values by name.
 
         Rows whose sensors have seen nothing yet take the present state for their past, whether among `rows` or not.
         """
-        if "seen" not in self.memory:
-            return
-        seen, now = self.memory["seen"], values[:, object_columns]
-        fresh = np.isnan(seen[:, 0, 0])
-        for row in rows:
-            if not fresh[row]:
-                seen[row, 1:] = seen[row, :-1].copy()
-                seen[row, 0] = now[row]
-        seen[fresh] = now[fresh][:, None]
+        for name in self._held_back:
+            seen, now = self.memory[name], values[:, columns[name]]
+            fresh = np.isnan(seen[:, 0, 0])
+            for row in rows:
+                if not fresh[row]:
+                    seen[row, 1:] = seen[row, :-1].copy()
+                    seen[row, 0] = now[row]
+            seen[fresh] = now[fresh][:, None]
 
     def forget(self, row: int) -> None:
         """Forgets what a row's sensors have seen; what they see next fills the past."""
-        if "seen" in self.memory:
-            self.memory["seen"][row] = np.nan
+        for name in self._held_back:
+            self.memory[name][row] = np.nan
 
     def _step_rng(self, row: int, stream: int) -> np.random.Generator:
         """The generator of this row, step and purpose."""

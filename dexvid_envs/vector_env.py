@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import mujoco
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
@@ -16,14 +18,15 @@ from dexvid_envs.control import as_numbers
 from dexvid_envs.core import EnvironmentCore, make_randomizer
 from dexvid_envs.errors import OptionError
 from dexvid_envs.observations import Observation
-from dexvid_envs.option_values import is_count
-from dexvid_envs.options import expect_one_of, expect_pixels, parse_options
+from dexvid_envs.option_values import PlainSpec, is_count
+from dexvid_envs.options import EnvironmentOptions, expect_one_of, expect_pixels, parse_options
 from dexvid_envs.simulation import BatchSimulation
+from dexvid_envs.tasks.task import Task
 
 StepTuple = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
-class DexVidVectorEnv(VectorEnv):
+class DexVidVectorEnv(PlainSpec, VectorEnv):  # type: ignore[misc]
     """The vector form of `DexVidEnv`.
 
     Finished episodes are treated as `autoreset_mode` says, in Gymnasium's words: `SAME_STEP` starts anew within the step (last
@@ -72,13 +75,11 @@ class DexVidVectorEnv(VectorEnv):
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": ["rgb_array"], "render_fps": 20}
         self._picture = (camera, height, width)
-        self._renderer: Any = None
-        self.task, chosen = parse_options(task, options)
-        model = self.task.make_model()
+        self._arguments = task, options, num_threads
+        parsed, chosen = parse_options(task, options)
+        self._build(parsed.make_model(), parsed, chosen)
+        model = self.simulation.model
         expect_one_of("camera", camera, [model.camera(index).name for index in range(model.ncam)])
-        fields = (*self.task.model_fields, *make_randomizer(self.task, model, chosen).model_fields)
-        self.simulation = BatchSimulation(model, num_envs, num_threads, tuple(dict.fromkeys(fields)))
-        self.core = EnvironmentCore(self.task, self.simulation, chosen)
         self.single_observation_space = self.core.single_observation_space
         self.single_action_space = self.core.single_action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -87,6 +88,13 @@ class DexVidVectorEnv(VectorEnv):
         self._done = np.zeros(num_envs, dtype=bool)  # (N,) ended, and not started anew yet
         self._begun = np.zeros(num_envs, dtype=bool)  # (N,) has been reset at least once
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
+
+    def _build(self, model: mujoco.MjModel, task: Task, chosen: EnvironmentOptions) -> None:
+        self.task = task
+        fields = (*task.model_fields, *make_randomizer(task, model, chosen).model_fields)
+        self.simulation = BatchSimulation(model, self.num_envs, self._arguments[2], tuple(dict.fromkeys(fields)))
+        self.core = EnvironmentCore(task, self.simulation, chosen)
+        self._renderer: Any = None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -196,6 +204,26 @@ class DexVidVectorEnv(VectorEnv):
             self._renderer.close()
             self._renderer = None
         self.core.close()
+
+    # ---- copies -----------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What `copy.deepcopy` and pickling carry: arguments, model, states, generators; no threads and no renderers."""
+        left_out = ("task", "simulation", "core", "_renderer")
+        others = {name: value for name, value in self.__dict__.items() if name not in left_out}
+        nominal = {name: values.copy() for name, values in self.core.nominal.items()}
+        states = [self.state(row) for row in range(self.num_envs)]
+        return {"others": others, "model": copy.copy(self.simulation.model), "nominal": nominal, "states": states}
+
+    def __setstate__(self, carried: dict[str, Any]) -> None:
+        self.__dict__.update(carried["others"])
+        task, options, _ = self._arguments
+        parsed, chosen = parse_options(task, options)
+        parsed.prepare(carried["model"])
+        self._build(carried["model"], parsed, chosen)
+        self.core.nominal.update(carried["nominal"])
+        for row, state in enumerate(carried["states"]):
+            self.core.set_state(row, state)
 
     def _without(self, actions: Any, rows: NDArray[np.int64]) -> Any:
         """The actions with zeros for rows whose action is ignored, so that no value there is refused."""

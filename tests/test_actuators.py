@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.actuator_response import ServoBench, Trace, bandwidth_hz, step_figures
-from benchmarks.actuators import CONTROL_HZ, ENV_ID, drive, run
+from benchmarks.actuators import CONTROL_HZ, CONTROL_MODES, ENV_ID, drive, run
 from robots.arm_hand import ARM_HAND
 
 
@@ -20,7 +20,7 @@ def bench() -> ServoBench:
     return ServoBench(ENV_ID, CONTROL_HZ)
 
 
-@pytest.mark.parametrize("control_mode", ["joint_delta", "joint_target"])
+@pytest.mark.parametrize("control_mode", CONTROL_MODES)
 def test_targets_and_torques_stay_within_their_limits(control_mode: str) -> None:
     worst = drive(control_mode, steps=60, seed=1)
     assert 0.99 < worst["torque"] <= 1.0 + 1e-9

@@ -5,9 +5,11 @@ import itertools
 import mujoco
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from dexvid_envs.tasks.lift_throw import LiftThrow, LiftThrowConfig
-from robots.arm_hand import ARM_HAND, add_arm_hand
+from robots.allegro import FINGERTIP_RADIUS_M
+from robots.arm_hand import ARM_HAND, add_arm_hand, make_arm_hand_spec
 from robots.arm_kinematics import solve_palm_pose
 from robots.bucket import Bucket, add_bucket, inside_bucket
 from robots.cabinet import Cabinet, add_cabinet
@@ -223,3 +225,35 @@ def test_a_scene_may_bring_its_cameras_and_table():
     assert [model.camera(number).name for number in range(model.ncam)] == ["corner"]
     np.testing.assert_allclose(model.geom("table_top").pos[:2], (0.6, 0.0))
     np.testing.assert_allclose(model.geom("table_top").size[:2], (0.8, 0.7))
+
+
+def farthest_reach_m(tip: str) -> float:
+    """The farthest that a fingertip's centre gets from the base's axis, found uphill from several postures."""
+    model = make_arm_hand_spec().compile()
+    data, jacobian, site = mujoco.MjData(model), np.empty((3, model.nv)), model.site(tip).id
+    qposadr = [model.joint(name).qposadr[0] for name in ARM_HAND.joint_names]
+    dofadr = [model.joint(name).dofadr[0] for name in ARM_HAND.joint_names]
+
+    def nearness(angles: np.ndarray) -> tuple[float, np.ndarray]:
+        data.qpos[qposadr] = angles
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_jacSite(model, data, jacobian, None, site)
+        x, y, _ = data.site_xpos[site]
+        distance = np.hypot(x, y)
+        return -distance, -(x * jacobian[0] + y * jacobian[1])[dofadr] / distance
+
+    rng, bounds = np.random.default_rng(0), list(zip(ARM_HAND.lower_rad, ARM_HAND.upper_rad, strict=True))
+    starts = [rng.uniform(ARM_HAND.lower_rad, ARM_HAND.upper_rad) for _ in range(5)]
+    return max(-minimize(nearness, start, jac=True, method="L-BFGS-B", bounds=bounds).fun for start in starts)
+
+
+def test_no_fingertip_reaches_the_bucket() -> None:
+    config, bucket = LiftThrowConfig(), Bucket()
+    x, y = (
+        max(abs(centre) - half, 0.0) for centre, half in zip(config.bucket_centre_m, config.bucket_half_extent_m, strict=True)
+    )
+    corners_m = (bucket.rim_radius_m + bucket.wall_m) / np.cos(np.pi / bucket.walls)  # the farthest from its axis
+    rim_m = np.hypot(x, y) - corners_m
+    reach_m = max(farthest_reach_m(tip) for tip in ARM_HAND.fingertip_sites) + FINGERTIP_RADIUS_M
+    assert 0.9 < reach_m < rim_m - 0.005

@@ -15,11 +15,14 @@ from environment_cases import random_actions as actions
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.spatial.transform import Rotation
 
+from dexvid_envs.control import ControlConfig
 from dexvid_envs.errors import ActionError, DexVidError, OptionError
 from dexvid_envs.options import EnvironmentOptions
 from dexvid_envs.registration import REGISTRATIONS, register_environments
 from dexvid_envs.rewards import Tolerances, tolerance
+from robots.arm_hand import ARM_HAND
 
 GRASP, BOTTLE, CABINET = "DexVid-GraspLift-v0", "DexVid-BottlePickPlace-v0", "DexVid-OpenCabinet-v0"
 
@@ -79,6 +82,27 @@ def test_zero_actions_hold_the_pose(env_id: str) -> None:
         for _ in range(20):
             env.step(np.zeros(env.action_space.shape))
         assert np.array_equal(env.data.ctrl, target)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_wrist_delta_moves_the_palm_as_its_equation_says(seed: int) -> None:
+    env = make(BOTTLE, control_mode="wrist_delta").unwrapped
+    env.reset(seed=seed)
+    twist = np.random.default_rng(seed).uniform(-0.5, 0.5, 22)
+    twist[6:] = 0.0
+    poses = []
+    for action in (np.zeros(22), twist):
+        env.step(action)
+        for _ in range(30):  # the servos settle
+            env.step(np.zeros(22))
+        palm = env.data.body(ARM_HAND.palm_body)
+        poses.append((palm.xpos.copy(), palm.xmat.reshape(3, 3).copy()))
+    (position, rotation), (moved, turned) = poses
+    scales = ControlConfig()
+    assert np.allclose(moved - position, scales.wrist_delta_m * twist[:3], atol=1e-4)
+    expected = Rotation.from_rotvec(scales.wrist_delta_rad * twist[3:6]).as_matrix() @ rotation
+    assert Rotation.from_matrix(turned @ expected.T).magnitude() < 1e-3
+    assert np.linalg.norm(moved - position) > 0.005  # more than the tolerance
 
 
 WILD_ACTIONS = st.one_of(

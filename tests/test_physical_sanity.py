@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dexvid_envs  # noqa: F401 (registers)
-from benchmarks.physical_sanity import PENETRATION_MM, SPEED_MM_PER_S, hold, scripted_success
+from benchmarks.physical_sanity import PENETRATION_MM, SPEED_MM_PER_S, carry, hold, scripted_success
 from dexvid_envs.scripted import make_scripted_policy
 from dexvid_envs.scripted.fingertips import fingertip_kinematics
 from dexvid_envs.scripted.object_grasps import object_grasp
@@ -25,6 +25,17 @@ def test_held_can_neither_slips_nor_turns() -> None:
     assert result.turn_deg < 1.0
     assert result.speed_mm_per_s < SPEED_MM_PER_S
     assert result.penetration_mm < PENETRATION_MM
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options"), [("DexVid-LiftThrow-v0", {"objects": ("tennis_ball",)}), ("DexVid-OpenCabinet-v0", {})]
+)
+def test_fingers_stay_out_of_what_they_carry(env_id: str, options: dict[str, Any]) -> None:
+    result = carry(env_id, options, seed=0)
+    assert result.held
+    assert result.success
+    assert 0 < result.penetration_mm < PENETRATION_MM
+    assert result.moving_penetration_mm < PENETRATION_MM
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,18 @@ def test_spec_survives_json_and_pickling(env_id: str, randomization: Any) -> Non
         assert same(again.reset(seed=1)[0], observation)
 
 
+def test_options_given_as_arrays_survive_json() -> None:
+    options: dict[str, Any] = {"start_centre_m": np.array([0.5, 0.0]), "hold_steps": np.int64(12)}
+    options["randomization"] = {"mass": np.array([0.5, 2.0])}
+    env, envs = make("DexVid-BottlePickPlace-v0", **options), make_vec("DexVid-BottlePickPlace-v0", 2, **options)
+    again: Any = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
+    assert same(again.reset(seed=1)[0], env.reset(seed=1)[0])
+    assert again.spec == EnvSpec.from_json(env.spec.to_json())
+    many: Any = gymnasium.make_vec(EnvSpec.from_json(envs.spec.to_json()))
+    assert same(many.reset(seed=1)[0], envs.reset(seed=1)[0])
+    assert isinstance(options["randomization"]["mass"], np.ndarray)  # the caller's are left alone
+
+
 def test_state_holds_all_that_the_engine_calls_state() -> None:
     env = make(GRASP).unwrapped
     env.reset(seed=0)

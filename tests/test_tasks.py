@@ -12,6 +12,7 @@ import dexvid_envs  # noqa: F401 (registers)
 from dexvid_envs.control import ControlConfig, make_control_mode
 from dexvid_envs.errors import OptionError
 from robots.arm_hand import ARM_HAND
+from robots.everyday import HELD_OUT_OBJECTS
 
 
 def make(env_id: Any, **options: Any) -> Any:
@@ -209,3 +210,26 @@ def test_control_modes_keep_limits_and_invert(name: str) -> None:
         again = control.next_target(control.action_for(following, target), target)
         assert np.allclose(again, following, atol=1e-12)
         target = following
+
+
+@pytest.mark.parametrize("env_id", ["DexVid-GraspLift-v0", "DexVid-LiftThrow-v0"])
+@pytest.mark.parametrize("name", HELD_OUT_OBJECTS)
+def test_held_out_objects_are_made_reset_and_stepped(env_id: str, name: str) -> None:
+    env: Any = gymnasium.make(env_id, objects=(name,), observation_mode="pointcloud")
+    observation, info = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    start = env.unwrapped.task.object_pos_world[0].copy()
+    for _ in range(10):
+        observation, reward, terminated, truncated, info = env.step(np.zeros(23, dtype=np.float32))
+        assert env.observation_space.contains(observation)
+        assert np.isfinite(reward)
+        assert (terminated, truncated, info["unstable"]) == (False, False, False)
+    assert np.allclose(env.unwrapped.task.object_pos_world[0], start, atol=0.005)  # it rests
+
+
+def test_held_out_objects_go_together() -> None:
+    envs: Any = gymnasium.make_vec("DexVid-GraspLift-v0", num_envs=len(HELD_OUT_OBJECTS), objects=tuple(HELD_OUT_OBJECTS))
+    envs.reset(seed=0, options={"each": [{"object": name} for name in HELD_OUT_OBJECTS]})
+    observations, _, terminated, _, infos = envs.step(np.zeros((len(HELD_OUT_OBJECTS), 23), dtype=np.float32))
+    assert envs.observation_space.contains(observations)
+    assert not (terminated | infos["unstable"]).any()

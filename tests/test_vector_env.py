@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from environment_cases import (
     IDS,
     OBSERVATIONS,
     STRONG,
+    digest,
     drive,
     make,
     make_vec,
@@ -124,16 +127,22 @@ def test_whole_episodes_equal_single_ones_in_every_control_mode(env_id: str, con
             assert all(infos[name][row] == value for name, value in info.items())
 
 
-def test_disabled_mode_waits_for_a_masked_reset() -> None:
-    vector = make_vec(GRASP, COUNT, autoreset_mode="disabled", max_episode_steps=LIMIT, randomization="full")
-    singles = reference(GRASP, AutoresetMode.DISABLED, randomization="full")
-    assert same(vector.reset(seed=3)[0], singles.reset(seed=3)[0])
+@pytest.mark.parametrize("env_id", IDS)
+def test_disabled_mode_waits_for_a_masked_reset(env_id: str) -> None:
+    randomization = "full" if env_id == GRASP else STRONG
+    vector = make_vec(env_id, COUNT, autoreset_mode="disabled", max_episode_steps=LIMIT, randomization=randomization)
+    singles = reference(env_id, AutoresetMode.DISABLED, randomization=randomization)
+    (observations, infos), (seen, their_infos) = vector.reset(seed=3), singles.reset(seed=3)
+    assert same(observations, seen)
+    assert_same_infos(infos, their_infos, range(COUNT))
+    resets = 0
     drawn = drawn_actions()
     lose_object(vector, singles, 1)
     for step in range(20):
-        observations, rewards, terminated, truncated, _ = vector.step(drawn[step])
-        seen, their_rewards, their_terminated, their_truncated, _ = singles.step(drawn[step])
+        observations, rewards, terminated, truncated, infos = vector.step(drawn[step])
+        seen, their_rewards, their_terminated, their_truncated, their_infos = singles.step(drawn[step])
         assert same(observations, seen)
+        assert_same_infos(infos, their_infos, range(COUNT))
         assert np.array_equal(rewards, their_rewards)
         assert np.array_equal([terminated, truncated], [their_terminated, their_truncated])
         done = terminated | truncated
@@ -142,10 +151,45 @@ def test_disabled_mode_waits_for_a_masked_reset() -> None:
             with pytest.raises(OptionError, match=r"have ended.*reset_mask"):
                 vector.step(drawn[step])
             assert all(same(vector.unwrapped.state(row), before[row]) for row in range(COUNT))
-            observations, _ = vector.reset(options={"reset_mask": done})
-            seen, _ = singles.reset(options={"reset_mask": done.copy()})
+            observations, infos = vector.reset(options={"reset_mask": done})
+            seen, their_infos = singles.reset(options={"reset_mask": done.copy()})
             assert same(observations, seen)
+            assert_same_infos(infos, their_infos, np.flatnonzero(done))
+            resets += int(done.sum())
             assert all(same(vector.unwrapped.state(row), before[row]) for row in np.flatnonzero(~done))
+    assert resets > COUNT
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_copy_goes_on_alike_and_alone(env_id: str, mode: AutoresetMode) -> None:
+    way = copy.deepcopy if mode == AutoresetMode.DISABLED else lambda envs: pickle.loads(pickle.dumps(envs))
+    envs = make_vec(env_id, 2, autoreset_mode=mode, max_episode_steps=LIMIT, randomization=STRONG, num_threads=2)
+    drawn = drawn_actions(2, 30)
+
+    def play(vector: Any, steps: range) -> list[Any]:
+        trace = []
+        for step in steps:
+            trace.append(vector.step(drawn[step]))
+            done = trace[-1][2] | trace[-1][3]
+            if mode == AutoresetMode.DISABLED and done.any():
+                trace.append(vector.reset(options={"reset_mask": done}))
+        return trace
+
+    untouched = way(envs)
+    envs.action_space.seed(1)
+    envs.reset(seed=5)
+    play(envs, range(LIMIT))  # at the end of an episode
+    twin = way(envs)
+    assert all(same(twin.state(row), envs.state(row)) for row in range(2))
+    assert np.array_equal(twin.action_space.sample(), envs.action_space.sample())
+    assert digest(play(envs, range(LIMIT, 27))) == digest(play(twin, range(LIMIT, 27)))
+    before = twin.state(1)
+    envs.reset(seed=99)
+    assert same(twin.state(1), before)
+    with pytest.raises(ResetNeeded):
+        untouched.step(drawn[0])
+    assert same(untouched.reset(seed=99)[0], envs.reset(seed=99)[0])
 
 
 @pytest.mark.parametrize("observation", [OBSERVATIONS["state"], OBSERVATIONS["partial+"]])

@@ -108,7 +108,7 @@ def _randomization() -> list[str]:
     return [
         "## Randomization",
         sentence(inspect.getmodule(Randomization)),
-        sentence(Randomization),
+        description(Randomization),
         '`randomization=` takes a preset by name, a mapping of fields such as `{"mass": (0.5, 1.5), "force_m_per_s2": 2.0}`, '
         'or a `Randomization`. An empty cell stands for the value of `"none"`.',
         table(header, rows),

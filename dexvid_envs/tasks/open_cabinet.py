@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dexvid_envs.errors import OptionError
 from dexvid_envs.kernels import compiled
 from dexvid_envs.observations import ObservationField, Sources, memory_source
-from dexvid_envs.randomization import Randomization
+from dexvid_envs.randomization import PRESETS, Randomization
 from dexvid_envs.rewards import Tolerances
 from dexvid_envs.simulation import Simulation
 from dexvid_envs.tasks.task import BoolArray, FloatArray, Task, TaskConfig, drawn_in_box, number_option, vector_option
@@ -70,6 +70,8 @@ class OpenCabinet(Task):
     def __init__(self, config: OpenCabinetConfig | None = None, randomization: Randomization | None = None) -> None:
         config = config or OpenCabinetConfig()
         super().__init__(config, randomization)
+        if self.randomization.size != (1.0, 1.0) and self.randomization not in PRESETS.values():  # which serve all tasks
+            raise OptionError(f"randomization size={self.randomization.size!r}: the cabinet keeps its size; leave it out")
         self.settings = config
         self.cabinet = Cabinet()
         self._points = drawer_surface_points(self.cabinet, config.num_points)  # (P, 3) m
