@@ -29,7 +29,7 @@ _SPREAD_M = 0.0435  # y of the outer fingers' bases
 _OPENING_M = 0.030  # between fingertip and surface before the hand closes
 _GRAVITY_M_PER_S2 = 9.81
 #: Force of the thumb, and of the three fingers together: three times what friction 1 needs, and a little for light things.
-_LEAST_FORCE_N, _MOST_FORCE_N, _FORCE_PER_WEIGHT = 4.0, 12.0, 1.5
+_LEAST_FORCE_N, MOST_FORCE_N, _FORCE_PER_WEIGHT = 4.0, 12.0, 1.5
 
 #: Hand joints rad: index, middle, ring (base, proximal, medial, distal), thumb.
 _OPEN_WRAP = np.array([0.0, 0.25, 0.45, 0.40] * 3 + [1.10, 0.45, 0.05, 0.05])
@@ -84,6 +84,7 @@ def pinch_grasp(
     height_m: float | None = None,
     point_xy_m: tuple[float, float] = (0.0, 0.0),
     firmness: float = 1.0,
+    most_force_n: float = MOST_FORCE_N,
 ) -> Grasp:
     """Fingertips against thumb, computed from surface points (P, 3) in the object's frame.
 
@@ -95,6 +96,7 @@ def pinch_grasp(
         height_m: of the fingertips above the table; where they reach best by default.
         point_xy_m: where on the object, in its frame.
         firmness: factor on the force that the weight asks for.
+        most_force_n: upper bound of that force.
     """
     above = roll_rad > math.pi / 4
     pitch = _ABOVE_PITCH_RAD if above else _SIDE_PITCH_RAD
@@ -132,7 +134,7 @@ def pinch_grasp(
     kinematics = fingertip_kinematics()
     open_rad = kinematics.solve(touch - _OPENING_M * inward)[0]
     touch_rad = kinematics.solve(touch)[0]
-    force = min(firmness * (_LEAST_FORCE_N + _FORCE_PER_WEIGHT * mass_kg * _GRAVITY_M_PER_S2), _MOST_FORCE_N)
+    force = min(firmness * (_LEAST_FORCE_N + _FORCE_PER_WEIGHT * mass_kg * _GRAVITY_M_PER_S2), most_force_n)
     forces = force * inward * np.array([1, 1, 1, 3])[:, None] / 3
     closed_rad = touch_rad + kinematics.torques(touch_rad, forces) / FINGER_STIFFNESS_NM_PER_RAD
     standoff = 0.10 if above else 0.12

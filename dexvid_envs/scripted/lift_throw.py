@@ -19,6 +19,7 @@ from robots.arm_kinematics import palm_pose
 from robots.everyday import EverydayObject
 
 FIRMNESS = 2.0  # of the grip: the swing pulls at the object with three times its weight
+MOST_FORCE_N = 10.3  # harder, the edge of a can is pressed 3 mm into a fingertip on the swing
 LIFT_M = 0.20
 LIFT_M_PER_S = 0.30
 WINDUP_RAD_PER_S = 0.9  # gentle: faster, now and then a can or a ball is lost on the way
@@ -60,7 +61,7 @@ class ScriptedLiftThrow(PickingPolicy[LiftThrow]):
 
     def grasp_of(self, shape: EverydayObject) -> Grasp:
         """See `PickingPolicy`."""
-        return object_grasp(shape, FIRMNESS)
+        return object_grasp(shape, FIRMNESS, MOST_FORCE_N)
 
     def destination(self, rows: Rows) -> FloatArray:
         """See `PickingPolicy`: as far as it is lifted before the wind-up."""

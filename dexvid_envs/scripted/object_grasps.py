@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from dexvid_envs.scripted.grasps import FROM_ABOVE_RAD, FROM_THE_SIDE_RAD, FloatArray, Grasp, pinch_grasp
+from dexvid_envs.scripted.grasps import FROM_ABOVE_RAD, FROM_THE_SIDE_RAD, MOST_FORCE_N, FloatArray, Grasp, pinch_grasp
 from robots.everyday import EverydayObject
 
 _SURFACE_POINTS = 2048  # 2 to 5 mm apart on things of this size
@@ -43,11 +43,11 @@ GRASP_HINTS: dict[str, GraspHint] = {
 }
 
 
-def object_grasp(shape: EverydayObject, firmness: float = 1.0) -> Grasp:
+def object_grasp(shape: EverydayObject, firmness: float = 1.0, most_force_n: float = MOST_FORCE_N) -> Grasp:
     """The grasp of an object as it rests on the table.
 
     Fingers and thumb close across the narrower side; anything round is taken from where the arm reaches best.
-    `firmness` is a factor on the force that the weight asks for.
+    `firmness` is a factor on the force that the weight asks for, `most_force_n` its upper bound.
     """
     hint = GRASP_HINTS.get(shape.name, GraspHint())
     surface = shape.surface_points(_SURFACE_POINTS)
@@ -66,6 +66,7 @@ def object_grasp(shape: EverydayObject, firmness: float = 1.0) -> Grasp:
         height_m=hint.height_m,
         point_xy_m=hint.point_xy_m,
         firmness=firmness,
+        most_force_n=most_force_n,
     )
 
 
