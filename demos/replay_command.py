@@ -51,7 +51,7 @@ class ReplayConfig:
     plot: Path | None = None
     """a .png file: contact forces, object error and phases of one episode over time"""
     source: Path | None = None
-    """the extraction that the demonstrations were made from, for video and plot; that of the shipped ones is found by itself"""
+    """the extraction that the demonstrations were made from, for video and plot; one that comes with the project is found"""
     source_video: Path | None = None
     """the film behind it"""
     json: Path | None = None
