@@ -2,8 +2,11 @@
 
     source_sha256                  of the video (or other source) behind it
     extract, retarget, refine      {"config": ..., "quality": ...} of each stage; its figures may also stand among its settings
+    plan                           of refined ones: the whole config of the plan, and when it lifts, places and lets go
     multiply, copy, parent         of copies: the settings, which draw it is, and the provenance of what was copied
     model_sha256, versions         of the simulation that played it
+    recorded_before                of what was recorded anew: model and versions of before; `refine` names in `measured_on` the
+                                   model of its figures, the distance from the video's path among them
 
 The tier, the frame behind each step and the full states are fields of the demonstration itself. `missing_provenance` says what
 is not there.
@@ -32,6 +35,8 @@ _PACKAGES = ("mujoco", "numpy", "gymnasium", "dexvid-envs")
 _SHA256 = re.compile("[0-9a-f]{64}")
 #: Figures by which a stage that keeps them among its settings says how well it went.
 _FLAT_FIGURES: Mapping[str, str] = {"retarget": "mean_fingertip_error_m", "refine": "acceptance"}
+#: All that was once kept of a plan: demonstrations of then are complete with it.
+_FORMER_PLAN = frozenset({"approach_steps", "return_steps", "rest_steps"})
 
 
 def model_hash(model: mujoco.MjModel) -> str:
@@ -117,6 +122,8 @@ def missing_provenance(demonstration: Demonstration) -> list[str]:
     stages = ("extract", "retarget", "refine") if demonstration.tier == "successful" else ("extract", "retarget")
     for stage in stages:
         missing += _missing_of_stage(stage, oldest.get(stage))
+    if "refine" in stages or oldest.get("refine"):
+        missing += _missing_of_plan(oldest.get("plan"))
     for generation in generations[:-1]:
         if generation.get("correct"):
             if not generation.get("correction"):
@@ -151,6 +158,29 @@ def _missing_of_stage(stage: str, entry: Any) -> list[str]:
     if not entry.get("quality") and _FLAT_FIGURES.get(stage) not in entry:
         missing.append(f"{stage}: quality of that stage")
     return missing
+
+
+def _missing_of_plan(entry: Any) -> list[str]:
+    if isinstance(entry, Mapping) and (entry.get("config") or entry.keys() == _FORMER_PLAN):
+        return []
+    return ["plan: config of the plan that was refined"]
+
+
+def recorded_again(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance for a demonstration's actions played anew, without the model and versions of before.
+
+    `recorded_before` names those, and what was recorded before that. What the refinement measured is not measured again: its
+    entry takes in the distance from the video's path and names the model that all of its figures are of.
+    """
+    own = ("model_sha256", "versions", "recorded_before")
+    facts = {name: value for name, value in provenance.items() if name not in own}
+    first = provenance
+    while isinstance(before := first.get("recorded_before"), Mapping):
+        first = before
+    if isinstance(refine := facts.get("refine"), Mapping):
+        figure = {"tracking_error_m": facts.pop("tracking_error_m")} if "tracking_error_m" in facts else {}
+        facts["refine"] = {"measured_on": first.get("model_sha256")} | dict(refine) | figure
+    return facts | {"recorded_before": {name: provenance[name] for name in own if name in provenance}}
 
 
 def to_json(value: Any) -> Any:

@@ -19,7 +19,6 @@ from demos.refinement.cost import tracking_error
 from demos.refinement.placement import PlacedMotion, place_and_retarget
 from demos.refinement.task import find_tracked_task, nearest_object
 from demos.replay import demonstrations_from_batch
-from demos.retarget import RetargetConfig
 from demos.rollout import RolloutRunner, Rollouts
 from robots.everyday import ALL_OBJECTS
 from robots.everyday_bottles import bottle_object
@@ -39,6 +38,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 #: An open-loop motion that keeps the object this near to the video's path, on average, is called replayable.
 REPLAYABLE_ERROR_M = 0.03
+_PLAN_FIGURES = ("approach_steps", "return_steps", "rest_steps", "lift", "place", "release")  # as they came out, in steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,6 @@ def refine_interaction(
     env_options: dict[str, Any],
     config: RefineConfig | None = None,
     *,
-    retarget_config: RetargetConfig | None = None,
     progress: Callable[[float, str], None] | None = None,
     store: Path | None = None,
 ) -> PseudoDemonstration:
@@ -87,7 +86,6 @@ def refine_interaction(
         placed: from `place_and_retarget`.
         env_id, env_options: environment, such as `DexVid-BottlePickPlace-v0` with `{"bottle": "mustard"}`.
         config: of the search.
-        retarget_config: of the retargeting.
         progress: called with the finished share and a line on the state.
         store: folder for finished rounds, from which a stopped search goes on.
     """
@@ -114,13 +112,13 @@ def refine_interaction(
     figures = ("acceptance", "robustness", "hold", "grip_force_n", "grip_over_weight")
     facts = {
         "source_sha256": placed.interaction.source_sha256,
-        "retarget": to_json(retarget_config or RetargetConfig())
+        "retarget": to_json(placed.retarget_config)
         | {
             "yaw_rad": placed.yaw_rad,
             "mean_fingertip_error_m": float(placed.motion.error_m.mean()),
             "mirrored": placed.mirrored,
         },
-        "plan": {name: getattr(placed.plan, name) for name in ("approach_steps", "return_steps", "rest_steps")},
+        "plan": {"config": to_json(placed.plan_config)} | {name: getattr(plan, name) for name in _PLAN_FIGURES},
         "refine": to_json(config) | {"history": result.history} | {name: to_json(getattr(result, name)) for name in figures},
         "model_sha256": model_hash(runner.core.simulation.model),
         "versions": versions(),

@@ -17,7 +17,7 @@ from demos.align import mirror, transformed
 from demos.demonstration import Demonstration
 from demos.interaction import FloatArray, Interaction
 from demos.provenance import first_provenance
-from demos.source import load_interaction, shipped_sample
+from demos.source import load_interaction, shipped_source
 from demos.video import probe_video
 from dexvid_envs.errors import DexVidError, InputFileError
 from robots.cabinet import Cabinet
@@ -42,7 +42,7 @@ class SourceRecording:
 
 
 def find_source(demonstration: Demonstration, source: Path | None = None, film: Path | None = None) -> SourceRecording | None:
-    """The recording behind a demonstration: the one given, or the shipped sample where that is the one; else None.
+    """The recording behind a demonstration: the one given, or the one that comes with the project; None where there is none.
 
     Args:
         demonstration: with the source's hash in its provenance.
@@ -54,18 +54,15 @@ def find_source(demonstration: Demonstration, source: Path | None = None, film: 
     """
     wanted = source_hash(demonstration)
     if source is None:
-        sample = shipped_sample()
-        interaction = load_interaction(sample)
-        if not wanted or interaction.source_sha256 != wanted:
+        source = shipped_source(wanted) if wanted else None
+        if source is None:
             return None
-        source = sample
-    else:
-        interaction = load_interaction(source)
-        if wanted and interaction.source_sha256 and interaction.source_sha256 != wanted:
-            raise InputFileError(
-                f"{source} is of the source {interaction.source_sha256[:12]}, the demonstration of {wanted[:12]}: expected the "
-                "extraction that it was made from"
-            )
+    interaction = load_interaction(source)
+    if wanted and interaction.source_sha256 and interaction.source_sha256 != wanted:
+        raise InputFileError(
+            f"{source} is of the source {interaction.source_sha256[:12]}, the demonstration of {wanted[:12]}: expected the "
+            "extraction that it was made from"
+        )
     folder = source if source.is_dir() else source.parent
     known = interaction.source_sha256 or wanted
     if film is None:

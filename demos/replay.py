@@ -13,7 +13,7 @@ from gymnasium.envs.registration import load_env_creator
 from numpy.typing import ArrayLike, NDArray
 
 from demos.demonstration import Demonstration, Tier
-from demos.provenance import build_differences, model_hash, to_json, versions
+from demos.provenance import build_differences, model_hash, recorded_again, to_json, versions
 from demos.rescore import rescore
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, OptionError
@@ -194,18 +194,19 @@ class Player:
     def record_again(self, demonstration: Demonstration) -> Demonstration:
         """The demonstration's actions from its first state, as they come out on this build; see `record` for errors."""
         self._expect_fitting(demonstration)
-        before = ("model_sha256", "versions")
-        facts = {name: value for name, value in demonstration.provenance.items() if name not in before}
-        facts["recorded_before"] = {name: demonstration.provenance.get(name) for name in before}
         recorded = self.record(
             demonstration.actions,
             reset_options=demonstration.reset_options(0),
             tier=demonstration.tier,
             source_frame=demonstration.source_frame,
-            provenance=facts,
+            provenance=recorded_again(demonstration.provenance),
         )
+        off_path = np.linalg.norm(recorded.object_pos_world - demonstration.object_pos_world, axis=-1)  # (T + 1,) m
+        before = recorded.provenance["recorded_before"] | {"object_deviation_mean_m": float(off_path.mean())}
         # The servo targets follow from the actions alone, so that what was intended is what it was.
-        return dataclasses.replace(recorded, intended_actions=demonstration.intended_actions)
+        intended = demonstration.intended_actions
+        facts = dict(recorded.provenance) | {"recorded_before": before}
+        return dataclasses.replace(recorded, intended_actions=intended, provenance=facts)
 
     def replay(
         self,

@@ -51,7 +51,7 @@ class ReplayConfig:
     plot: Path | None = None
     """a .png file: contact forces, object error and phases of one episode over time"""
     source: Path | None = None
-    """the extraction that the demonstrations were made from, for video and plot; that of the shipped ones is found by itself"""
+    """the extraction that the demonstrations were made from, for video and plot; one that comes with the project is found"""
     source_video: Path | None = None
     """the film behind it"""
     json: Path | None = None
@@ -124,7 +124,8 @@ def replay_episodes(
 def record_again(dataset: Path, episodes: Sequence[int], out: Path) -> None:
     """Records episodes of a dataset on this build; a new MuJoCo or a changed model repeats their outcome, but not their bits.
 
-    What is kept of each is what happens here; `recorded_before` in its provenance names the model and versions of before.
+    What is kept of each is what happens here; `recorded_before` in its provenance names the model and versions of before, and
+    how far the object's path is from that of before. Figures of the refinement stay those of the first model, and say so.
 
     Raises:
         DexVidError: no episode is left; nothing is written then.

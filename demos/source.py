@@ -13,9 +13,27 @@ from dexvid_envs.errors import InputFileError
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
 
+#: Files of which a folder with all of one line is a recording.
+_RECORDED = (("interaction.npz",), ("truth.npz", "video.mp4"))
+
+
+def _shipped() -> Path:
+    return Path(str(files("demos") / "data"))
+
+
 def shipped_sample() -> Path:
     """Folder of the synthetic pick-and-place recording that comes with the project."""
-    return Path(str(files("demos") / "data" / "synthetic_pick_place"))
+    return _shipped() / "synthetic_pick_place"
+
+
+def shipped_source(source_sha256: str) -> Path | None:
+    """Folder of the recording with this source among all that come with the project; None where it is not there."""
+    for first, *others in _RECORDED:
+        for folder in sorted(path.parent for path in _shipped().rglob(first)):
+            there = all((folder / name).is_file() for name in others)
+            if there and load_interaction(folder).source_sha256 == source_sha256:
+                return folder
+    return None
 
 
 def load_interaction(path: Path, importer: str | None = None) -> Interaction:
@@ -43,4 +61,4 @@ def warn_of_failed_gates(path: Path) -> None:
 
 def shipped_demonstration() -> Path:
     """Folder of the dataset with the shipped sample's refined demonstration (successful, DexVid-BottlePickPlace-v0)."""
-    return Path(str(files("demos") / "data" / "refined_pick_place"))
+    return _shipped() / "refined_pick_place"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from demos.demonstration import Demonstration
-from demos.provenance import build_differences, extraction_facts, missing_provenance, versions
+from demos.provenance import build_differences, extraction_facts, missing_provenance, recorded_again, versions
 from demos.source import load_interaction, shipped_sample
 from tests.test_dataset import make_demonstration
 
@@ -20,6 +20,7 @@ COMPLETE: dict[str, Any] = {
     "extract": STAGE,
     "retarget": STAGE,
     "refine": STAGE,
+    "plan": {"config": {"knots": 8}, "lift": 40},
     "model_sha256": "cd" * 32,
     "versions": versions(),
 }
@@ -53,6 +54,9 @@ def test_every_part_is_missed(name: str) -> None:
         ({"retarget": {"config": {}, "quality": {"error_m": 1}}}, "retarget: config"),
         ({"refine": {"seed": 0}}, "refine: quality"),
         ({"extract": "yes"}, "extract: config and quality"),
+        ({"plan": {"lift": 40}}, "plan: config"),
+        ({"plan": {"config": {}}}, "plan: config"),
+        ({"plan": {"approach_steps": 24, "return_steps": 20}}, "plan: config"),
     ],
     ids=str,
 )
@@ -66,12 +70,33 @@ def test_steps_need_frames_and_copies_their_draw() -> None:
     assert missing_provenance(without) == ["source_frame: the video frame behind the steps, no step has one"]
     copy = demonstration({"parent": COMPLETE} | {name: COMPLETE[name] for name in ("model_sha256", "versions")})
     assert [line.split(":")[0] for line in missing_provenance(copy)] == ["multiply", "copy"]
-    assert len(missing_provenance(demonstration({}))) == 6
+    assert len(missing_provenance(demonstration({}))) == 7
 
 
 def test_kinematic_ones_need_no_refinement() -> None:
-    left = {key: value for key, value in COMPLETE.items() if key != "refine"}
+    left = {key: value for key, value in COMPLETE.items() if key not in ("refine", "plan")}
     assert missing_provenance(demonstration(left, tier="kinematic")) == []
+    unsuccessful = demonstration(left | {"refine": STAGE}, tier="replayable")
+    assert missing_provenance(unsuccessful) == ["plan: config of the plan that was refined"]
+
+
+def test_of_earlier_ones_three_numbers_of_the_plan_are_enough() -> None:
+    former = {"approach_steps": 24, "return_steps": 20, "rest_steps": 6}
+    assert missing_provenance(demonstration(COMPLETE | {"plan": former})) == []
+
+
+def test_what_is_recorded_anew_tells_of_which_model_its_figures_are() -> None:
+    old = COMPLETE | {"tracking_error_m": 0.002, "refine": {"seed": 0, "acceptance": 0.9}}
+    new = recorded_again(old)
+    assert not {"model_sha256", "versions", "tracking_error_m"} & set(new)
+    assert new["recorded_before"] == {name: old[name] for name in ("model_sha256", "versions")}
+    measured = {"seed": 0, "acceptance": 0.9, "tracking_error_m": 0.002, "measured_on": old["model_sha256"]}
+    assert new["refine"] == measured
+    newer = recorded_again(new | {"model_sha256": "ef" * 32, "versions": versions()})
+    assert newer["refine"] == measured
+    assert newer["recorded_before"]["model_sha256"] == "ef" * 32
+    assert newer["recorded_before"]["recorded_before"] == new["recorded_before"]
+    assert missing_provenance(demonstration(newer | {"model_sha256": "12" * 32, "versions": versions()})) == []
 
 
 def test_builds_are_told_apart_in_words() -> None:

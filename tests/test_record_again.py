@@ -36,7 +36,14 @@ def test_what_is_recorded_repeats_exactly_here_and_knows_where_it_came_from(of_a
     np.testing.assert_array_equal(new.source_frame, old.source_frame)
     np.testing.assert_array_equal(new.learned_actions, old.learned_actions)
     assert (new.tier, new.env_options) == (old.tier, old.env_options)
-    assert new.provenance["recorded_before"] == OTHER
+    before = new.provenance["recorded_before"]
+    assert {name: before[name] for name in OTHER} == OTHER
+    assert before["recorded_before"] == old.provenance["recorded_before"]
+    assert before["object_deviation_mean_m"] == np.linalg.norm(new.object_pos_world - old.object_pos_world, axis=-1).mean()
+    first = old.provenance["recorded_before"]["model_sha256"]  # on which the shipped one was refined
+    assert new.provenance["refine"]["measured_on"] == first
+    assert new.provenance["refine"]["tracking_error_m"] == old.provenance["tracking_error_m"]
+    assert "tracking_error_m" not in new.provenance
     assert not missing_provenance(new)
     outcome = replay(new)
     assert outcome.same_build

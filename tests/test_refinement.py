@@ -15,6 +15,7 @@ from demos.align import displacement_yaw, mirror
 from demos.dataset import read_dataset
 from demos.interaction import Interaction
 from demos.plan import BEND_NAMES, Plan, make_plan, plan_targets
+from demos.provenance import missing_provenance, to_json
 from demos.refine import RefineConfig, Refiner, RefineResult
 from demos.refinement.candidates import Candidate, keep_apart, path_correction
 from demos.refinement.conditions import ConditionRange, draw_conditions
@@ -25,6 +26,7 @@ from demos.resample import resample
 from demos.rollout import RolloutRunner
 from demos.source import load_interaction, shipped_sample
 from demos.synthetic.truth import ClipTruth
+from demos.timeline import PlanConfig
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError
 from tests.true_interactions import true_interaction
@@ -269,6 +271,8 @@ def test_the_command_finds_the_task_and_writes_what_it_found(tmp_path: Path, cap
     assert code == (0 if demonstration.tier == "successful" else 1)
     assert demonstration.env_id == ENV
     assert demonstration.provenance["refine"]["hold"] in ("video", "usual")
+    assert missing_provenance(demonstration) == []
+    assert demonstration.provenance["plan"]["config"] == to_json(PlanConfig())
     assert "the recording shows: place" in printed
     assert "grip" in printed
     assert not (tmp_path / "refined.rounds").exists()

@@ -12,12 +12,16 @@ import pytest
 
 from demos.align import displacement_yaw
 from demos.plan import BEND_NAMES, Plan
+from demos.provenance import to_json
+from demos.pseudo_demonstration import refine_interaction
 from demos.refine import RefineConfig, Refiner, RefineResult
 from demos.refinement.candidates import Candidate, keep_apart
 from demos.refinement.conditions import nominal_conditions
 from demos.refinement.placement import PlacedMotion, place_and_retarget
 from demos.resample import resample
+from demos.retarget import RetargetConfig
 from demos.source import load_interaction, shipped_sample
+from demos.timeline import PlanConfig
 
 ENV, OPTIONS = "DexVid-BottlePickPlace-v0", {"bottle": "pet"}
 START, TARGET = np.array([0.46, -0.20]), np.array([0.46, 0.12])
@@ -110,6 +114,21 @@ def test_a_search_around_both_holds_repeats_itself_and_goes_on_where_it_was_stop
         assert len(state.elites) >= 2
         assert {one.hold for one in state.elites} == {0, 1}
     assert_same(search(store=tmp_path / "rounds").run(), whole)
+
+
+def test_a_demonstration_names_the_settings_that_it_was_made_with() -> None:
+    sample = resample(load_interaction(shipped_sample()), 20.0, 3.0)
+    retargeting, planning = RetargetConfig(wrist_weight=0.05, iterations=6), PlanConfig(approach_steps=30, close_steps=20)
+    yaw = displacement_yaw(sample, START, TARGET)
+    placed = place_and_retarget(sample, ENV, OPTIONS, retargeting, planning, yaw_rad=yaw)
+    tiny = RefineConfig(candidates=2, elites=1, offset_rounds=1, spline_rounds=1, replicates=1, final_replicates=1)
+    result = refine_interaction(placed, ENV, OPTIONS, tiny)
+    for one in (result.demonstration, result.open_loop_demonstration):
+        facts = one.provenance
+        assert facts["plan"]["config"] == to_json(planning)
+        assert facts["plan"]["approach_steps"] == 30
+        assert facts["plan"]["approach_steps"] < facts["plan"]["lift"] < facts["plan"]["place"] < one.num_steps
+        assert {name: facts["retarget"][name] for name in to_json(retargeting)} == to_json(retargeting)
 
 
 class _StoppedError(Exception):

@@ -16,18 +16,14 @@ from demos.closed_loop import DemonstrationFollower
 from demos.dataset import read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from demos.provenance import model_hash, to_json, versions
-from demos.recorded_path import find_source, path_error, place_on
 from demos.replay import Player, demonstrations_from_batch, record, replay
 from demos.replay_plot import measure_forces
-from demos.source import shipped_demonstration, shipped_sample
-from demos.synthetic.truth import ClipTruth
+from demos.source import shipped_demonstration
 from dexvid_envs.cli import main
 from dexvid_envs.env import DexVidEnv
-from dexvid_envs.errors import DexVidError, InputFileError, OptionError
+from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.rendering import choose_backend
 from dexvid_envs.vector_env import DexVidVectorEnv
-from robots.cabinet import Cabinet
-from tests.true_interactions import true_interaction
 
 BOTTLE, LIFT, CABINET = "DexVid-BottlePickPlace-v0", "DexVid-GraspLift-v0", "DexVid-OpenCabinet-v0"
 ENVIRONMENTS = ((BOTTLE, {"bottle": "mustard"}), (BOTTLE, {}), (LIFT, {}))
@@ -340,19 +336,6 @@ def test_grip_and_phases_of_the_shipped_demonstration() -> None:
     assert "arm" not in forces.by_part_n
 
 
-def test_the_recording_lies_on_the_path_that_was_made_from_it() -> None:
-    (demonstration,) = read_dataset(shipped_demonstration())
-    source = find_source(demonstration)
-    assert source is not None
-    assert source.film is not None
-    turned = place_on(source.interaction, demonstration)
-    error_m = path_error(turned, demonstration)
-    assert np.isfinite(error_m).sum() > 100
-    assert np.nanmean(error_m) < 0.015
-    with pytest.raises(InputFileError, match="expected the extraction that it was made from"):
-        find_source(dataclasses.replace(demonstration, provenance={"source_sha256": "ab" * 32}), shipped_sample())
-
-
 @needs_rendering
 def test_command_makes_a_video(dataset: Path, tmp_path: Path) -> None:
     import imageio.v3 as imageio
@@ -379,22 +362,6 @@ def test_command_shows_film_human_and_robot_side_by_side(tmp_path: Path) -> None
     assert picture.shape == (400, 1440, 3)
     for panel in np.split(picture[60:300], 3, axis=1):
         assert panel.std() > 10
-
-
-def test_a_recorded_drawer_lies_on_the_robots_by_its_handle() -> None:
-    """A demonstration that opens the drawer just as the clip does: nothing is left between the two handles."""
-    clip = Path(__file__).parents[1] / "demos/data/synthetic_clips/training-00002-drawer"
-    recording = true_interaction(ClipTruth.load(clip / "truth.npz"))
-    handle = recording.keypoints_world[:, recording.keypoint_names.index("handle_centre")]
-    drawn_m = np.linalg.norm(handle - handle[0], axis=-1)
-    steps = recording.num_frames - 1
-    body = np.array([0.78, 0.0, 0.0]) - drawn_m[:, None] * np.array([1.0, 0.0, 0.0])
-    still_there = Player(CABINET, {}, "joint_delta").record(np.zeros((steps, 23)), source_frame=recording.frame_index)
-    demonstration = dataclasses.replace(still_there, object_pos_world=body)
-    placed = place_on(recording, demonstration)
-    assert np.nanmax(path_error(placed, demonstration)) < 1e-3
-    hand_height_m = placed.hand_keypoints_world[recording.contact][:, :, 2].mean()
-    assert hand_height_m == pytest.approx(Cabinet().handle_height_m, abs=0.08)
 
 
 def test_following_a_demonstration_makes_up_for_an_object_that_lies_elsewhere() -> None:

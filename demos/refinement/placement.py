@@ -42,6 +42,7 @@ class PlacedMotion:
         object_yaw_rad: of the task's object at the start.
         has_heading: the object is wider than deep, so that its yaw matters.
         mirrored: a left hand's recording was mirrored for the robot's right hand.
+        retarget_config, plan_config: with which motion and plan were made.
     """
 
     interaction: Interaction
@@ -54,6 +55,8 @@ class PlacedMotion:
     object_yaw_rad: float = 0.0
     has_heading: bool = False
     mirrored: bool = False
+    retarget_config: RetargetConfig = dataclasses.field(default_factory=RetargetConfig)
+    plan_config: PlanConfig = dataclasses.field(default_factory=PlanConfig)
 
     @property
     def goal_m(self) -> FloatArray:
@@ -108,7 +111,20 @@ def place_and_retarget(
     usual = with_usual_hold(plan, hold, plan_config, turns=tracked.lifted)
     if tracked.ending == "throw":
         plan, usual = with_throw([plan, usual], hold)
-    return PlacedMotion(placed, motion, plan, yaw, candidates, usual, place, object_yaw, aim.has_heading, mirrored)
+    return PlacedMotion(
+        interaction=placed,
+        motion=motion,
+        plan=plan,
+        yaw_rad=yaw,
+        yaw_candidates=candidates,
+        usual=usual,
+        place=place,
+        object_yaw_rad=object_yaw,
+        has_heading=aim.has_heading,
+        mirrored=mirrored,
+        retarget_config=config,
+        plan_config=plan_config,
+    )
 
 
 class _Aim:
