@@ -129,7 +129,8 @@ def run(source: Source, config: RefineConfig, out: Path) -> dict[str, Any]:
         interaction = source.load()
         kind = source.kind or find_goal(interaction).kind
         env_id = ENVIRONMENTS[kind]
-        options = closest_options(interaction, env_id, {})
+        # a bottle may stand as it does in the video: then nothing of its path has to be bent for its heading
+        options = closest_options(interaction, env_id, {"start_yaw_rad": math.pi} if kind == "place" else {})
         placed = place_and_retarget(interaction, env_id, options)
         result = refine_interaction(placed, env_id, options, config)
     except DexVidError as error:

@@ -23,6 +23,8 @@ from dexvid_envs.errors import DexVidError
 FloatArray = NDArray[np.float64]
 _ROUND = 0.10  # wider side over narrower one, less 1, below which a thing has no heading
 _MM_PER_RAD = 40.0  # how much a heading counts that the task does not have, as fingertip error
+_MM_PER_BENT_M = 100.0  # the same for a path that has to be led elsewhere than in the video; half of it is its mean distance
+_NEARBY_RAD = tuple(np.radians((-20.0, -10.0, 0.0, 10.0, 20.0)))  # beside the best turn
 _LEAST_KNOWN = 0.7  # share of the frames from which the others are filled
 _SLOW = 0.35  # of a throw's largest speed, below which it has not begun
 
@@ -99,6 +101,8 @@ def place_and_retarget(
     if yaw is None:
         bare = dataclasses.replace(config, contact=False, smoothness_weight=0.0)  # what can be reached, and quickly
         yaw, candidates = choose_yaw(recording, aim.yaws_rad(turns), aim.ends, bare, aim.penalty_mm)
+        if aim.bends:
+            yaw, _ = choose_yaw(recording, [yaw + nearby for nearby in _NEARBY_RAD], aim.ends, bare, aim.penalty_mm)
     place = aim.place(yaw)
     releases = tracked.ending == "release"
     if tracked.ending == "throw":
@@ -147,9 +151,12 @@ class _Aim:
 
     def place(self, yaw_rad: float) -> TaskPlace:
         """Where the recording goes with a turn."""
+        return self.tracked.place(self._turned(yaw_rad))
+
+    def _turned(self, yaw_rad: float) -> FloatArray:
+        """(3,) m the way from the object's first place to its last, in the turned recording."""
         cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
-        turned = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ self.displacement
-        return self.tracked.place(turned)
+        return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ self.displacement
 
     def ends(self, yaw_rad: float) -> list[tuple[FloatArray, FloatArray]]:
         """The path's ends in the middle and, against each other, at two corners of what the task asks for."""
@@ -161,10 +168,18 @@ class _Aim:
         corners = [(place.start_m + side * start_corner, place.end_m - side * end_corner) for side in (1, -1)]
         return [(place.start_m, place.end_m), *corners]
 
+    @property
+    def bends(self) -> bool:
+        """Whether the path is led elsewhere than in the video, where the recording is turned from the task's own way."""
+        return self.tracked.lifted and not self.tracked.free_yaw
+
     def penalty_mm(self, yaw_rad: float) -> float:
         """What speaks against a turn beside the reach: the object's heading there, and a path that is bent to its goal."""
-        away = 0.0 if self.tracked.free_yaw else abs(_wrapped(yaw_rad - self.straight_yaw, 2 * np.pi))
-        return 0.5 * away + _MM_PER_RAD * abs(self.object_yaw(yaw_rad)[1])
+        place, bent_m = self.place(yaw_rad), 0.0
+        if self.bends:
+            missing = self._turned(yaw_rad) - (place.end_m - place.start_m)
+            bent_m = float(np.linalg.norm(missing[:2]))
+        return _MM_PER_BENT_M * bent_m + _MM_PER_RAD * abs(self.object_yaw(yaw_rad)[1])
 
     @property
     def has_heading(self) -> bool:
