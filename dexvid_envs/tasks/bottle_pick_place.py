@@ -17,7 +17,7 @@ from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.rewards import Tolerances
 from dexvid_envs.rows import lengths
-from dexvid_envs.simulation import Simulation
+from dexvid_envs.simulation import Rows, Simulation
 from dexvid_envs.tasks.object_task import ObjectTask, ObjectTaskConfig
 from dexvid_envs.tasks.task import BoolArray, FloatArray, drawn_in_box, vector_option
 from robots.allegro import FINGERTIP_RADIUS_M, PALM_CENTRE_M, PALM_SIZE_M
@@ -66,6 +66,8 @@ _HAND_LINKS = tuple(
 )
 _PALM_GRID = np.stack(np.meshgrid([0.0, 1.0], [-1.0, -0.5, 0.0, 0.5, 1.0], [-1.0, -0.5, 0.0, 0.5, 1.0]), axis=-1).reshape(-1, 3)
 _PALM_POINTS_M = np.array(PALM_CENTRE_M) + _PALM_GRID * np.array(PALM_SIZE_M) / 2  # in the palm's frame, back half left out
+
+_ALL = slice(None)
 
 
 class BottlePickPlace(ObjectTask):
@@ -171,29 +173,33 @@ class BottlePickPlace(ObjectTask):
             upright = self.bottle_axis_world[:, 2] >= np.cos(settings.success_tilt_rad)
             released = near & upright & (self.base_height <= settings.success_height_m)
             released &= lengths(self.object_vel_world) <= settings.success_speed_m_per_s
-        if np.count_nonzero(released):
-            released &= self.hand_clearance >= self.settings.release_clearance_m
+        rows = np.flatnonzero(released)
+        if len(rows):  # hardly ever all of them
+            released[rows] = self._clearance(rows) >= self.settings.release_clearance_m
         self.released = released
 
-    def hand_in_bottle(self) -> FloatArray:
-        """(N, 66, 3) m centres of the hand's links and tips, and points of the palm, in the bottle's frame."""
+    def hand_in_bottle(self, rows: Rows | slice = _ALL) -> FloatArray:
+        """(N, 66, 3) m centres of the hand's links and tips, and points of the palm, in the bottle's frame; of some rows."""
         simulation, palm = self.simulation, self._palm_body_id
-        axes = simulation.xmat[:, palm].reshape(-1, 3, 3)
-        palm_points = simulation.xpos[:, palm, None] + np.einsum("nij,pj->npi", axes, _PALM_POINTS_M)
-        hand = np.concatenate(
-            [simulation.xpos.take(self._hand_body_ids, axis=1), self.hand_pos_world[:, :-1], palm_points], axis=1
-        )
-        hand -= self.object_pos_world[:, None]
-        return hand @ self._object_rotation  # one small product per row
+        bodies = simulation.xpos[rows]
+        axes = simulation.xmat[rows, palm].reshape(-1, 3, 3)
+        palm_points = bodies[:, palm, None] + np.einsum("nij,pj->npi", axes, _PALM_POINTS_M)
+        hand = np.concatenate([bodies.take(self._hand_body_ids, axis=1), self.hand_pos_world[rows, :-1], palm_points], axis=1)
+        hand -= self.object_pos_world[rows, None]
+        return hand @ self._object_rotation[rows]  # one small product per row
+
+    def _clearance(self, rows: Rows | slice) -> FloatArray:
+        """(N,) m distance of the hand's nearest part from the bottle, in some rows."""
+        scale = self.memory["object_size"][rows, None, 2] / self.shape.height_m
+        distance = bottle_distance(self.shape, self.hand_in_bottle(rows) / scale[..., None]) * scale
+        return np.minimum.reduce(distance - self._hand_radii_m, axis=-1)
 
     @property
     def hand_clearance(self) -> FloatArray:
         """(N,) m distance of the hand's nearest part from the bottle; computed when it is first asked for in a step."""
         clearance = self._hand_clearance
         if clearance is None:
-            scale = self.memory["object_size"][:, None, 2] / self.shape.height_m
-            distance = bottle_distance(self.shape, self.hand_in_bottle() / scale[..., None]) * scale
-            clearance = self._hand_clearance = np.minimum.reduce(distance - self._hand_radii_m, axis=-1)
+            clearance = self._hand_clearance = self._clearance(_ALL)
         return clearance
 
     def task_fields(self, find: Sources) -> tuple[ObservationField, ...]:
