@@ -62,6 +62,7 @@ class RefineConfig:
         enough: the second search ends when this share of the best elite's replicates succeeds twice in a row, and the object is
             within `close_m` of its path on average.
         close_m: see `enough`.
+        near_m: in the end, a candidate whose object is this near to its path is preferred to any that is not.
         max_seconds: no new round begins after this time; None for no limit.
     """
 
@@ -88,6 +89,7 @@ class RefineConfig:
     noise_rad: float = 0.02
     enough: float = 0.99
     close_m: float = 0.008
+    near_m: float = 0.015
     max_seconds: float | None = None
 
 
@@ -351,9 +353,12 @@ class Refiner:
     # ---- the result ------------------------------------------------------------------------------------------------------
 
     def _best(self, elites: list[Candidate]) -> Candidate:
-        """The candidate that does best in fresh conditions: that succeeds itself, and at the least cost."""
+        """The candidate that does best in fresh conditions: that succeeds, keeps to the video's path, and costs least."""
         tried, _ = self._try(elites, self._rng(2, 0), self.config.final_replicates)
-        return min(tried, key=lambda one: (not one.nominal_success, one.cost + 1 - one.success))
+        return min(
+            tried,
+            key=lambda one: (not one.nominal_success, one.tracking_error_m > self.config.near_m, one.cost + 1 - one.success),
+        )
 
     def _result(self, best: Candidate, history: list[dict[str, Any]]) -> RefineResult:
         plan, count, rng = self.plan, self.config.candidates, self._rng(3, 0)
