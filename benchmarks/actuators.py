@@ -42,6 +42,7 @@ JUMP_RAD = (1.0, 0.9)
 CONTROL_STEP_RAD = (0.5, 0.5)
 HOLD_S = 0.5
 
+DRIVE_SEEDS = 6
 MAX_OVERSHOOT = 0.10
 MAX_LIMIT_EXCEEDANCE_RAD = 0.01
 MAX_CRUSHED_EXCEEDANCE_RAD = 0.05  # while the arm presses a finger against the table with all its strength
@@ -85,7 +86,7 @@ def run(path: Path, *, quick: bool) -> None:
             row, curve = measure(bench, joint, frequencies)
             rows.append(row)
             curves[ARM_HAND.joint_names[joint]] = curve
-    driven = {mode: drive(mode, steps=40 if quick else 400, seed=0) for mode in CONTROL_MODES}
+    driven = {mode: worst_drive(mode, steps=40 if quick else 400, seeds=1 if quick else DRIVE_SEEDS) for mode in CONTROL_MODES}
     config = {
         "environment": ENV_ID,
         "control_hz": CONTROL_HZ,
@@ -161,6 +162,12 @@ def measure(bench: ServoBench, joint: int, frequencies_hz: FloatArray) -> tuple[
         "held_gain": held.round(5).tolist(),
     }
     return row, curve
+
+
+def worst_drive(control_mode: str, steps: int, seeds: int) -> dict[str, float]:
+    """The worst of several drives: how hard an arm rams the table is a matter of luck, and one drive says little."""
+    driven = [drive(control_mode, steps, seed) for seed in range(seeds)]
+    return {name: max(one[name] for one in driven) for name in driven[0]}
 
 
 def drive(control_mode: str, steps: int, seed: int) -> dict[str, float]:

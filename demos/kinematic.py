@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from demos.align import mirror, transformed
-from demos.checks import check_interaction, check_poses
+from demos.checks import Finding, check_interaction, check_poses
 from demos.demonstration import Demonstration
 from demos.extract.gates import read_failed_gates
 from demos.interaction import Interaction
@@ -42,7 +42,6 @@ _FAR_AWAY_M = (0.0, 0.0, 8.0)  # where the object is while the robot moves
 _LOWEST_M, _FARTHEST_M = -0.05, 0.9  # of an object's middle: above the table top, and from where it stood
 _YAWS = 12
 _TRIED_EVERY = 5  # frames
-_FRAMES_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +134,8 @@ def check_motion(motion: KinematicMotion) -> None:
     beyond = f"the object goes {away_m.max():.2f} m far, expected {_FARTHEST_M} m at most"
     for wrong, what in ((position[:, 2] < _LOWEST_M, below), (away_m > _FARTHEST_M, beyond)):
         if wrong.any():
-            frames = ", ".join(map(str, np.unique(motion.source_frame[wrong])[:_FRAMES_NAMED]))
-            raise DexVidError(f"{what} (from source frame {frames}, ...); look at the object in the extraction's overlay")
+            frames = tuple(np.unique(motion.source_frame[wrong]).tolist())
+            raise DexVidError(str(Finding(what, frames, advice="look at the object in the extraction's overlay")))
 
 
 class KinematicPlayer:

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from demos.plan import Plan, plan_targets
 from demos.refinement.candidates import Candidate, keep_apart, path_correction
-from demos.refinement.conditions import ConditionRange, Conditions, draw_conditions, nominal_conditions, servo_noise
+from demos.refinement.conditions import ConditionRange, Conditions, draw_conditions, nominal_conditions
 from demos.refinement.cost import grip_steps, rollout_cost, tracking_difference, tracking_error
 from demos.refinement.store import RoundStore, SearchState
 from demos.rollout import RolloutRunner, Rollouts
 from dexvid_envs.errors import DexVidError
 
-__all__ = ["HOLDS", "RefineConfig", "RefineResult", "Refiner", "end_miss", "servo_noise", "typical_miss"]
+__all__ = ["HOLDS", "RefineConfig", "RefineResult", "Refiner"]
 
 FloatArray = NDArray[np.float64]
 Progress = Callable[[float, str], None]
@@ -455,16 +455,3 @@ def candidate_targets(plan: Plan, candidates: Sequence[Candidate], conditions: C
     correction = np.stack([one.correction for one in candidates])
     starts, targets = conditions.starts_xy, conditions.targets_xy
     return plan_targets(plan, bends, starts, targets, correction_world=correction, steps=steps)[0]
-
-
-def end_miss(rollouts: Rollouts, targets_xy: FloatArray) -> FloatArray:
-    """(N, 2) m from the target to where the bottle ends; NaN where it does not stand or is nowhere near."""
-    miss = rollouts.object_pos_world[-1, :, :2] - targets_xy
-    usable = (rollouts.object_axis_world[-1, :, 2] > 0.98) & (np.linalg.norm(miss, axis=-1) < 0.1)
-    return np.where(usable[:, None], miss, np.nan)
-
-
-def typical_miss(misses: FloatArray) -> FloatArray:
-    """(2,) median of misses (N, 2), or 0 where too few are known."""
-    known = misses[np.isfinite(misses).all(axis=-1)]
-    return np.median(known, axis=0) if len(known) >= 4 else np.zeros(2)

@@ -22,7 +22,7 @@ _ROW = np.zeros(1, dtype=np.int64)
 RENDER_MODES = ("human", "rgb_array")
 
 
-class DexVidEnv(PlainSpec, gymnasium.Env[Any, NDArray[np.float32]]):  # type: ignore[misc]
+class DexVidEnv(PlainSpec, gymnasium.Env[Any, NDArray[np.float32]]):  # pyright: ignore[reportIncompatibleVariableOverride]
     """A dexterous hand on a 7-DoF arm, with one task.
 
     Actions are in [-1, 1]; see `dexvid_envs.control` for the modes. Observations are a flat float32 vector (`state`), whose

@@ -48,7 +48,10 @@ def plain(value: Any) -> Any:
 
 
 class PlainSpec:
-    """An environment whose `spec` holds plain values, so that it survives JSON whatever the options were given as."""
+    """An environment whose `spec` holds plain values, so that it survives JSON whatever the options were given as.
+
+    Gymnasium assigns `spec` from outside once the environment is made; only a property, where it has an attribute, sees that.
+    """
 
     _spec: EnvSpec | None = None
 

@@ -26,7 +26,7 @@ from dexvid_envs.tasks.task import Task
 StepTuple = tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
-class DexVidVectorEnv(PlainSpec, VectorEnv):  # type: ignore[misc]
+class DexVidVectorEnv(PlainSpec, VectorEnv):  # pyright: ignore[reportIncompatibleVariableOverride]
     """The vector form of `DexVidEnv`.
 
     Finished episodes are treated as `autoreset_mode` says, in Gymnasium's words: `SAME_STEP` starts anew within the step (last

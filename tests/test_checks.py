@@ -168,7 +168,7 @@ def test_a_motion_through_the_table_or_out_of_reach_is_refused(sample: Interacti
     for axis, way_m, message in ((2, -0.5, "below the table top"), (0, 1.5, r"goes 1\.\d+ m far")):
         path = motion.object_path.copy()
         path[100:, axis] += way_m
-        with pytest.raises(DexVidError, match=message + r".*from source frame 1?\d\d"):
+        with pytest.raises(DexVidError, match=message + r".*source frames 1?\d\d"):
             check_motion(dataclasses.replace(motion, object_path=path))
 
 
