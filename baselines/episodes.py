@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from torch import Tensor
 from baselines.evaluate import TRAINING_SEEDS_START, make_vector_env
 from baselines.tokens import part_shapes
 from demos.demonstration import Demonstration
+from demos.provenance import to_json
 from dexvid_envs.errors import DexVidError
 
 _SIDE_BY_SIDE = 32  # states observed at once
@@ -102,7 +105,7 @@ def make_episodes(demonstrations: Sequence[Demonstration], observation: Mapping[
     """The demonstrations as episodes.
 
     Args:
-        demonstrations: of one environment and control mode.
+        demonstrations: of one environment and control mode; their environments' options may differ.
         observation: options of the environment that change what is seen, such as `observation_mode`; their states are then
             observed again in it. Empty or None takes the recorded `state` observations.
 
@@ -124,30 +127,49 @@ def _recorded(demonstrations: Sequence[Demonstration]) -> Iterator[dict[str, NDA
         yield {"state": one.observations.astype(np.float32)}
 
 
-def _observe(demonstrations: Sequence[Demonstration], options: Mapping[str, Any]) -> Iterator[dict[str, NDArray[Any]]]:
-    """What the environment with these options shows in the recorded states, (T + 1, ...) by key.
+def _observe(demonstrations: Sequence[Demonstration], options: Mapping[str, Any]) -> list[dict[str, NDArray[Any]]]:
+    """What each demonstration's environment with these options shows in the recorded states, (T + 1, ...) by key.
 
-    Sensor noise is drawn anew for every state.
+    Demonstrations of one task may differ in what lies on the table; those alike share an environment. Sensor noise is drawn
+    anew for every state.
     """
-    first = demonstrations[0]
-    every = {**first.env_options, "control_mode": first.control_mode, **options}
-    envs = make_vector_env(first.env_id, _SIDE_BY_SIDE, every)
-    try:
-        shapes = part_shapes(envs.single_observation_space)  # type: ignore[arg-type]
-        envs.reset(seed=TRAINING_SEEDS_START)  # what is randomised is drawn; the states below replace the rest
-        for index, one in enumerate(demonstrations):
-            pieces: list[dict[str, NDArray[Any]]] = []
-            for begin in range(0, one.num_steps + 1, _SIDE_BY_SIDE):
-                steps = np.minimum(np.arange(begin, begin + _SIDE_BY_SIDE), one.num_steps)
+    alike: dict[str, list[int]] = {}
+    for index, one in enumerate(demonstrations):
+        alike.setdefault(json.dumps(to_json(one.env_options), sort_keys=True), []).append(index)
+    seen: dict[int, dict[str, NDArray[Any]]] = {}
+    for indices in alike.values():
+        first = demonstrations[indices[0]]
+        every = {**first.env_options, "control_mode": first.control_mode, **options}
+        envs = make_vector_env(first.env_id, _SIDE_BY_SIDE, every)
+        try:
+            envs.reset(seed=TRAINING_SEEDS_START)  # what is randomised is drawn; the states below replace the rest
+            for index in indices:
                 try:
-                    seen, _ = envs.reset(options={"each": [one.reset_options(int(step)) for step in steps]})
+                    seen[index] = _observe_one(envs, demonstrations[index])
                 except DexVidError as error:
                     raise DexVidError(f"demonstration {index} cannot be observed with {dict(options)}: {error}") from error
-                seen = seen if isinstance(seen, Mapping) else {"state": seen}
-                pieces.append({name: np.array(seen[name]) for name in shapes})
-            yield {name: np.concatenate([piece[name] for piece in pieces])[: one.num_steps + 1] for name in shapes}
-    finally:
-        envs.close()
+        finally:
+            envs.close()
+    shapes = [{name: part.shape[1:] for name, part in seen[index].items()} for index in range(len(demonstrations))]
+    for index, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise DexVidError(
+                f"demonstration {index} shows {shape}, the first one {shapes[0]}; expected the same of all: choose another "
+                "observation mode, or train on those that are alike"
+            )
+    return [seen[index] for index in range(len(demonstrations))]
+
+
+def _observe_one(envs: gymnasium.vector.VectorEnv[Any, Any, Any], demonstration: Demonstration) -> dict[str, NDArray[Any]]:
+    """All T + 1 states of a demonstration, seen by an environment of `_SIDE_BY_SIDE` rows."""
+    shapes = part_shapes(envs.single_observation_space)  # type: ignore[arg-type]
+    pieces: list[dict[str, NDArray[Any]]] = []
+    for begin in range(0, demonstration.num_steps + 1, _SIDE_BY_SIDE):
+        steps = np.minimum(np.arange(begin, begin + _SIDE_BY_SIDE), demonstration.num_steps)
+        shown, _ = envs.reset(options={"each": [demonstration.reset_options(int(step)) for step in steps]})
+        shown = shown if isinstance(shown, Mapping) else {"state": shown}
+        pieces.append({name: np.array(shown[name]) for name in shapes})
+    return {name: np.concatenate([piece[name] for piece in pieces])[: demonstration.num_steps + 1] for name in shapes}
 
 
 def _part(episodes: Sequence[Episode], name: str) -> Iterator[NDArray[Any]]:

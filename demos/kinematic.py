@@ -8,6 +8,7 @@ how hands and things move together, and for nothing else: the tier says so.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,7 @@ from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError
 from dexvid_envs.registration import register_environments
 from dexvid_envs.tasks.object_task import ObjectTask
+from robots.arm_hand import ARM_HAND
 from robots.everyday import EVERYDAY_OBJECTS
 
 FloatArray = NDArray[np.float64]
@@ -40,6 +42,7 @@ CONTROL_MODE = "joint_delta"
 CONTROL_HZ = 20.0
 _FAR_AWAY_M = (0.0, 0.0, 8.0)  # where the object is while the robot moves
 _LOWEST_M, _FARTHEST_M = -0.05, 0.9  # of an object's middle: above the table top, and from where it stood
+_APPROACH_SPEED = 0.5  # of the joints' limits, on the mean
 _YAWS = 12
 _TRIED_EVERY = 5  # frames
 
@@ -143,10 +146,13 @@ class KinematicPlayer:
 
     Args:
         lead_steps: the servos are told so many steps ahead, by which they lag behind.
+        from_home: before the recorded motion the robot goes from where it starts in the environments to where the motion
+            begins, while the object rests. A learner would else see no state from which episodes begin.
     """
 
-    def __init__(self, lead_steps: int = 1) -> None:
+    def __init__(self, lead_steps: int = 1, *, from_home: bool = True) -> None:
         self.lead_steps = lead_steps
+        self.from_home = from_home
         self.env = _make_env()
         self.model_sha256 = model_hash(self.env.model)
 
@@ -156,11 +162,15 @@ class KinematicPlayer:
 
     def demonstration(self, motion: KinematicMotion) -> Demonstration:
         """The motion as a demonstration: servos follow it, the object is put on its path after every step."""
-        env, path = self.env, motion.object_path
-        options = {"object": motion.object_name, "object_position": path[0, :2], "object_yaw": 0.0}
-        env.reset(seed=0, options=options | {"goal_position": path[-1, :3]})
+        env = self.env
+        options: dict[str, Any] = {"object": motion.object_name, "object_yaw": 0.0}
+        options |= {"object_position": motion.object_path[0, :2], "goal_position": motion.object_path[-1, :3]}
+        env.reset(seed=int(str(motion.provenance.get("source_sha256", ""))[:8] or "0", 16), options=options)
         core, model, data = env.core, env.model, env.data
         task = cast(ObjectTask, env.task)
+        if self.from_home:
+            motion = _from_home(motion, data.qpos[task.joint_qposadr].copy())
+        path = motion.object_path
         at, along = task.object_qposadr, task.object_dofadr
         data.qpos[task.joint_qposadr] = data.ctrl[:] = motion.qpos[0]
         told = motion.qpos[np.minimum(np.arange(len(path)) + self.lead_steps, len(path) - 1)]
@@ -196,6 +206,21 @@ class KinematicPlayer:
             tier="kinematic",
             provenance=dict(motion.provenance) | {"model_sha256": self.model_sha256, "versions": versions()},
         )
+
+
+def _from_home(motion: KinematicMotion, home_rad: FloatArray) -> KinematicMotion:
+    """The motion with a way from `home_rad` (23,) before it, straight in the joints, at rest where it begins."""
+    way = motion.qpos[0] - home_rad
+    steps = math.ceil(np.max(np.abs(way) / ARM_HAND.speed_limit_rad_per_s) * CONTROL_HZ / _APPROACH_SPEED)
+    share = np.arange(steps) / max(steps, 1)
+    share = share * share * (3.0 - 2.0 * share)
+    still = np.zeros(steps, dtype=np.int64)
+    return dataclasses.replace(
+        motion,
+        qpos=np.concatenate([home_rad + share[:, None] * way, motion.qpos]),
+        object_path=np.concatenate([motion.object_path[still], motion.object_path]),
+        source_frame=np.concatenate([motion.source_frame[still], motion.source_frame]),
+    )
 
 
 def _known_part(recording: Interaction, fewest: int) -> Interaction:

@@ -230,6 +230,20 @@ def test_states_are_observed_again_as_the_environment_shows_them(shipped):
     np.testing.assert_allclose(again, shipped.observations, atol=1e-5)
 
 
+def test_each_demonstration_is_observed_among_its_own_objects():
+    folder = Path(__file__).parents[1] / "demos" / "data" / "refined_wild"
+    several = [read_dataset(path)[0] for path in sorted(folder.iterdir())[:3]]
+    several.append(several[0])
+    assert len({str(one.env_options) for one in several}) > 1
+    seen = make_episodes(several, CLOUD)
+    for one, episode in zip(several, seen, strict=True):
+        env = gymnasium.make(one.env_id, **one.env_options, **CLOUD)
+        expected, _ = env.reset(options=one.reset_options(50))
+        for name, part in episode.parts.items():
+            np.testing.assert_array_equal(part[50], expected[name])
+        env.close()
+
+
 def test_point_cloud_clone_from_dataset_to_evaluation(tmp_path, shipped, capsys):
     write_dataset(tmp_path / "data", [shipped, shipped])
     options = [word for name, value in CLOUD.items() for word in ("--env-option", f"{name}={value}")]

@@ -24,6 +24,7 @@ from demos.synthetic.truth import ClipTruth
 from demos.video_folder import find_videos
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError, NoHandFoundError, OptionError
+from robots.arm_hand import ARM_HAND
 
 CLIP = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips" / "training-00001-place"
 MOTIONS = CLIP.parents[1] / "wild_motions.npz"
@@ -56,6 +57,27 @@ def test_the_object_goes_the_recorded_way_and_the_hand_goes_with_it(recording: I
         np.testing.assert_allclose(env.data.body("object").xpos, demonstration.object_pos_world[step], atol=1e-9)
         apart.append(np.linalg.norm(env.data.site("middle_tip").xpos - demonstration.object_pos_world[step]))
     assert min(apart) < 0.06  # the fingers come to the object
+    env.close()
+
+
+def test_episodes_begin_where_the_environments_do(motion: KinematicMotion) -> None:
+    demonstrations = []
+    for from_home in (True, False):
+        player = KinematicPlayer(from_home=from_home)
+        demonstrations.append(player.demonstration(motion))
+        player.close()
+    whole, bare = demonstrations
+    way = whole.num_steps - bare.num_steps
+    assert way > 5
+    np.testing.assert_array_equal(whole.object_pos_world[way:], bare.object_pos_world)  # the recorded part is the same
+    np.testing.assert_array_equal(whole.source_frame[way:], bare.source_frame)
+    np.testing.assert_array_equal(whole.object_pos_world[: way + 1], np.repeat(bare.object_pos_world[:1], way + 1, axis=0))
+    env: Any = gymnasium.make(ENV_ID).unwrapped
+    at = env.task.joint_qposadr
+    env.reset(options=whole.reset_options(0))
+    assert np.abs(env.data.qpos[at] - ARM_HAND.home_rad).max() < 0.1
+    env.reset(options=whole.reset_options(way))
+    assert np.abs(env.data.qpos[at] - motion.qpos[0]).max() < 0.1  # servos lag a little
     env.close()
 
 
