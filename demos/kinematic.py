@@ -43,6 +43,8 @@ CONTROL_HZ = 20.0
 _FAR_AWAY_M = (0.0, 0.0, 8.0)  # where the object is while the robot moves
 _LOWEST_M, _FARTHEST_M = -0.05, 0.9  # of an object's middle: above the table top, and from where it stood
 _APPROACH_SPEED = 0.5  # of the joints' limits, on the mean
+_HEADING_RAD = 0.28  # of a turned motion's start from straight ahead, at most: the sides of the box above
+_MOST_NOISE, _NOISE_LASTS = 0.3, 0.8  # in actions; of the last step's noise
 _YAWS = 12
 _TRIED_EVERY = 5  # frames
 
@@ -160,12 +162,23 @@ class KinematicPlayer:
         """Frees what the environment holds."""
         self.env.close()
 
-    def demonstration(self, motion: KinematicMotion) -> Demonstration:
-        """The motion as a demonstration: servos follow it, the object is put on its path after every step."""
+    def demonstration(self, motion: KinematicMotion, variant: int = 0) -> Demonstration:
+        """The motion as a demonstration: servos follow it, the object is put on its path after every step.
+
+        Args:
+            motion: to play.
+            variant: 0 plays the motion as it is. Any other number turns it about the arm's base, starts it from another
+                posture near home and disturbs the actions, while what is to be learned (`intended_actions`) leads back to the
+                motion from wherever the robot has got to (DART, Laskey et al. 2017). A clone of undisturbed motions alone has
+                never seen a robot a little off its way, and loses it under an explorer's noise.
+        """
         env = self.env
+        rng = np.random.default_rng([variant, *str(motion.provenance.get("source_sha256", "")).encode()])
+        if variant:
+            motion = _turned(motion, _HEADING_RAD * rng.uniform(-1.0, 1.0))
         options: dict[str, Any] = {"object": motion.object_name, "object_yaw": 0.0}
         options |= {"object_position": motion.object_path[0, :2], "goal_position": motion.object_path[-1, :3]}
-        env.reset(seed=int(str(motion.provenance.get("source_sha256", ""))[:8] or "0", 16), options=options)
+        env.reset(seed=int(rng.integers(2**31)), options=options)
         core, model, data = env.core, env.model, env.data
         task = cast(ObjectTask, env.task)
         if self.from_home:
@@ -175,12 +188,16 @@ class KinematicPlayer:
         data.qpos[task.joint_qposadr] = data.ctrl[:] = motion.qpos[0]
         told = motion.qpos[np.minimum(np.arange(len(path)) + self.lead_steps, len(path) - 1)]
         substeps = round(1.0 / (CONTROL_HZ * model.opt.timestep))
+        noise = _noise(rng, *motion.qpos.shape) if variant else np.zeros_like(motion.qpos)
         frames: list[dict[str, Any]] = []
+        intended: list[FloatArray] = []
         actions: list[FloatArray] = []
         for step in range(len(path)):
             if step:
-                action = core.control.action_for(told[step][None], data.ctrl[None])
+                wanted = core.control.action_for(told[step][None], data.ctrl[None])
+                action = np.clip(wanted + noise[step], -1.0, 1.0)
                 data.ctrl[:] = core.control.next_target(action, data.ctrl[None])[0]
+                intended.append(wanted[0])
                 actions.append(action[0])
                 for _ in range(substeps):
                     data.qpos[at : at + 3], data.qvel[along : along + 6] = _FAR_AWAY_M, 0.0
@@ -197,6 +214,7 @@ class KinematicPlayer:
             control_mode=CONTROL_MODE,
             observations=np.stack([frame["observation"] for frame in frames]),
             actions=np.stack(actions).astype(np.float32),
+            intended_actions=np.stack(intended).astype(np.float32) if variant else None,
             rewards=np.array([sum(v for k, v in info.items() if k.startswith("reward/")) for info in infos], dtype=np.float64),
             successes=np.array([info["success"] for info in infos], dtype=bool),
             states=np.stack([frame["simulation"] for frame in frames]),
@@ -204,8 +222,30 @@ class KinematicPlayer:
             object_pos_world=path[:, :3].copy(),
             source_frame=motion.source_frame.copy(),
             tier="kinematic",
-            provenance=dict(motion.provenance) | {"model_sha256": self.model_sha256, "versions": versions()},
+            provenance=dict(motion.provenance)
+            | {"model_sha256": self.model_sha256, "versions": versions(), "variant": variant},
         )
+
+
+def _turned(motion: KinematicMotion, heading_rad: float) -> KinematicMotion:
+    """The motion turned about the arm's base, so that its object starts in the direction `heading_rad` from there."""
+    x, y = motion.object_path[0, :2]
+    angle = heading_rad - math.atan2(y, x)
+    turn = Rotation.from_euler("z", angle)
+    qpos, path = motion.qpos.copy(), motion.object_path.copy()
+    qpos[:, 0] += angle  # the first joint's axis is the vertical through the world's origin
+    path[:, :3] = turn.apply(path[:, :3])
+    path[:, 3:] = (turn * Rotation.from_quat(path[:, [4, 5, 6, 3]])).as_quat()[:, [3, 0, 1, 2]]
+    return dataclasses.replace(motion, qpos=qpos, object_path=path)
+
+
+def _noise(rng: np.random.Generator, steps: int, joints: int) -> FloatArray:
+    """(steps, joints) in actions: of one strength an episode, a part of it new at every step and a part that lasts."""
+    strength = _MOST_NOISE * rng.uniform()
+    fresh, lasting = rng.normal(size=(2, steps, joints))
+    for step in range(1, steps):
+        lasting[step] = _NOISE_LASTS * lasting[step - 1] + math.sqrt(1.0 - _NOISE_LASTS**2) * lasting[step]
+    return strength * math.sqrt(0.5) * (fresh + lasting)
 
 
 def _from_home(motion: KinematicMotion, home_rad: FloatArray) -> KinematicMotion:

@@ -27,6 +27,9 @@ class KinematicArguments:
     """folders of videos, and files of motions that earlier runs wrote; they are joined"""
     out: Path | None = None
     """the dataset folder to write"""
+    variants: int = 1
+    """demonstrations of each motion: the motion as it is, and others turned about the arm's base, from other starts and with
+    disturbed actions, while what is to be learned leads back to the motion"""
     motions: Path | None = None
     """also (or only) write the motions, as one small .npz"""
     work: Path | None = None
@@ -45,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
 
     if config.out is None and config.motions is None:
         raise OptionError("nothing to write; give --out DATASET or --motions FILE.npz")
+    if config.variants < 1:
+        raise OptionError(f"--variants is {config.variants}; expected 1 (each motion as it is) or more")
     if not config.source:
         raise OptionError("no source; give a folder of videos or a file of motions")
     read = [read_motions(path) for path in config.source if not path.is_dir()]
@@ -64,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         with atomic_path(config.json) as temporary:
             temporary.write_text(json.dumps({"used": list(result.motions), "refused": dict(result.refused)}, indent=2) + "\n")
     if config.out is not None:
-        _write_dataset(config.out, result)
+        _write_dataset(config.out, result, config.variants)
     doubtful = sum(bool(motion.provenance.get("doubts")) for motion in result.motions.values())
     if doubtful:
         print(f"{doubtful} of the motions have doubts, such as failed gates, which their provenance names")
@@ -80,14 +85,15 @@ def _expect_apart(sources: Sequence[Mapping[str, object]]) -> None:
         raise OptionError(f"{twice[0]} is in two of the sources ({len(twice)} such names); give each once, or rename one")
 
 
-def _write_dataset(out: Path, result: CorpusResult) -> None:
+def _write_dataset(out: Path, result: CorpusResult, variants: int) -> None:
     from demos.dataset import DatasetWriter
     from demos.kinematic import KinematicPlayer
     from dexvid_envs.progress import progress_bar
 
     player = KinematicPlayer()
+    plays = [(name, variant) for variant in range(variants) for name in result.motions]
     with progress_bar("play") as bar, DatasetWriter(out) as writer:
-        for done, (name, motion) in enumerate(result.motions.items()):
-            bar(done / len(result.motions), name)
-            writer.add(player.demonstration(motion))
+        for done, (name, variant) in enumerate(plays):
+            bar(done / len(plays), name)
+            writer.add(player.demonstration(result.motions[name], variant))
     player.close()

@@ -81,6 +81,35 @@ def test_episodes_begin_where_the_environments_do(motion: KinematicMotion) -> No
     env.close()
 
 
+def test_variants_lead_back_to_the_motion_and_start_elsewhere(motion: KinematicMotion) -> None:
+    player = KinematicPlayer()
+    plain, *others = [player.demonstration(motion, variant) for variant in (0, 1, 2)]
+    again = player.demonstration(motion, 1)
+    player.close()
+    assert plain.intended_actions is None
+    np.testing.assert_array_equal(again.states, others[0].states)
+    assert len({tuple(one.object_pos_world[0].round(6)) for one in (plain, *others)}) == 3
+    plain_length = np.linalg.norm(np.diff(plain.object_pos_world, axis=0), axis=1).sum()
+    env: Any = gymnasium.make(ENV_ID).unwrapped
+    for one in others:
+        assert one.intended_actions is not None
+        assert not np.array_equal(one.intended_actions, one.actions)
+        np.testing.assert_array_equal(one.learned_actions, one.intended_actions)
+        assert np.linalg.norm(one.object_pos_world[0, :2]) == pytest.approx(np.linalg.norm(plain.object_pos_world[0, :2]))
+        length = np.linalg.norm(np.diff(one.object_pos_world, axis=0), axis=1).sum()
+        assert length == pytest.approx(plain_length, rel=1e-6)  # turned as a whole
+        way = one.num_steps + 1 - len(motion.qpos)
+        angle = np.arctan2(*one.object_pos_world[0, 1::-1]) - np.arctan2(*plain.object_pos_world[0, 1::-1])
+        off = []
+        for step in range(way, one.num_steps + 1, 5):
+            env.reset(options=one.reset_options(step))
+            meant = motion.qpos[step - way].copy()
+            meant[0] += angle
+            off.append(np.abs(env.data.qpos[env.task.joint_qposadr] - meant).max())
+        assert 0.005 < np.median(off) < 0.2  # disturbed, yet always about the motion
+    env.close()
+
+
 def test_a_left_hands_recording_is_mirrored(recording: Interaction, motion: KinematicMotion) -> None:
     flip = np.diag([1.0, -1.0, 1.0])
     turned = np.diag([1.0, -1.0, 1.0, 1.0])
