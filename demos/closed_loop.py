@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from demos.align import find_carry
 from demos.demonstration import Demonstration
@@ -27,13 +28,20 @@ class DemonstrationFollower:
     """A policy for `Player.replay`: one demonstration, closed loop.
 
     It reads servo targets and object from the environment that it was made for, as scripted policies do.
+
+    Args:
+        env: of the demonstration.
+        demonstration: to follow.
+        turn_rad: about the vertical through the arm's base, by which the whole demonstration is turned first.
     """
 
-    def __init__(self, env: DexVidEnv, demonstration: Demonstration) -> None:
-        self._env, self._demonstration = env, demonstration
+    def __init__(self, env: DexVidEnv, demonstration: Demonstration, turn_rad: float = 0.0) -> None:
+        self._env = env
+        self._object_path = Rotation.from_euler("z", turn_rad).apply(demonstration.object_pos_world)
         self._moved = env.model.body(env.task.moved_body).id
         self._arm = env.task.robot.arm_joints
         self._targets = servo_targets(env, demonstration)
+        self._targets[:, 0] += turn_rad  # the first joint's axis is that vertical
         try:
             phases = find_carry(demonstration.object_pos_world)
             self._lift, self._progress = phases.lift, phases.progress
@@ -49,7 +57,7 @@ class DemonstrationFollower:
         """See `ClosedLoopPolicy`; (1, A)."""
         step = min(self._step, len(self._targets) - 1)
         if step < self._lift:
-            off = self._env.data.xpos[self._moved] - self._demonstration.object_pos_world[step]
+            off = self._env.data.xpos[self._moved] - self._object_path[step]
             self._shift_world = off * (_NO_SHIFT_M < np.linalg.norm(off) < _FOLLOWED_M) * np.array([1.0, 1.0, 0.0])
         wanted = self._shifted(self._targets[step], self._shift_world * (1.0 - self._progress[step]))
         self._step += 1

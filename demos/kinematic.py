@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 from demos.align import mirror, transformed
 from demos.checks import Finding, check_interaction, check_poses
 from demos.demonstration import Demonstration
+from demos.disturbed import HEADING_RAD, action_noise
 from demos.extract.gates import read_failed_gates
 from demos.interaction import Interaction
 from demos.provenance import extraction_facts, model_hash, to_json, versions
@@ -43,8 +44,7 @@ CONTROL_HZ = 20.0
 _FAR_AWAY_M = (0.0, 0.0, 8.0)  # where the object is while the robot moves
 _LOWEST_M, _FARTHEST_M = -0.05, 0.9  # of an object's middle: above the table top, and from where it stood
 _APPROACH_SPEED = 0.5  # of the joints' limits, on the mean
-_HEADING_RAD = 0.28  # of a turned motion's start from straight ahead, at most: the sides of the box above
-_MOST_NOISE, _NOISE_LASTS = 0.3, 0.8  # in actions; of the last step's noise
+_MOST_NOISE = 0.3  # in actions
 _YAWS = 12
 _TRIED_EVERY = 5  # frames
 
@@ -175,7 +175,7 @@ class KinematicPlayer:
         env = self.env
         rng = np.random.default_rng([variant, *str(motion.provenance.get("source_sha256", "")).encode()])
         if variant:
-            motion = _turned(motion, _HEADING_RAD * rng.uniform(-1.0, 1.0))
+            motion = _turned(motion, HEADING_RAD * rng.uniform(-1.0, 1.0))
         options: dict[str, Any] = {"object": motion.object_name, "object_yaw": 0.0}
         options |= {"object_position": motion.object_path[0, :2], "goal_position": motion.object_path[-1, :3]}
         env.reset(seed=int(rng.integers(2**31)), options=options)
@@ -188,7 +188,7 @@ class KinematicPlayer:
         data.qpos[task.joint_qposadr] = data.ctrl[:] = motion.qpos[0]
         told = motion.qpos[np.minimum(np.arange(len(path)) + self.lead_steps, len(path) - 1)]
         substeps = round(1.0 / (CONTROL_HZ * model.opt.timestep))
-        noise = _noise(rng, *motion.qpos.shape) if variant else np.zeros_like(motion.qpos)
+        noise = action_noise(rng, *motion.qpos.shape, most=_MOST_NOISE) if variant else np.zeros_like(motion.qpos)
         frames: list[dict[str, Any]] = []
         intended: list[FloatArray] = []
         actions: list[FloatArray] = []
@@ -237,15 +237,6 @@ def _turned(motion: KinematicMotion, heading_rad: float) -> KinematicMotion:
     path[:, :3] = turn.apply(path[:, :3])
     path[:, 3:] = (turn * Rotation.from_quat(path[:, [4, 5, 6, 3]])).as_quat()[:, [3, 0, 1, 2]]
     return dataclasses.replace(motion, qpos=qpos, object_path=path)
-
-
-def _noise(rng: np.random.Generator, steps: int, joints: int) -> FloatArray:
-    """(steps, joints) in actions: of one strength an episode, a part of it new at every step and a part that lasts."""
-    strength = _MOST_NOISE * rng.uniform()
-    fresh, lasting = rng.normal(size=(2, steps, joints))
-    for step in range(1, steps):
-        lasting[step] = _NOISE_LASTS * lasting[step - 1] + math.sqrt(1.0 - _NOISE_LASTS**2) * lasting[step]
-    return strength * math.sqrt(0.5) * (fresh + lasting)
 
 
 def _from_home(motion: KinematicMotion, home_rad: FloatArray) -> KinematicMotion:

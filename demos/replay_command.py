@@ -19,6 +19,7 @@ from rich.table import Table
 from demos.commands import REPLAY
 from demos.dataset import DatasetWriter, dataset_length, read_dataset
 from demos.demonstration import Demonstration
+from demos.disturbed import disturbed
 from demos.provenance import to_json
 from demos.replay import Player, ReplayOutcome
 from demos.video import video_writer
@@ -58,6 +59,9 @@ class ReplayConfig:
     """a file for the outcome of every episode"""
     record: Path | None = None
     """a dataset folder: the same actions recorded on this build, without the episodes that do not keep their tier's promise"""
+    variants: int = 0
+    """with --record, of lifts: also so many repetitions of each, turned about the arm's base and with disturbed actions, while what
+    is to be learned leads back; those that end otherwise are left out"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,6 +73,8 @@ def main(arguments: Sequence[str]) -> int:
         raise OptionError(f"--plot {config.plot}: expected a file name that ends in .png")
     if config.record is not None and config.closed_loop:
         raise OptionError("--record keeps the demonstrations' own actions; leave out --closed-loop")
+    if config.variants < 0 or (config.variants and config.record is None):
+        raise OptionError(f"--variants {config.variants} says how many --record adds; expected 0 or more, and --record FOLDER")
     count = dataset_length(config.dataset)
     episodes = config.episode or tuple(range(count))
     if not episodes:
@@ -86,7 +92,9 @@ def main(arguments: Sequence[str]) -> int:
     _print(report, Console())
     if config.record is not None:  # after the report, which tells why, where no episode is left to record
         holding = [episode for episode, outcome in outcomes.items() if outcome.keeps_contract]
-        record_again(config.dataset, holding, config.record)
+        repetitions = record_again(config.dataset, holding, config.record, variants=config.variants)
+        if config.variants:
+            print(f"{repetitions} of {config.variants * len(holding)} disturbed repetitions end as their demonstration does")
     for written in (config.video, config.plot, config.json, config.record):
         if written is not None:
             print(f"wrote {written}")
@@ -121,8 +129,11 @@ def replay_episodes(
     return outcomes
 
 
-def record_again(dataset: Path, episodes: Sequence[int], out: Path) -> None:
+def record_again(dataset: Path, episodes: Sequence[int], out: Path, *, variants: int = 0) -> int:
     """Records episodes of a dataset on this build; a new MuJoCo or a changed model repeats their outcome, but not their bits.
+
+    Each is followed by `variants` disturbed repetitions (`demos.disturbed`) less those that end otherwise; returns how many of
+    these there are.
 
     What is kept of each is what happens here; `recorded_before` in its provenance names the model and versions of before, and
     how far the object's path is from that of before. Figures of the refinement stay those of the first model, and say so.
@@ -135,13 +146,21 @@ def record_again(dataset: Path, episodes: Sequence[int], out: Path) -> None:
         raise DexVidError(
             f"no episode of {dataset} keeps its tier's promise on this build: there is nothing to record; refine again"
         )
+    kept = 0
     with DatasetWriter(out) as writer:
         player: Player | None = None
         for episode in _progress_over(episodes, "record"):
             (demonstration,) = read_dataset(dataset, [episode])
             if player is None or not player.fits(demonstration):
                 player = _player_of(demonstration)
-            writer.add(player.record_again(demonstration))
+            again = player.record_again(demonstration)
+            writer.add(again)
+            for variant in range(1, variants + 1):
+                repetition = disturbed(player, again, variant)
+                if repetition is not None:
+                    writer.add(repetition)
+                    kept += 1
+    return kept
 
 
 def _progress_over(episodes: Sequence[int], description: str) -> Iterator[int]:
