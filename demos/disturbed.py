@@ -1,8 +1,8 @@
 """Demonstrations played again, disturbed: the same lift turned about the arm's base, from another posture, with noisy actions.
 
-What is kept as the action to learn is the one that leads back to the demonstration from wherever robot and object have got to
-(`Demonstration.intended_actions`; DART, Laskey et al. 2017). A clone of undisturbed demonstrations has never seen a robot that is
-a little off its way, and loses it as soon as noise is added, as reinforcement learning does.
+What is kept as the action to learn is the one that leads back to the demonstration from wherever robot and object have got
+to (`Demonstration.intended_actions`; DART, Laskey et al. 2017). A clone of undisturbed demonstrations has never seen a robot
+that is a little off its way, and loses it as soon as noise is added, as reinforcement learning does.
 """
 
 from __future__ import annotations
@@ -55,14 +55,15 @@ def disturbed(player: Player, demonstration: Demonstration, variant: int) -> Dem
     env.reset(options={"state": begun})
     noise = action_noise(rng, *demonstration.actions.shape, most=_MOST_NOISE)
     follower.reset(np.ones(1, dtype=bool))
-    intended, actions = [], []
+    intended, actions, success = [], [], False
     for step in range(demonstration.num_steps):
         intended.append(follower.act(np.empty((1, 0), dtype=np.float32))[0])
         actions.append(np.clip(intended[-1] + noise[step], -1.0, 1.0).astype(np.float32))
         _, _, _, _, info = env.step(actions[-1])
+        success = bool(info["success"])
         if info["unstable"]:
             return None
-    if bool(info["success"]) != bool(demonstration.successes[-1]):
+    if success != bool(demonstration.successes[-1]):
         return None
     made = player.record(
         np.stack(actions),
@@ -75,7 +76,7 @@ def disturbed(player: Player, demonstration: Demonstration, variant: int) -> Dem
 
 
 def action_noise(rng: np.random.Generator, steps: int, size: int, *, most: float) -> FloatArray:
-    """(steps, size) in actions: of one strength an episode, up to `most`; half of its variance lasts, half is new every step."""
+    """(steps, size) in actions: of one strength an episode, up to `most`; half of its variance lasts for some steps."""
     strength = most * rng.uniform()
     fresh, lasting = rng.normal(size=(2, steps, size))
     for step in range(1, steps):

@@ -60,8 +60,8 @@ class ReplayConfig:
     record: Path | None = None
     """a dataset folder: the same actions recorded on this build, without the episodes that do not keep their tier's promise"""
     variants: int = 0
-    """with --record, of lifts: also so many repetitions of each, turned about the arm's base and with disturbed actions, while what
-    is to be learned leads back; those that end otherwise are left out"""
+    """with --record, of lifts: also so many repetitions of each, turned about the arm's base and with disturbed actions, while
+    what is to be learned leads back; those that end otherwise are left out"""
 
 
 def main(arguments: Sequence[str]) -> int:

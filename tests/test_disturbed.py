@@ -28,7 +28,8 @@ def test_a_lift_holds_when_turned_and_disturbed() -> None:
         np.testing.assert_array_equal(again.states, made[0].states)
     radius, height = np.linalg.norm(lift.object_pos_world[0, :2]), lift.object_pos_world[:, 2].max()
     for one in kept:
-        assert one.tier == lift.tier and one.successes[-1]
+        assert one.tier == lift.tier
+        assert one.successes[-1]
         assert np.linalg.norm(one.object_pos_world[0, :2]) == pytest.approx(radius, abs=1e-6)
         assert np.linalg.norm(one.object_pos_world[0] - lift.object_pos_world[0]) > 0.005
         assert one.object_pos_world[:, 2].max() == pytest.approx(height, abs=0.03)
