@@ -35,7 +35,7 @@ _LOG = "log.json"
 #: Of the fine-tuning, by arm; tuned on GraspLift alone, with as many trials for each arm.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "scratch": {"actor_learning_rate": 3e-4, "action_std": 0.2, "warmup_iterations": 0, "pull_weight": 0.0},
-    "pretrained": {"actor_learning_rate": 3e-4, "action_std": 0.2, "warmup_iterations": 4, "pull_weight": 0.0},
+    "pretrained": {"actor_learning_rate": 1e-4, "action_std": 0.15, "warmup_iterations": 4, "pull_weight": 0.0},
     "demonstrations": {"actor_learning_rate": 2e-5, "action_std": 0.05, "warmup_iterations": 4, "pull_until": 0.5},
 }
 _CURRICULUM_SHARE = 0.5  # of the arm "demonstrations"
