@@ -2,6 +2,7 @@
 
     python -m benchmarks.sample_efficiency run --pretrained runs/pretrained --demonstrations runs/multiplied --minutes 60
     python -m benchmarks.sample_efficiency table       # benchmarks/results/sample_efficiency.{json,md,png}, from the logs alone
+    python -m benchmarks.sample_efficiency pictures --pretrained runs/pretrained    # the actors before and after, .jpg
     python -m benchmarks.sample_efficiency run --quick --work FOLDER && ... table --work FOLDER --out FILE
 
 Arms: "scratch" is an untrained actor; "pretrained" the same network cloned from kinematic pseudo-demonstrations of everyday
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy as np
 import tyro
 
 from benchmarks.result import RESULTS, Check, commit, write_result
+from dexvid_envs.errors import InputFileError
 from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import progress_bar
 
@@ -79,6 +82,20 @@ class TableArguments:
     """folder of the runs; the kept logs by default"""
     out: Path = RESULTS / "sample_efficiency.json"
     """result file"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureArguments:
+    """shows the pretrained actor and what a run of the arm "pretrained" made of it, on the same starts"""
+
+    pretrained: Path
+    """the checkpoint that the runs began with"""
+    work: Path = Path("runs/sample_efficiency")
+    """folder of the runs"""
+    seed: int = 0
+    """of the run"""
+    out: Path = RESULTS / "sample_efficiency.jpg"
+    """picture file"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +199,13 @@ def _train(name: RunName, folder: Path, arguments: RunArguments) -> dict[str, An
         "seconds": result.seconds,
         "config": dataclasses.asdict(config),
         "evaluations": [
-            {"steps": steps, "success": one.success.rate, "episodes": one.success.trials, "per_object": _rates(one)}
+            {
+                "steps": steps,
+                "success": one.success.rate,
+                "mean_return": one.mean_return,
+                "episodes": one.success.trials,
+                "per_object": _rates(one),
+            }
             for steps, one in result.evaluations
         ],
     }
@@ -213,6 +236,7 @@ def table(arguments: TableArguments) -> None:
                     "steps to 50 %": _each(steps_50),
                     "steps to 80 %": _each(steps_80),
                     "last success": " ".join(f"{value:.2f}" for value in last),
+                    "last return": " ".join(f"{log['evaluations'][-1].get('mean_return', math.nan):.0f}" for log in of_arm),
                     "steps": _each([log["steps"] for log in of_arm]),
                 }
             )
@@ -238,6 +262,32 @@ def steps_to(log: Mapping[str, Any], share: float) -> float:
             return float(before_steps + (share - before) / (one["success"] - before) * (one["steps"] - before_steps))
         before_steps, before = float(one["steps"]), float(one["success"])
     return float("inf")
+
+
+def pictures(arguments: PictureArguments) -> None:
+    """Draws the actors of every task that has a run of the arm "pretrained".
+
+    Raises:
+        InputFileError: there is no such run, or a checkpoint is not readable.
+    """
+    from baselines.checkpoint import load_checkpoint
+    from baselines.starting_actor import pretrained_actor
+    from benchmarks.sample_efficiency_pictures import ShownActor, draw_actors
+
+    pretrained = load_checkpoint(arguments.pretrained)
+    actors = []
+    for task in TASKS:
+        run_folder = arguments.work / RunName("pretrained", task, arguments.seed).folder / "ppo" / "checkpoints"
+        kept = sorted(run_folder.glob("step_*"))
+        if kept:
+            steps = int(kept[-1].name.removeprefix("step_"))
+            before = pretrained_actor(pretrained, task, VIEW, seed=arguments.seed)
+            actors.append(ShownActor(f"{task}, pretrained", before))
+            actors.append(ShownActor(f"{task}, after {steps // 1000}k steps", load_checkpoint(kept[-1])))
+    if not actors:
+        raise InputFileError(f"{arguments.work} has no run of the arm 'pretrained' with seed {arguments.seed}: run it first")
+    draw_actors(arguments.out, actors)
+    print(f"{len(actors)} actors: {arguments.out}")
 
 
 def _each(values: Sequence[float]) -> str:
@@ -287,9 +337,13 @@ def main() -> None:
         cast(
             "type[Any]",
             Annotated[RunArguments, tyro.conf.subcommand("run", prefix_name=False)]
-            | Annotated[TableArguments, tyro.conf.subcommand("table", prefix_name=False)],
+            | Annotated[TableArguments, tyro.conf.subcommand("table", prefix_name=False)]
+            | Annotated[PictureArguments, tyro.conf.subcommand("pictures", prefix_name=False)],
         )
     )
+    if isinstance(arguments, PictureArguments):
+        pictures(arguments)
+        return
     if isinstance(arguments, TableArguments):
         table(arguments)
     else:

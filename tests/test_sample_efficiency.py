@@ -6,9 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.sample_efficiency import ArmName, RunArguments, TableArguments, _quick, run, steps_to, table
+from baselines.starting_actor import untrained_actor
+from benchmarks.sample_efficiency import (
+    VIEW,
+    ArmName,
+    PictureArguments,
+    RunArguments,
+    TableArguments,
+    _quick,
+    pictures,
+    run,
+    steps_to,
+    table,
+)
+from dexvid_envs.errors import InputFileError
 
 TASK = "DexVid-GraspLift-v0"
 DEMONSTRATION = Path(__file__).parents[1] / "demos" / "data" / "refined_grasp_lift"
@@ -58,3 +73,15 @@ def test_a_run_is_trained_once_and_its_log_kept(tmp_path: Path, arm: ArmName) ->
     made = path.stat().st_mtime_ns
     run(arguments)
     assert path.stat().st_mtime_ns == made
+
+
+def test_pictures_show_the_actor_before_and_after(tmp_path: Path) -> None:
+    pretrained = tmp_path / "pretrained"
+    untrained_actor(TASK, VIEW).save(pretrained)
+    with pytest.raises(InputFileError, match="no run of the arm 'pretrained' with seed 0"):
+        pictures(PictureArguments(pretrained, work=tmp_path, out=tmp_path / "none.jpg"))
+    run(_quick(RunArguments(pretrained=pretrained, work=tmp_path, arms=("pretrained",), quick=True)))
+    pictures(PictureArguments(pretrained, work=tmp_path, out=tmp_path / "actors.jpg"))
+    with Image.open(tmp_path / "actors.jpg") as shown:
+        assert shown.size[0] > 1000
+        assert np.asarray(shown).std() > 20
