@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -236,7 +235,7 @@ def table(arguments: TableArguments) -> None:
                     "steps to 50 %": _each(steps_50),
                     "steps to 80 %": _each(steps_80),
                     "last success": " ".join(f"{value:.2f}" for value in last),
-                    "last return": " ".join(f"{log['evaluations'][-1].get('mean_return', math.nan):.0f}" for log in of_arm),
+                    "last return": " ".join(_rounded(log["evaluations"][-1].get("mean_return")) for log in of_arm),
                     "steps": _each([log["steps"] for log in of_arm]),
                 }
             )
@@ -265,7 +264,7 @@ def steps_to(log: Mapping[str, Any], share: float) -> float:
 
 
 def pictures(arguments: PictureArguments) -> None:
-    """Draws the actors of every task that has a run of the arm "pretrained".
+    """Draws the pretrained actor on every task, and below it what the arm "pretrained" has made of it where there is a run.
 
     Raises:
         InputFileError: there is no such run, or a checkpoint is not readable.
@@ -279,15 +278,18 @@ def pictures(arguments: PictureArguments) -> None:
     for task in TASKS:
         run_folder = arguments.work / RunName("pretrained", task, arguments.seed).folder / "ppo" / "checkpoints"
         kept = sorted(run_folder.glob("step_*"))
+        actors.append(ShownActor(f"{task}, pretrained", pretrained_actor(pretrained, task, VIEW, seed=arguments.seed)))
         if kept:
             steps = int(kept[-1].name.removeprefix("step_"))
-            before = pretrained_actor(pretrained, task, VIEW, seed=arguments.seed)
-            actors.append(ShownActor(f"{task}, pretrained", before))
             actors.append(ShownActor(f"{task}, after {steps // 1000}k steps", load_checkpoint(kept[-1])))
-    if not actors:
+    if len(actors) == len(TASKS):
         raise InputFileError(f"{arguments.work} has no run of the arm 'pretrained' with seed {arguments.seed}: run it first")
     draw_actors(arguments.out, actors)
     print(f"{len(actors)} actors: {arguments.out}")
+
+
+def _rounded(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
 
 
 def _each(values: Sequence[float]) -> str:
