@@ -38,7 +38,7 @@ __all__ = ["CELL_M", "JOURNAL_NAME", "MultiplyConfig", "MultiplyReport", "multip
 FloatArray = NDArray[np.float64]
 #: File of the plays so far, in the folder where a dataset's finished episodes wait.
 JOURNAL_NAME = "plays.jsonl"
-_TURN_COST = 0.6  # what a radian further counts in success that is expected: like starts should be taken from like sides
+_TURN_COST = 0.15  # what a radian further counts in success that is expected
 
 
 @dataclasses.dataclass(frozen=True)
