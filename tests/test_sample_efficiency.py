@@ -60,6 +60,23 @@ def test_the_table_is_made_from_the_logs_alone(tmp_path: Path) -> None:
     assert (tmp_path / "out.png").stat().st_size > 5000
 
 
+def test_of_two_seeds_the_one_that_speaks_against_pretraining_counts(tmp_path: Path) -> None:
+    logs = [
+        _log("scratch", 0, (0, 0.0), (1000, 0.1)),
+        _log("scratch", 1, (0, 0.0), (400, 0.4), (600, 0.6)),
+        _log("pretrained", 0, (0, 0.0), (200, 1.0)),
+        _log("pretrained", 1, (0, 0.0), (400, 0.5)),
+    ]
+    for log in logs:
+        folder = tmp_path / "GraspLift" / log["arm"] / str(log["seed"])
+        folder.mkdir(parents=True)
+        (folder / "log.json").write_text(json.dumps(log))
+    table(TableArguments(work=tmp_path, out=tmp_path / "out.json"))
+    (check,) = json.loads((tmp_path / "out.json").read_text())["checks"]
+    assert check["value"] == pytest.approx(0.8)
+    assert not check["ok"]
+
+
 @pytest.mark.parametrize("arm", ["scratch", "demonstrations"])
 def test_a_run_is_trained_once_and_its_log_kept(tmp_path: Path, arm: ArmName) -> None:
     (tmp_path / "multiplied").mkdir()
