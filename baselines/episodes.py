@@ -162,7 +162,7 @@ def _observe(demonstrations: Sequence[Demonstration], options: Mapping[str, Any]
 
 def _observe_one(envs: gymnasium.vector.VectorEnv[Any, Any, Any], demonstration: Demonstration) -> dict[str, NDArray[Any]]:
     """All T + 1 states of a demonstration, seen by an environment of `_SIDE_BY_SIDE` rows."""
-    shapes = part_shapes(envs.single_observation_space)  # type: ignore[arg-type]
+    shapes = part_shapes(envs.single_observation_space)
     pieces: list[dict[str, NDArray[Any]]] = []
     for begin in range(0, demonstration.num_steps + 1, _SIDE_BY_SIDE):
         steps = np.minimum(np.arange(begin, begin + _SIDE_BY_SIDE), demonstration.num_steps)

@@ -5,9 +5,10 @@
     python -m benchmarks.sample_efficiency pictures --pretrained runs/pretrained    # the actors before and after, .jpg
     python -m benchmarks.sample_efficiency run --quick --work FOLDER && ... table --work FOLDER --out FILE
 
-Arms: "scratch" is an untrained actor; "pretrained" the same network cloned from kinematic pseudo-demonstrations of everyday
-handling, none of them of the target task; "demonstrations" a clone of the task's own multiplied demonstrations, with episodes
-that begin in their states. All see object points and proprioception; the critic alone sees the true state. One run after the
+Arms: "scratch" is an untrained actor; "pretrained" the same network cloned from pseudo-demonstrations of everyday handling:
+kinematic motions, and lifts refined in the scene of the grasp-and-lift task, none of which was filmed for a task;
+"demonstrations" a clone of the task's own multiplied demonstrations, with episodes that begin in their states. All see object
+points and proprioception; the critic alone sees the true state. One run after the
 other, each stopped early once it is good enough; a killed run goes on where it was, and every run's log is kept.
 """
 
@@ -282,7 +283,7 @@ def pictures(arguments: PictureArguments) -> None:
         actors.append(ShownActor(f"{task}, pretrained", pretrained_actor(pretrained, task, VIEW, seed=arguments.seed)))
         if kept:
             steps = int(kept[-1].name.removeprefix("step_"))
-            actors.append(ShownActor(f"{task}, after {steps // 1000}k steps", load_checkpoint(kept[-1])))
+            actors.append(ShownActor(f"{task}, after {steps / 1000:.0f}k steps", load_checkpoint(kept[-1])))
     if len(actors) == len(TASKS):
         raise InputFileError(f"{arguments.work} has no run of the arm 'pretrained' with seed {arguments.seed}: run it first")
     draw_actors(arguments.out, actors)

@@ -32,18 +32,17 @@ class ShownActor:
     checkpoint: Checkpoint
 
 
-def draw_actors(path: Path, actors: Sequence[ShownActor], starts: int = 1) -> None:
-    """Writes a .jpg: for each of the first `starts` evaluation starts, each actor's episode as a row of pictures.
+def draw_actors(path: Path, actors: Sequence[ShownActor]) -> None:
+    """Writes a .jpg: each actor's episode from the first evaluation start as a row of pictures.
 
     Args:
         path: of the file.
         actors: in the order of the rows.
-        starts: how many.
 
     Raises:
         RenderingUnavailableError: there is no off-screen OpenGL.
     """
-    rows = [row for start in range(starts) for actor in actors for row in _row(actor, EVALUATION_SEED + start)]
+    rows = [row for actor in actors for row in _row(actor, EVALUATION_SEED)]
     with atomic_path(path) as temporary:
         iio.imwrite(temporary, np.concatenate(rows), extension=".jpg", quality=88)
 

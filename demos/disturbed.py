@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from demos.closed_loop import DemonstrationFollower
 from demos.demonstration import Demonstration
+from demos.provenance import first_provenance
 from demos.replay import Player
 from dexvid_envs.errors import OptionError
 from dexvid_envs.tasks.object_task import ObjectTask
@@ -45,7 +46,7 @@ def disturbed(player: Player, demonstration: Demonstration, variant: int) -> Dem
     """
     if "goal" not in demonstration.memory or not isinstance(player.env.task, ObjectTask):
         raise OptionError(f"{demonstration.env_id} cannot be turned about the arm's base; expected demonstrations of a lift")
-    source = str(demonstration.provenance.get("source_sha256", ""))
+    source = str(first_provenance(demonstration.provenance).get("source_sha256", ""))
     rng = np.random.default_rng([variant, *source.encode()])
     x, y = demonstration.object_pos_world[0, :2]
     angle = HEADING_RAD * rng.uniform(-1.0, 1.0) - math.atan2(y, x)
@@ -70,7 +71,7 @@ def disturbed(player: Player, demonstration: Demonstration, variant: int) -> Dem
         reset_options={"state": begun},
         tier=demonstration.tier,
         source_frame=demonstration.source_frame,
-        provenance={**demonstration.provenance, "disturbed": {"variant": variant, "turn_rad": angle}},
+        provenance={"parent": demonstration.provenance, "disturbed": {"variant": variant, "turn_rad": angle}},
     )
     return dataclasses.replace(made, intended_actions=np.stack(intended))
 

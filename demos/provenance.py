@@ -4,6 +4,7 @@
     extract, retarget, refine      {"config": ..., "quality": ...} of each stage; its figures may also stand among its settings
     plan                           of refined ones: the whole config of the plan, and when it lifts, places and lets go
     multiply, copy, parent         of copies: the settings, which draw it is, and the provenance of what was copied
+    disturbed, parent              of disturbed repetitions: which it is, how far turned, and the provenance of the original
     model_sha256, versions         of the simulation that played it
     recorded_before                of what was recorded anew: model and versions of before; `refine` names in `measured_on` the
                                    model of its figures, the distance from the video's path among them
@@ -129,6 +130,8 @@ def missing_provenance(demonstration: Demonstration) -> list[str]:
             if not generation.get("correction"):
                 missing.append("correction: from where in which demonstration it goes on")
             continue
+        if generation.get("disturbed"):
+            continue
         if not generation.get("multiply"):
             missing.append("multiply: config of the multiplication")
         if not generation.get("copy"):
@@ -137,7 +140,7 @@ def missing_provenance(demonstration: Demonstration) -> list[str]:
 
 
 def first_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Provenance of the demonstration made from a video from which one was copied or corrected; else its own."""
+    """Provenance of the demonstration made from a video from which one was copied, corrected or disturbed; else its own."""
     return list(_generations(provenance))[-1]
 
 

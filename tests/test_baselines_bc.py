@@ -244,6 +244,12 @@ def test_each_demonstration_is_observed_among_its_own_objects():
         env.close()
 
 
+def test_demonstrations_that_show_different_things_are_refused(shipped):
+    other = dataclasses.replace(shipped, env_options={**shipped.env_options, "relative": True})
+    with pytest.raises(DexVidError, match=r"demonstration 1 shows .* expected the same of all"):
+        make_episodes([shipped, other], {"observation_mode": "state"})
+
+
 def test_point_cloud_clone_from_dataset_to_evaluation(tmp_path, shipped, capsys):
     write_dataset(tmp_path / "data", [shipped, shipped])
     options = [word for name, value in CLOUD.items() for word in ("--env-option", f"{name}={value}")]

@@ -9,6 +9,7 @@ import pytest
 
 from demos.dataset import read_dataset
 from demos.disturbed import action_noise, disturbed
+from demos.provenance import missing_provenance
 from demos.replay import Player, replay
 from dexvid_envs.cli import main
 
@@ -23,9 +24,9 @@ def test_a_lift_holds_when_turned_and_disturbed() -> None:
     player.close()
     kept = [one for one in made if one is not None]
     assert len(kept) >= 2
-    if made[0] is not None:
-        assert again is not None
-        np.testing.assert_array_equal(again.states, made[0].states)
+    assert made[0] is not None
+    assert again is not None
+    np.testing.assert_array_equal(again.states, made[0].states)
     radius, height = np.linalg.norm(lift.object_pos_world[0, :2]), lift.object_pos_world[:, 2].max()
     for one in kept:
         assert one.tier == lift.tier
@@ -36,6 +37,8 @@ def test_a_lift_holds_when_turned_and_disturbed() -> None:
         assert one.intended_actions is not None
         assert np.abs(one.actions - one.intended_actions).std() > 0.001
         np.testing.assert_array_equal(one.source_frame, lift.source_frame)
+        assert one.provenance["parent"] == lift.provenance  # its figures are the lift's own, not the repetition's
+        assert not missing_provenance(one)
         assert replay(one).state_deviation == 0.0  # a demonstration like any other: its own actions repeat it
 
 

@@ -34,6 +34,13 @@ def _log(arm: str, seed: int, *points: tuple[int, float]) -> dict[str, Any]:
     return {"arm": arm, "task": TASK, "seed": seed, "steps": points[-1][0], "evaluations": evaluations}
 
 
+def _write(folder: Path, logs: list[dict[str, Any]]) -> None:
+    for log in logs:
+        run_folder = folder / "GraspLift" / log["arm"] / str(log["seed"])
+        run_folder.mkdir(parents=True)
+        (run_folder / "log.json").write_text(json.dumps(log))
+
+
 def test_steps_to_a_success_lie_between_the_evaluations() -> None:
     log = _log("scratch", 0, (0, 0.0), (100, 0.4), (200, 0.6), (300, 0.5))
     assert steps_to(log, 0.5) == pytest.approx(150.0)
@@ -48,10 +55,7 @@ def test_the_table_is_made_from_the_logs_alone(tmp_path: Path) -> None:
         *[_log("pretrained", seed, (0, 0.0), (400, 0.8), (1000, 0.9)) for seed in range(3)],
         _log("demonstrations", 0, (0, 0.5), (1000, 0.95)),
     ]
-    for log in logs:
-        folder = tmp_path / "GraspLift" / log["arm"] / str(log["seed"])
-        folder.mkdir(parents=True)
-        (folder / "log.json").write_text(json.dumps(log))
+    _write(tmp_path, logs)
     table(TableArguments(work=tmp_path, out=tmp_path / "out.json"))
     content = json.loads((tmp_path / "out.json").read_text())
     assert [(row["arm"], row["seeds"]) for row in content["rows"]] == [("scratch", 3), ("pretrained", 3), ("demonstrations", 1)]
@@ -67,10 +71,7 @@ def test_of_two_seeds_the_one_that_speaks_against_pretraining_counts(tmp_path: P
         _log("pretrained", 0, (0, 0.0), (200, 1.0)),
         _log("pretrained", 1, (0, 0.0), (400, 0.5)),
     ]
-    for log in logs:
-        folder = tmp_path / "GraspLift" / log["arm"] / str(log["seed"])
-        folder.mkdir(parents=True)
-        (folder / "log.json").write_text(json.dumps(log))
+    _write(tmp_path, logs)
     table(TableArguments(work=tmp_path, out=tmp_path / "out.json"))
     (check,) = json.loads((tmp_path / "out.json").read_text())["checks"]
     assert check["value"] == pytest.approx(0.8)
