@@ -338,6 +338,7 @@ def _run(trainer: _Trainer, log: RunLog, progress: ProgressCallback | None, stat
             started = time.perf_counter()
             loss, held_out = float(torch.stack(losses).mean()), trainer.held_out_loss()
             losses.clear()
+            trainer.elapsed_s += time.perf_counter() - started  # before the report, which would else not be the last one
             if not math.isfinite(loss):
                 raise DexVidError(f"the loss is {loss} at step {trainer.step}; lower learning_rate ({config.peak_rate})")
             figures = {"loss": loss, "learning_rate": learning_rate, "elapsed_s": trainer.elapsed_s}
@@ -345,7 +346,6 @@ def _run(trainer: _Trainer, log: RunLog, progress: ProgressCallback | None, stat
             log.write(trainer.step, figures)
             if progress is not None:
                 progress(TrainProgress("clone", trainer.step, trainer.fraction, trainer.elapsed_s, figures))
-            trainer.elapsed_s += time.perf_counter() - started
             if state_path is not None and (trainer.elapsed_s - saved_at >= config.save_every_s or trainer.fraction >= 1.0):
                 trainer.save(state_path)
                 saved_at = trainer.elapsed_s
