@@ -200,7 +200,7 @@ class _Run:
         values = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
         seeds = [int(np.random.default_rng([config.seed, draw, 8]).integers(2**31)) for draw, _ in tries]
         options = [one | self.object_options for one in starts.reset_options(values)]
-        followed, scene = self._taken_from(self.player.reset(options, seeds, starts.memory_goal), values)
+        followed, side, scene = self._taken_from(self.player.reset(options, seeds, starts.memory_goal), values)
         planned = {
             number: self._planned(number, np.flatnonzero(followed == number), scene, values, tries)
             for number in np.unique(followed).tolist()
@@ -219,7 +219,7 @@ class _Run:
             for number, part in planned.items()
             for play in self.followers[number].plays(number, part, played, tries, mend_reach)
         ]
-        plays = [by_source[index] for index in order]
+        plays = [dataclasses.replace(by_source[index], side=int(side[row])) for row, index in enumerate(order)]
         accepted = np.flatnonzero(played.success)
 
         def copies(begin: int, end: int) -> Iterator[Demonstration]:
@@ -241,19 +241,20 @@ class _Run:
             [np.random.default_rng([seed, *tries[row], 7]) for row in rows],
         )
 
-    def _taken_from(self, scene: Scene, values: list[FloatArray]) -> tuple[NDArray[np.int64], Scene]:
-        """Which demonstration each row follows, and the scene with its objects turned to the side from which it is taken.
+    def _taken_from(self, scene: Scene, values: list[FloatArray]) -> tuple[NDArray[np.int64], NDArray[np.int64], Scene]:
+        """Which demonstration each row follows, from which side, and the scene with its objects turned to that side.
 
-        It is the side for which plays so far speak; the less the hand has to turn, the less they need to.
+        It is the side for which plays so far speak; the less the hand has to turn, the less they need to. Sides of all
+        demonstrations are counted through.
         """
         ways = [(number, way) for number, one in enumerate(self.followers) for way in one.ways(scene)]
         if len(ways) == 1:
-            return np.zeros(len(scene.mass_kg), dtype=np.int64), ways[0][1]
+            return *np.zeros((2, len(scene.mass_kg)), dtype=np.int64), ways[0][1]
         turn = np.abs([self.followers[number].turn_rad(way) for number, way in ways])  # (W, N)
         promise = np.stack([self.followers[number].promise(way, values) for number, way in ways]) - _TURN_COST * turn
         chosen = promise.argmax(axis=0)
         pose = np.stack([way.T_world_object for _, way in ways])[chosen, np.arange(len(chosen))]
-        return np.array([number for number, _ in ways])[chosen], dataclasses.replace(scene, T_world_object=pose)
+        return np.array([number for number, _ in ways])[chosen], chosen, dataclasses.replace(scene, T_world_object=pose)
 
     def take(self, plays: list[Play], wanted: int) -> None:
         """Learns from a batch and counts it; of its successes the first `wanted` are kept."""
@@ -291,6 +292,7 @@ class _Run:
                     "copy": {
                         "draw": plays[row].draw,
                         "attempt": plays[row].attempt,
+                        "side": plays[row].side,
                         "seed": seeds[row],
                         "aim_m": plays[row].aim,
                         "correction": plays[row].correction,

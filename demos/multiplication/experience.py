@@ -43,6 +43,7 @@ class Play:
         reached: the arm reaches all of the path; otherwise the copy was not played.
         mendable: should it have failed, another grip may help; where the arm does not reach, only if it may take another side.
         source: which of several demonstrations it followed.
+        side: from which it took the object, the sides of all demonstrations counted through.
     """
 
     draw: int
@@ -56,6 +57,7 @@ class Play:
     reached: bool
     mendable: bool
     source: int = 0
+    side: int = 0
 
 
 def scene_features(source: SourceMotion, scene: Scene, values: list[FloatArray]) -> FloatArray:
