@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from baselines.checkpoint import Checkpoint
+from baselines.committed import WAY, CommittedActor, CommittedConfig, choice_loss, with_way
 from baselines.episodes import EpisodeData, hash_episodes, make_episodes
 from baselines.mlp import MlpActor, MlpConfig, faster_thread_count, torch_threads
 from baselines.networks import Actor, module_of
@@ -44,6 +45,7 @@ from dexvid_envs.files import atomic_path
 
 _HELD_OUT_STEPS = 8192  # enough for a held-out loss to two digits
 _PIECE_STEPS = 512  # of a held-out loss, at once
+_FIRST_OBSERVATIONS, _CHOICE_WEIGHT = 256, 0.1  # of a gradient step of the choice, and what its loss counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +71,8 @@ class CloneConfig:
         held_out_fraction: part of the episodes kept for the held-out loss; never fewer than one where there are two or more.
         report_every_steps: steps between reports.
         save_every_s: wall time between savings of the training state (with a run folder).
+        commit: the actor chooses once an episode from which side it takes the object, of those that the demonstrations are
+            known to take, and stays with it (`baselines.committed`).
         threads: torch threads; -1 takes whichever of one and all cores is faster at the start, 0 does so in runs by wall time
             and else takes one, with which a run repeats to the last bit.
     """
@@ -91,6 +95,7 @@ class CloneConfig:
     held_out_fraction: float = 0.03
     report_every_steps: int = 100
     save_every_s: float = 20.0
+    commit: bool = False
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -236,7 +241,8 @@ class _Trainer:
         self.optimizer = torch.optim.AdamW(
             self.module.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.window_steps = config.window_steps if isinstance(self.actor, TransformerActor) else 1
+        base = self.actor.base if isinstance(self.actor, CommittedActor) else self.actor
+        self.window_steps = config.window_steps if isinstance(base, TransformerActor) else 1
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.elapsed_s = 0, 0.0
 
@@ -277,13 +283,22 @@ class _Trainer:
         """Mean L1 loss over the valid steps of freshly drawn windows, seen through noise."""
         count = self.config.batch_size // self.window_steps
         parts, actions, valid = self.data.train.draw(count, self.window_steps, generator)
-        for name, deviation in actor.deviations().items():
-            noise = torch.randn(parts[name].shape, generator=generator)
-            parts[name] = parts[name] + self.config.input_noise * deviation * noise
+        parts = self._noisy(parts, actor, generator)
         starts = torch.zeros(valid.shape, dtype=torch.bool)
         starts[:, 0] = True  # nothing is known of what was before a window
         predicted, _ = actor.act(parts, starts)
-        return (predicted - actions).abs().mean(dim=-1)[valid].mean()
+        loss = (predicted - actions).abs().mean(dim=-1)[valid].mean()
+        if isinstance(actor, CommittedActor) and self.data.train.any_whole:
+            first = self._noisy(self.data.train.draw_first(_FIRST_OBSERVATIONS, generator), actor, generator)
+            loss = loss + _CHOICE_WEIGHT * choice_loss(actor, first)
+        return loss
+
+    def _noisy(self, parts: dict[str, Tensor], actor: Actor, generator: torch.Generator) -> dict[str, Tensor]:
+        """The parts of an observation seen through noise."""
+        for name, deviation in actor.deviations().items():
+            noise = torch.randn(parts[name].shape, generator=generator)
+            parts[name] = parts[name] + self.config.input_noise * deviation * noise
+        return parts
 
     def probe(self) -> Callable[[], object]:
         """A gradient step on copies, which leaves the run as it is."""
@@ -384,15 +399,21 @@ def _prepare(demonstrations: Sequence[Demonstration], observation: Mapping[str, 
     if config.held_out_fraction > 0 and count >= 2:
         held_count = min(count - 1, max(1, round(config.held_out_fraction * count)))
     order = np.random.default_rng(seed).permutation(count)
-    episodes = make_episodes(demonstrations, observation)
+    episodes = make_episodes(demonstrations, observation, ways=config.commit)
     train = EpisodeData([episodes[i] for i in sorted(order[held_count:])], config.hold_steps)
     held_out = EpisodeData([episodes[i] for i in sorted(order[:held_count])], hold_steps=0) if held_count else None
     return _Data(train, held_out, hash_episodes(episodes))
 
 
 def _make_actor(config: CloneConfig, data: EpisodeData) -> Actor:
-    shapes = {name: tuple(part.shape[1:]) for name, part in sorted(data.parts.items())}
-    action_size = data.actions.shape[1]
+    shapes, action_size = _shapes(data), data.actions.shape[1]
+    if not config.commit:
+        return _make_plain_actor(config, shapes, action_size)
+    committed = CommittedConfig(1 + int(data.parts[WAY].max()))
+    return CommittedActor(_make_plain_actor(config, with_way(shapes, committed.ways), action_size), committed)
+
+
+def _make_plain_actor(config: CloneConfig, shapes: dict[str, tuple[int, ...]], action_size: int) -> Actor:
     if config.policy == "transformer":
         return TransformerActor(TransformerConfig(shapes, action_size, **SIZES[config.size]))
     if list(shapes) != ["state"]:
@@ -400,16 +421,26 @@ def _make_actor(config: CloneConfig, data: EpisodeData) -> Actor:
     return MlpActor(MlpConfig(shapes["state"][0], action_size, config.hidden))
 
 
+def _shapes(data: EpisodeData) -> dict[str, tuple[int, ...]]:
+    """Of what the environment shows."""
+    return {name: tuple(part.shape[1:]) for name, part in sorted(data.parts.items()) if name != WAY}
+
+
 def _begun_with(initial: Actor, data: EpisodeData) -> Actor:
     """A copy of an actor that fits the data."""
-    shapes = {name: tuple(part.shape[1:]) for name, part in sorted(data.parts.items())}
-    action_size = data.actions.shape[1]
-    config: Any = module_of(initial).config
-    known = dict(config.observation) if isinstance(initial, TransformerActor) else {"state": (config.observation_size,)}
-    if {name: tuple(shape) for name, shape in known.items()} != shapes or config.action_size != action_size:
+    shapes, action_size = _shapes(data), data.actions.shape[1]
+    known = {name: tuple(shape) for name, shape in initial.config.observation.items()}
+    if known != shapes or initial.config.action_size != action_size:
         raise OptionError(
-            f"the initial actor sees {known} and gives {config.action_size} values, the demonstrations show {shapes} and have "
-            f"{action_size}; choose the same observation and control mode, or fit it first (baselines.starting_actor)"
+            f"the initial actor sees {known} and gives {initial.config.action_size} values, the demonstrations show {shapes} "
+            f"and have {action_size}; choose the same observation and control mode, or fit it first (baselines.starting_actor)"
+        )
+    ways = initial.config.own.ways if isinstance(initial, CommittedActor) else 0
+    needed = 1 + int(data.parts[WAY].max()) if WAY in data.parts else 0
+    if (ways > 0) != (needed > 0) or needed > ways:
+        raise OptionError(
+            f"the initial actor chooses among {ways} ways, the demonstrations need {needed}; set `commit` as it was in its own "
+            "training, and give demonstrations copied from the same ones"
         )
     actor = copy.deepcopy(initial)
     module_of(actor).requires_grad_(True)

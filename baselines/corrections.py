@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from baselines.bc import check_same_kind, common_options
 from baselines.checkpoint import Checkpoint
+from baselines.committed import CommittedPolicy
 from demos.demonstration import Demonstration
 from demos.multiplication.play import CopyPlayer
-from demos.provenance import model_hash, to_json, versions
+from demos.provenance import model_hash, side_taken, to_json, versions
 from demos.replay import demonstrations_from_batch
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import DexVidError, OptionError
@@ -205,6 +206,8 @@ class _Run:
         count = len(experts)
         _put(core, [one.reset_options(0)["state"] for one in experts])
         self.policy.reset(np.ones(count, dtype=bool))
+        if isinstance(self.policy, CommittedPolicy):  # an expert who takes the other side would have to turn back
+            self.policy.follow(np.array([side_taken(one.provenance) for one in experts]))
         alive = np.ones(count, dtype=bool)
         result: Any = core.result()
         for _ in range(steps):

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from baselines.committed import WAY
 from baselines.evaluate import TRAINING_SEEDS_START, make_vector_env
 from baselines.tokens import part_shapes
 from demos.demonstration import Demonstration
-from demos.provenance import to_json
-from dexvid_envs.errors import DexVidError
+from demos.provenance import side_taken, to_json
+from dexvid_envs.errors import DexVidError, OptionError
 
 _SIDE_BY_SIDE = 32  # states observed at once
 
@@ -33,11 +34,13 @@ class Episode:
         parts: observations (T + 1, ...) by key; a flat one stands under "state".
         actions: (T, A) in [-1, 1].
         hold: (A,) the action that holds still after the end.
+        whole: it begins where the task's episodes do, not somewhere on the way.
     """
 
     parts: Mapping[str, NDArray[Any]]
     actions: NDArray[np.float32]
     hold: NDArray[np.float32]
+    whole: bool = True
 
 
 class Windows(NamedTuple):
@@ -72,6 +75,7 @@ class EpisodeData:
         lengths = torch.tensor([len(one) for one in actions])
         self.ends = lengths.cumsum(0)  # (E,)
         self.begins = self.ends - lengths
+        self._first = self.begins[torch.tensor([one.whole for one in episodes])]  # of those that begin where the task does
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -92,6 +96,16 @@ class EpisodeData:
         rows = torch.minimum(rows, self.ends[episode][:, None] - 1)
         return Windows({name: part[rows] for name, part in self.parts.items()}, self.actions[rows], valid)
 
+    @property
+    def any_whole(self) -> bool:
+        """Whether an episode begins where the task's do."""
+        return len(self._first) > 0
+
+    def draw_first(self, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """First observations (count, ...) of episodes that begin where the task's do."""
+        rows = self._first[torch.randint(len(self._first), (count,), generator=generator)]
+        return {name: part[rows] for name, part in self.parts.items()}
+
     def in_order(self, steps: int) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
         """Observations (1, S, ...), actions (1, S, A) and starts (1, S) of all episodes, in pieces of at most `steps`."""
         starts = torch.zeros(len(self), dtype=torch.bool)
@@ -101,25 +115,42 @@ class EpisodeData:
             yield {name: part[None, piece] for name, part in self.parts.items()}, self.actions[None, piece], starts[None, piece]
 
 
-def make_episodes(demonstrations: Sequence[Demonstration], observation: Mapping[str, Any] | None = None) -> list[Episode]:
+def make_episodes(
+    demonstrations: Sequence[Demonstration], observation: Mapping[str, Any] | None = None, *, ways: bool = False
+) -> list[Episode]:
     """The demonstrations as episodes.
 
     Args:
         demonstrations: of one environment and control mode; their environments' options may differ.
         observation: options of the environment that change what is seen, such as `observation_mode`; their states are then
             observed again in it. Empty or None takes the recorded `state` observations.
+        ways: parts hold the side from which each takes its object as well, under `baselines.committed.WAY`.
 
     Raises:
-        OptionError: an option is not valid.
+        OptionError: an option is not valid, or a demonstration does not say from which side it takes its object.
         DexVidError: the recorded states do not belong to the environment.
     """
     parts = _observe(demonstrations, observation) if observation else _recorded(demonstrations)
     episodes = []
-    for one, seen in zip(demonstrations, parts, strict=True):
+    for index, (one, seen) in enumerate(zip(demonstrations, parts, strict=True)):
         actions = one.learned_actions
+        if ways:
+            seen[WAY] = np.full(one.num_steps + 1, _way(one, index), dtype=np.int64)
         hold = np.zeros_like(actions[-1]) if one.control_mode.endswith("_delta") else actions[-1]
-        episodes.append(Episode(seen, actions.astype(np.float32), hold.astype(np.float32)))
+        episodes.append(
+            Episode(seen, actions.astype(np.float32), hold.astype(np.float32), whole="correction" not in one.provenance)
+        )
     return episodes
+
+
+def _way(demonstration: Demonstration, index: int) -> int:
+    side = side_taken(demonstration.provenance)
+    if side is None:
+        raise OptionError(
+            f"demonstration {index} does not say from which side it takes its object; expected copies by `dexvid multiply` "
+            "and corrections of them: make them again, or clone without committing"
+        )
+    return side
 
 
 def _recorded(demonstrations: Sequence[Demonstration]) -> Iterator[dict[str, NDArray[Any]]]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
+from baselines.committed import CommittedActor, CommittedConfig
 from baselines.mlp import MlpActor, MlpConfig
 from baselines.policy import Policy
 from baselines.residual import ResidualActor, ResidualConfig
@@ -15,7 +16,12 @@ from baselines.tokens import Parts
 from baselines.transformer import TransformerActor, TransformerConfig
 from dexvid_envs.errors import OptionError
 
-KINDS: dict[str, type[nn.Module]] = {"mlp": MlpActor, "transformer": TransformerActor, "residual": ResidualActor}
+KINDS: dict[str, type[nn.Module]] = {
+    "mlp": MlpActor,
+    "transformer": TransformerActor,
+    "committed": CommittedActor,
+    "residual": ResidualActor,
+}
 
 
 class ActorConfig(Protocol):
@@ -33,7 +39,7 @@ class ActorConfig(Protocol):
 
 
 class Actor(Protocol):
-    """What `MlpActor`, `TransformerActor` and `ResidualActor` have in common, beside being modules.
+    """What all of `KINDS` have in common, beside being modules.
 
     Rollouts and updates call the same `act`, with one step or with sequences of them; what is remembered in between is the
     actor's own (None where it has no memory), is never written to, and has `rows` for a part of the batch.
@@ -86,7 +92,7 @@ def module_of(actor: Actor) -> nn.Module:
 def describe_network(actor: Actor) -> dict[str, Any]:
     """Kind and config as JSON values."""
     kind = next(name for name, made in KINDS.items() if type(actor) is made)
-    if isinstance(actor, ResidualActor):
+    if isinstance(actor, ResidualActor | CommittedActor):
         return {"kind": kind, **dataclasses.asdict(actor.config.own), "base": describe_network(actor.base)}
     return {"kind": kind, **dataclasses.asdict(cast("Any", actor.config))}
 
@@ -106,6 +112,12 @@ def network_from(description: Mapping[str, Any]) -> Actor:
     if kind == "transformer":
         observation = {str(name): tuple(int(size) for size in shape) for name, shape in settings.pop("observation").items()}
         return TransformerActor(TransformerConfig(observation, **settings))
+    if kind == "committed":
+        base = settings.pop("base")
+        if base["kind"] not in ("mlp", "transformer"):
+            raise OptionError(f"a choice of the way for a {base['kind']} network is not known")
+        hidden = tuple(int(width) for width in settings.pop("hidden"))
+        return CommittedActor(network_from(base), CommittedConfig(hidden=hidden, **settings))
     if kind == "residual":
         base = settings.pop("base")
         if base["kind"] == "residual":

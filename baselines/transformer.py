@@ -263,10 +263,14 @@ class TransformerPolicy:
         self._starts = np.logical_or(self._starts, mask) if known else np.array(mask, dtype=bool)
         self._memory = self._memory if known else None
 
+    def parts(self, observation: Any) -> dict[str, Tensor]:
+        """What the actor reads of it, one step (N, 1, ...) in double precision."""
+        parts = as_parts(observation, self._shapes)
+        return {name: (part if part.dtype == torch.uint8 else part.double())[:, None] for name, part in parts.items()}
+
     def act(self, observation: Any) -> NDArray[np.float32]:
         """See `Policy`; the observation is an array (N, D) or a mapping of such by key; actions are clipped to [-1, 1]."""
-        parts = as_parts(observation, self._shapes)
-        parts = {name: (part if part.dtype == torch.uint8 else part.double())[:, None] for name, part in parts.items()}
+        parts = self.parts(observation)
         count = len(next(iter(parts.values())))
         if count != len(self._starts):
             self.reset(np.ones(count, dtype=bool))

@@ -7,8 +7,9 @@ Starts and targets lie anywhere in regions of 30 x 30 cm, at least 15 cm apart; 
 to 15 % larger, weighs 0.05 to 0.6 kg, and friction is 0.6 to 1.2 of the usual. A bottle that is not round is refined twice
 from its one recording, taken from two sides a quarter turn apart. The rungs: the retargeted motion and the refined one, each
 played open loop; with `--pretrained` the seed paper's way (an actor pretrained on other motions, full object points, then
-cloned on the retargeted one); a clone of the refined ones alone; a clone of their copies; that clone trained on with
-corrections of its own rollouts; the last under random pushes. "state" shows poses relative to palm and bottle as well;
+cloned on the retargeted one); a clone of the refined ones alone; a clone of their copies, which decides once an episode from
+which side it takes the bottle where there are several; that clone trained on with corrections of its own rollouts; the last
+under random pushes. "state" shows poses relative to palm and bottle as well;
 "partial" sees points of the bottle from one camera, noisy, and no pose. "synthetic" is the recording that comes with the
 project. Finished stages in `--work` are kept, so that an interrupted run goes on. Each recording has a log of its own beside
 the result, made from all of them.
@@ -39,7 +40,7 @@ from benchmarks.result import RESULTS, Check, commit, write_result
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
 from demos.multiplication.report import draw_coverage
 from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
-from demos.provenance import to_json
+from demos.provenance import side_taken, to_json
 from demos.pseudo_demonstration import closest_bottle, place_and_retarget, refine_interaction
 from demos.refine import RefineConfig
 from demos.refinement.placement import turns_for_any_yaw
@@ -308,17 +309,17 @@ class Ladder:
         steps: int,
         initial: Callable[[], Checkpoint] | None = None,
     ) -> EvaluationResult:
-        config = CloneConfig(
-            policy="mlp" if view == "state" else "transformer",
-            max_steps=60 if self.arguments.quick else steps,
-            learning_rate=None if initial is None else 5e-4,
-        )
-
         def make() -> Any:
-            folder = self.folder / name
+            folder, learnt = self.folder / name, demonstrations()
+            config = CloneConfig(
+                policy="mlp" if view == "state" else "transformer",
+                max_steps=60 if self.arguments.quick else steps,
+                learning_rate=None if initial is None else 5e-4,
+                commit=len({side_taken(one.provenance) for one in learnt}) > 1,
+            )
             with progress_bar(f"{self.name}: {name}") as bar:
                 result = train_clone(
-                    demonstrations(),
+                    learnt,
                     config,
                     seed=seed,
                     observation=VIEWS[view],

@@ -144,6 +144,12 @@ def first_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     return list(_generations(provenance))[-1]
 
 
+def side_taken(provenance: Mapping[str, Any]) -> int | None:
+    """From which side a copy takes its object (see `demos.multiply`), or a correction of one; None where there is no copy."""
+    sides = [one["copy"].get("side") for one in _generations(provenance) if isinstance(one.get("copy"), Mapping)]
+    return sides[0] if sides else None
+
+
 def _generations(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The provenance itself, then that of what it was copied from, and so on."""
     yield provenance
