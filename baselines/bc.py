@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from baselines.checkpoint import Checkpoint
-from baselines.committed import WAY, CommittedActor, CommittedConfig, choice_loss, with_way
+from baselines.clone_actor import begun_with, new_actor
+from baselines.committed import CommittedActor, choice_loss
 from baselines.episodes import EpisodeData, hash_episodes, make_episodes
-from baselines.mlp import MlpActor, MlpConfig, faster_thread_count, torch_threads
+from baselines.mlp import faster_thread_count, torch_threads
 from baselines.networks import Actor, module_of
 from baselines.progress import ProgressCallback, RunLog, TrainProgress
 from baselines.training_state import (
@@ -38,8 +39,8 @@ from baselines.training_state import (
     restoring,
     save_training_state,
 )
-from baselines.transformer import SIZES, Size, TransformerActor, TransformerConfig
-from demos.demonstration import Demonstration
+from baselines.transformer import SIZES, Size, TransformerActor
+from demos.demonstration import Demonstration, common_options
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
 
@@ -177,7 +178,7 @@ def train_clone(
             are then observed again. None takes the recorded `state` observations.
         initial: actor whose weights and normalisation training begins with, such as one pretrained on other motions
             (`baselines.starting_actor`); the network's settings in `config` are its own then. None begins with random weights.
-        progress: called at every report.
+        progress: called at every report, and while states are observed again.
         run_folder: gets `config.json`, `progress.csv`, TensorBoard events, the training state and, at the end, `checkpoint/`.
         resume: goes on from the training state in `run_folder`; without a wall-time budget the result equals an unbroken run's.
 
@@ -190,7 +191,7 @@ def train_clone(
     check_same_kind(demonstrations)
     if "control_mode" in observation:
         raise OptionError("control_mode is the demonstrations' own; the options given may only change what the actor sees")
-    data = _prepare(demonstrations, observation, config, seed)
+    data = _prepare(demonstrations, observation, config, seed, progress)
     trainer = _Trainer(data, config, seed, None if initial is None else initial.actor)
     state_path = None if run_folder is None else run_folder / STATE_NAME
     if resume:
@@ -231,10 +232,10 @@ class _Trainer:
         if initial is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                self.actor = _make_actor(config, data.train)
+                self.actor = new_actor(config, data.train)
             self.actor.fit(data.train.parts, config.std_floor)
         else:
-            self.actor = _begun_with(initial, data.train)
+            self.actor = begun_with(initial, data.train)
             self.identity["initial_sha256"] = _weights_sha256(initial)
         self.module, self.average = module_of(self.actor), copy.deepcopy(self.actor)
         module_of(self.average).requires_grad_(False)
@@ -386,65 +387,29 @@ def check_same_kind(demonstrations: Sequence[Demonstration]) -> None:
             raise DexVidError(f"demonstration {index} holds NaN or infinity in its observations or actions; leave it out")
 
 
-def common_options(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
-    """The environment options that all demonstrations share."""
-    first = demonstrations[0].env_options
-    return {name: value for name, value in first.items() if all(one.env_options.get(name) == value for one in demonstrations)}
-
-
-def _prepare(demonstrations: Sequence[Demonstration], observation: Mapping[str, Any], config: CloneConfig, seed: int) -> _Data:
+def _prepare(
+    demonstrations: Sequence[Demonstration],
+    observation: Mapping[str, Any],
+    config: CloneConfig,
+    seed: int,
+    progress: ProgressCallback | None,
+) -> _Data:
     """Splits by episode."""
     count = len(demonstrations)
     held_count = 0
     if config.held_out_fraction > 0 and count >= 2:
         held_count = min(count - 1, max(1, round(config.held_out_fraction * count)))
     order = np.random.default_rng(seed).permutation(count)
-    episodes = make_episodes(demonstrations, observation, ways=config.commit)
+    began = time.perf_counter()
+
+    def show(fraction: float) -> None:
+        if progress is not None:
+            progress(TrainProgress("observe", 0, fraction, time.perf_counter() - began, {}))
+
+    episodes = make_episodes(demonstrations, observation, ways=config.commit, progress=show)
     train = EpisodeData([episodes[i] for i in sorted(order[held_count:])], config.hold_steps)
     held_out = EpisodeData([episodes[i] for i in sorted(order[:held_count])], hold_steps=0) if held_count else None
     return _Data(train, held_out, hash_episodes(episodes))
-
-
-def _make_actor(config: CloneConfig, data: EpisodeData) -> Actor:
-    shapes, action_size = _shapes(data), data.actions.shape[1]
-    if not config.commit:
-        return _make_plain_actor(config, shapes, action_size)
-    committed = CommittedConfig(1 + int(data.parts[WAY].max()))
-    return CommittedActor(_make_plain_actor(config, with_way(shapes, committed.ways), action_size), committed)
-
-
-def _make_plain_actor(config: CloneConfig, shapes: dict[str, tuple[int, ...]], action_size: int) -> Actor:
-    if config.policy == "transformer":
-        return TransformerActor(TransformerConfig(shapes, action_size, **SIZES[config.size]))
-    if list(shapes) != ["state"]:
-        raise OptionError(f"an mlp reads the state observation alone, not {', '.join(shapes)}; use policy=transformer")
-    return MlpActor(MlpConfig(shapes["state"][0], action_size, config.hidden))
-
-
-def _shapes(data: EpisodeData) -> dict[str, tuple[int, ...]]:
-    """Of what the environment shows."""
-    return {name: tuple(part.shape[1:]) for name, part in sorted(data.parts.items()) if name != WAY}
-
-
-def _begun_with(initial: Actor, data: EpisodeData) -> Actor:
-    """A copy of an actor that fits the data."""
-    shapes, action_size = _shapes(data), data.actions.shape[1]
-    known = {name: tuple(shape) for name, shape in initial.config.observation.items()}
-    if known != shapes or initial.config.action_size != action_size:
-        raise OptionError(
-            f"the initial actor sees {known} and gives {initial.config.action_size} values, the demonstrations show {shapes} "
-            f"and have {action_size}; choose the same observation and control mode, or fit it first (baselines.starting_actor)"
-        )
-    ways = initial.config.own.ways if isinstance(initial, CommittedActor) else 0
-    needed = 1 + int(data.parts[WAY].max()) if WAY in data.parts else 0
-    if (ways > 0) != (needed > 0) or needed > ways:
-        raise OptionError(
-            f"the initial actor chooses among {ways} ways, the demonstrations need {needed}; set `commit` as it was in its own "
-            "training, and give demonstrations copied from the same ones"
-        )
-    actor = copy.deepcopy(initial)
-    module_of(actor).requires_grad_(True)
-    return actor
 
 
 def _weights_sha256(actor: Actor) -> str:

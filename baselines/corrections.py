@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.bc import check_same_kind, common_options
+from baselines.bc import check_same_kind
 from baselines.checkpoint import Checkpoint
 from baselines.committed import CommittedPolicy
-from demos.demonstration import Demonstration
+from demos.demonstration import Demonstration, common_options
 from demos.multiplication.play import CopyPlayer
 from demos.provenance import model_hash, side_taken, to_json, versions
 from demos.replay import demonstrations_from_batch

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -116,7 +116,11 @@ class EpisodeData:
 
 
 def make_episodes(
-    demonstrations: Sequence[Demonstration], observation: Mapping[str, Any] | None = None, *, ways: bool = False
+    demonstrations: Sequence[Demonstration],
+    observation: Mapping[str, Any] | None = None,
+    *,
+    ways: bool = False,
+    progress: Callable[[float], None] | None = None,
 ) -> list[Episode]:
     """The demonstrations as episodes.
 
@@ -125,12 +129,13 @@ def make_episodes(
         observation: options of the environment that change what is seen, such as `observation_mode`; their states are then
             observed again in it. Empty or None takes the recorded `state` observations.
         ways: parts hold the side from which each takes its object as well, under `baselines.committed.WAY`.
+        progress: called with the share of the demonstrations that have been observed again, after each.
 
     Raises:
         OptionError: an option is not valid, or a demonstration does not say from which side it takes its object.
         DexVidError: the recorded states do not belong to the environment.
     """
-    parts = _observe(demonstrations, observation) if observation else _recorded(demonstrations)
+    parts = _observe(demonstrations, observation, progress) if observation else _recorded(demonstrations)
     episodes = []
     for index, (one, seen) in enumerate(zip(demonstrations, parts, strict=True)):
         actions = one.learned_actions
@@ -158,7 +163,9 @@ def _recorded(demonstrations: Sequence[Demonstration]) -> Iterator[dict[str, NDA
         yield {"state": one.observations.astype(np.float32)}
 
 
-def _observe(demonstrations: Sequence[Demonstration], options: Mapping[str, Any]) -> list[dict[str, NDArray[Any]]]:
+def _observe(
+    demonstrations: Sequence[Demonstration], options: Mapping[str, Any], progress: Callable[[float], None] | None
+) -> list[dict[str, NDArray[Any]]]:
     """What each demonstration's environment with these options shows in the recorded states, (T + 1, ...) by key.
 
     Demonstrations of one task may differ in what lies on the table; those alike share an environment. Sensor noise is drawn
@@ -179,6 +186,8 @@ def _observe(demonstrations: Sequence[Demonstration], options: Mapping[str, Any]
                     seen[index] = _observe_one(envs, demonstrations[index])
                 except DexVidError as error:
                     raise DexVidError(f"demonstration {index} cannot be observed with {dict(options)}: {error}") from error
+                if progress is not None:
+                    progress(len(seen) / len(demonstrations))
         finally:
             envs.close()
     shapes = [{name: part.shape[1:] for name, part in seen[index].items()} for index in range(len(demonstrations))]

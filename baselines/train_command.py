@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from baselines.bc import CloneConfig, check_same_kind, common_options, train_clone
+from baselines.bc import CloneConfig, check_same_kind, train_clone
 from baselines.checkpoint import load_checkpoint
 from baselines.commands import TRAIN
 from baselines.fine_tune import fine_tune
@@ -20,6 +20,7 @@ from baselines.progress import ProgressCallback, TrainProgress
 from baselines.starting_actor import pretrained_actor
 from baselines.training_state import STATE_NAME
 from demos.dataset import read_dataset
+from demos.demonstration import common_options
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import clear_up_inside, write_alone

@@ -328,7 +328,7 @@ class Ladder:
                     seed=seed,
                     observation=VIEWS[view],
                     initial=None if initial is None else initial(),
-                    progress=lambda state: bar(state.fraction, f"step {state.step}"),
+                    progress=lambda state: bar(state.fraction, f"{state.stage}, step {state.step}"),
                     run_folder=folder,
                     resume=(folder / STATE_NAME).is_file(),
                 )

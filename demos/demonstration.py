@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -117,3 +117,9 @@ class Demonstration:
         if self.randomization:
             state["randomization"] = {name: np.array(values[step]) for name, values in self.randomization.items()}
         return {"state": state}
+
+
+def common_options(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
+    """Environment options that all demonstrations (at least one) share."""
+    first, *others = (dict(one.env_options) for one in demonstrations)
+    return {name: value for name, value in first.items() if all(name in one and one[name] == value for one in others)}

@@ -235,7 +235,9 @@ def test_each_demonstration_is_observed_among_its_own_objects():
     several = [read_dataset(path)[0] for path in sorted(folder.iterdir())[:3]]
     several.append(several[0])
     assert len({str(one.env_options) for one in several}) > 1
-    seen = make_episodes(several, CLOUD)
+    shares: list[float] = []
+    seen = make_episodes(several, CLOUD, progress=shares.append)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
     for one, episode in zip(several, seen, strict=True):
         env = gymnasium.make(one.env_id, **one.env_options, **CLOUD)
         expected, _ = env.reset(options=one.reset_options(50))

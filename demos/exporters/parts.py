@@ -6,7 +6,6 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from demos.demonstration import Demonstration
 from demos.replay import Player
@@ -42,12 +41,6 @@ def _parts(env_id: str, env_options: str, control_mode: str) -> tuple[tuple[str,
         start += field.size
     player.close()
     return tuple(parts)
-
-
-def common_options(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
-    """Environment options that all demonstrations share."""
-    first, *others = (dict(one.env_options) for one in demonstrations)
-    return {name: value for name, value in first.items() if all(name in one and one[name] == value for one in others)}
 
 
 def expect_one_kind(demonstrations: Sequence[Demonstration]) -> None:

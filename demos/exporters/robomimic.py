@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.dataset import new_file, read_stored, read_text
-from demos.demonstration import TIERS, Demonstration
-from demos.exporters.parts import common_options, expect_new, expect_one_kind, observation_parts
+from demos.demonstration import TIERS, Demonstration, common_options
+from demos.exporters.parts import expect_new, expect_one_kind, observation_parts
 from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_path
 
