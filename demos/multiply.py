@@ -99,7 +99,7 @@ def multiply(
     run = _Run(sources, config, report)
     made, kept = 0, _Journal(journal, sources, config) if journal else None
     if kept and first_index:
-        for plays in kept.resume():
+        for plays in kept.resume(first_index):
             run.take(plays, config.count - made)
             made += sum(play.success for play in plays)
     elif kept:
@@ -130,8 +130,10 @@ class _Journal:
             actions.update(np.ascontiguousarray(one.actions).tobytes())
         self.path, self._head = path, {"actions_sha256": actions.hexdigest(), "multiply": settings}
 
-    def resume(self) -> Iterator[list[Play]]:
-        """The batches of an earlier sitting; a line that a kill has torn is dropped.
+    def resume(self, copies: int) -> Iterator[list[Play]]:
+        """The batches of an earlier sitting whose successes are all among its first `copies` that were kept.
+
+        The last one may have had more than were wanted then; it is dropped, as is a line that a kill has torn.
 
         Raises:
             InputFileError: the file belongs to another multiplication.
@@ -150,9 +152,11 @@ class _Journal:
                 f"{self.path} was written with another demonstration or other settings, expected those of the run to resume: "
                 "give the same again, or start anew without --resume"
             )
+        made = np.cumsum([sum(play.success for play in batch) for batch in plays])
+        finished = int((made <= copies).sum())
         with atomic_path(self.path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
-        yield from plays
+            temporary.write_text("".join(f"{line}\n" for line in whole[: 1 + finished]), encoding="utf-8")
+        yield from plays[:finished]
 
     def begin(self) -> None:
         """A new file."""

@@ -86,6 +86,16 @@ def test_continued_multiplication_gives_what_an_unbroken_one_gives(shipped: Demo
     assert (tmp_path / "journal").read_text() == (tmp_path / "whole").read_text()
 
 
+def test_more_copies_than_first_wanted_are_those_of_a_larger_run(shipped: Demonstration, tmp_path: Path) -> None:
+    first, more = MultiplyConfig(count=4, batch=3), MultiplyConfig(count=7, batch=3)
+    whole = list(multiply(shipped, more, journal=tmp_path / "whole"))
+    begun = list(multiply(shipped, first, journal=tmp_path / "journal"))  # its last batch has a success too many
+    rest = list(multiply(shipped, more, first_index=len(begun), journal=tmp_path / "journal"))
+    for copy, expected in zip(begun + rest, whole, strict=True):
+        np.testing.assert_array_equal(copy.states, expected.states)
+    assert (tmp_path / "journal").read_text() == (tmp_path / "whole").read_text()
+
+
 def test_multiplication_is_not_continued_with_other_settings(shipped: Demonstration, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     list(multiply(shipped, MultiplyConfig(count=1, batch=2), journal=journal))
