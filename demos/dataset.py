@@ -13,7 +13,6 @@ folder beside the destination until `DatasetWriter.close` puts them together and
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import re
 import shutil
@@ -31,6 +30,7 @@ from minari.dataset.minari_storage import MinariStorage
 from numpy.typing import NDArray
 
 from demos.demonstration import TIERS, Demonstration, Tier
+from demos.hdf5_file import new_file, open_file, read_stored, read_text
 from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_folder, atomic_path, replace_folder, write_alone
 from dexvid_envs.registration import register_environments
@@ -41,7 +41,6 @@ _TEXT_ATTRIBUTES = ("env_id", "env_options", "control_mode", "tier")
 # States are two thirds zeros. LZF writes 2,000 episodes in 3 s to half their size; gzip saves 6 % more and takes three times as
 # long. Observations do not compress.
 _STATE_COMPRESSION = "lzf"
-_MAX_ARRAY_BYTES = 2**29  # of one quantity over an episode; those of the tasks take a few million
 
 
 class DatasetWriter:
@@ -102,7 +101,7 @@ class DatasetWriter:
     def demonstrations(self) -> Iterator[Demonstration]:
         """The episodes finished so far, read back one by one."""
         for staged in self._staged():
-            with _open_file(staged) as file:
+            with open_file(staged) as file:
                 yield _read_episode(file["episode"], str(staged))
 
     def close(self) -> None:
@@ -113,7 +112,7 @@ class DatasetWriter:
         """
         with _new_dataset(self._assembled, name=self.path.name) as file:
             for index, staged in enumerate(self._staged()):
-                with _open_file(staged) as source:
+                with open_file(staged) as source:
                     source.copy(source["episode"], file, name=_episode_name(index))  # compressed bytes as they are
                 file[_episode_name(index)].attrs["id"] = index
         if self._previous.exists():
@@ -160,7 +159,7 @@ def read_dataset(path: Path, episodes: Sequence[int] | None = None) -> list[Demo
     for index in episodes or ():  # not those of `count`, which a damaged file may set to billions
         if not 0 <= index < count:
             raise InputFileError(f"{path} has no episode {index}: expected 0 to {count - 1}")
-    with _open_file(path / _DATA_FOLDER / _MAIN_NAME) as file:
+    with open_file(path / _DATA_FOLDER / _MAIN_NAME) as file:
         return [_read_episode(_child(file, _episode_name(index), str(path)), f"{path}, episode {index}") for index in chosen]
 
 
@@ -282,60 +281,6 @@ def _expect_free(path: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def new_file(path: Path, libver: Any = ("v110", "v110")) -> Iterator[h5py.File]:
-    """Yields a new HDF5 file that is filled in the block.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    with _PatientFile(path, "w+") as stream:
-        try:
-            with h5py.File(stream, "w", libver=libver) as file:
-                yield file
-        except (OSError, RuntimeError) as error:
-            raise (stream.failed or error) from error
-        if stream.failed is not None:
-            raise stream.failed
-
-
-class _PatientFile(io.FileIO):
-    """A file that remembers a full disk instead of failing: HDF5 could then not even close it, and crashed at the end."""
-
-    failed: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Writes all of the data, or nothing more once that has failed."""
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        try:
-            while len(rest) and self.failed is None:
-                rest = rest[super().write(rest) :]
-        except OSError as error:
-            self.failed = error
-        return size
-
-    def truncate(self, size: int | None = None) -> int:
-        """Sets the length of the file, as far as the disk allows."""
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failed = error
-            return size or 0
-
-
-@contextlib.contextmanager
-def _open_file(path: Path) -> Iterator[h5py.File]:
-    """Opens for reading; what goes wrong then and while reading becomes an InputFileError."""
-    if not path.is_file():
-        raise InputFileError(f"no file {path}: expected the episodes of a dataset; write the dataset again")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:  # h5py raises either for a truncated or overwritten file
-        raise InputFileError(f"{path} is damaged or incomplete ({error}); write the dataset again") from error
-
-
 def _episode_name(index: int) -> str:
     return f"episode_{index}"
 
@@ -440,31 +385,6 @@ def _child(group: Any, name: str, label: str) -> Any:
 def _array(group: Any, name: str, dtype: Any, label: str) -> NDArray[Any]:
     values = read_stored(_child(group, name, label))
     return values if dtype is None else values.astype(dtype, copy=False)
-
-
-def read_stored(stored: Any) -> NDArray[Any]:
-    """The numbers of an HDF5 dataset of one episode.
-
-    Raises:
-        ValueError: it is something else, or would take memory that no episode does; a damaged file may claim any size.
-    """
-    if not isinstance(stored, h5py.Dataset) or stored.dtype.kind not in "biuf":
-        raise ValueError(f"{stored!r}: expected an array of numbers")
-    if stored.nbytes > _MAX_ARRAY_BYTES:
-        raise ValueError(f"{stored.name} claims {stored.nbytes} bytes, more than the {_MAX_ARRAY_BYTES} of any episode")
-    return np.asarray(stored[()])
-
-
-def read_text(stored: Any) -> str:
-    """The text of an HDF5 dataset.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    text = stored[()] if isinstance(stored, h5py.Dataset) and stored.shape == () else None
-    if not isinstance(text, bytes):
-        raise ValueError(f"{stored!r}: expected a text")
-    return text.decode("utf-8")
 
 
 def _attribute(group: Any, name: str, label: str) -> str:

@@ -21,9 +21,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.dataset import new_file, read_stored, read_text
 from demos.demonstration import TIERS, Demonstration, common_options
 from demos.exporters.parts import expect_new, expect_one_kind, observation_parts
+from demos.hdf5_file import new_file, read_stored, read_text
 from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_path
 
