@@ -232,7 +232,7 @@ def _journal(path: Path) -> Path:
 
 
 def _read_journal(path: Path) -> Any:
-    return list(_new_journal(path).resume())
+    return list(_new_journal(path).resume(copies=1))
 
 
 def _new_journal(path: Path) -> Any:

@@ -152,7 +152,7 @@ class _Journal:
                 f"{self.path} was written with another demonstration or other settings, expected those of the run to resume: "
                 "give the same again, or start anew without --resume"
             )
-        made = np.cumsum([sum(play.success for play in batch) for batch in plays])
+        made = np.cumsum([sum(bool(play.success) for play in batch) for batch in plays])
         finished = int((made <= copies).sum())
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in whole[: 1 + finished]), encoding="utf-8")
