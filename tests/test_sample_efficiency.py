@@ -64,6 +64,15 @@ def test_the_table_is_made_from_the_logs_alone(tmp_path: Path) -> None:
     assert (tmp_path / "out.png").stat().st_size > 5000
 
 
+def test_success_in_what_training_did_not_show_has_its_columns(tmp_path: Path) -> None:
+    harder = _log("demonstrations", 0, (0, 0.5), (1000, 0.95)) | {"harder": {"disturbed": 0.8, "unseen objects": 0.4}}
+    _write(tmp_path, [harder, _log("demonstrations", 1, (0, 0.5), (1000, 0.95))])  # the second is of an earlier benchmark
+    table(TableArguments(work=tmp_path, out=tmp_path / "out.json"))
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert (content["rows"][0]["disturbed"], content["rows"][0]["unseen objects"]) == ("0.80 -", "0.40 -")
+    assert {check["target"]: check["ok"] for check in content["checks"]} == {0.9: True, 0.73: True, 0.57: False}
+
+
 def test_of_two_seeds_the_one_that_speaks_against_pretraining_counts(tmp_path: Path) -> None:
     logs = [
         _log("scratch", 0, (0, 0.0), (1000, 0.1)),
