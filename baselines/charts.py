@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 WIDTH, _HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
 _MAX_POINTS = 400
+_SMALLEST, _LARGEST = 1e-100, 1e100  # that an axis shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,22 +179,25 @@ def _legend_entry(line: Line) -> str:
 
 
 def _thinned(line: Line) -> Line:
-    """The line with at most `_MAX_POINTS` of its points, the last one among them."""
+    """The line with at most `_MAX_POINTS` of its points, the last one among them; what no axis can show becomes a gap."""
     count = len(np.asarray(line.x))
-    if count <= _MAX_POINTS:
-        return line
-    keep = np.unique(np.linspace(0, count - 1, _MAX_POINTS).round().astype(int))
-    chosen = {name: np.asarray(part)[keep] for name in ("x", "y", "low", "high") if (part := getattr(line, name)) is not None}
+    keep = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).round().astype(int))
+    parts = {name: getattr(line, name) for name in ("x", "y", "low", "high")}
+    chosen = {name: np.asarray(part, dtype=float)[keep] for name, part in parts.items() if part is not None}
+    chosen["y"] = np.where(np.abs(chosen["y"]) < _LARGEST, chosen["y"], np.nan)
     return dataclasses.replace(line, **chosen)
 
 
 def _bounds(values: NDArray[np.float64], given: tuple[float | None, float | None], margin: float) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     least, most = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    slack = margin * max(most - least, 1e-9)
+    spread = most - least
+    if spread <= max(1e-6 * max(abs(least), abs(most)), _SMALLEST):  # a constant: in the middle, between numbers that differ
+        spread = 10.0 * abs(most) if abs(most) > _SMALLEST else 10.0
+    slack = margin * spread
     low = least - slack if given[0] is None else given[0]
     high = most + slack if given[1] is None else given[1]
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    return (low, high) if high - low > _SMALLEST else (low - 0.5, low + 0.5)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:

@@ -85,6 +85,11 @@ def fact_table(facts: Sequence[tuple[object, object]]) -> str:
     return f"<table>{''.join(f'<tr>{cell}</tr>' for cell in cells)}</table>"
 
 
+def folded(summary: str, content: str) -> str:
+    """Content that is shown when its summary is touched."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
 def command_list(commands: Sequence[tuple[str, str]]) -> str:
     """(what it does, command) one below the other."""
     return "".join(f'<p class="purpose">{escape(purpose)}</p><pre>{escape(command)}</pre>' for purpose, command in commands)
