@@ -44,7 +44,7 @@ GENERATIONS: Mapping[str, str] = {
     "copies": "another one carried to a new start and goal, and played in physics (dexvid multiply)",
     "recorded": "episodes of a policy (dexvid record)",
     "kinematic": "a video's motion, with the object put on its path (dexvid kinematic)",
-    "refined": "found by the search in physics from a video (dexvid refine)",
+    "refined": "of a video, by the search in physics (dexvid refine); of a lower tier before that search, or where it failed",
     "others": "made in another way, or their provenance does not say",
 }
 #: Entries that only these have, the later stages first.
