@@ -1,4 +1,4 @@
-"""Charts as inline SVG for HTML pages: lines with bands, horizontal bars with intervals, and a table seen from above.
+"""Charts as inline SVG for HTML pages: lines with bands, and horizontal bars with intervals.
 
 Colours are the page's CSS variables (`--c0` to `--c4`, `--ink`, `--muted`, `--line`), so charts follow its light and dark look.
 A chart is 460 units wide and is scaled to its place; one unit is about a pixel on a phone.
@@ -14,9 +14,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-_WIDTH, _HEIGHT = 460, 260
+WIDTH, _HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
 _MAX_POINTS = 400
+_SMALLEST, _LARGEST = 1e-100, 1e100  # that an axis shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,25 +54,6 @@ class Bar:
     interval: tuple[float, float] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class CellBox:
-    """A rectangle on the table with counts in its cells.
-
-    Attributes:
-        label: its name.
-        low_xy: (2,) m its corner with the smallest x and y.
-        cell_m: side of a cell.
-        counts: (X, Y) by cell along x and y.
-        colour: 0 to 4.
-    """
-
-    label: str
-    low_xy: tuple[float, float]
-    cell_m: float
-    counts: NDArray[np.int64]
-    colour: int
-
-
 def line_chart(
     name: str,
     lines: Sequence[Line],
@@ -104,24 +86,24 @@ def line_chart(
     y_high += 0.18 * (y_high - y_low) if split else 0.0  # room for its labels
 
     def px(x: float) -> float:
-        return _LEFT + (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
 
     def py(y: float) -> float:
         return _HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = []
-    for tick in _ticks(y_low, min(y_high, 1.0) if percent else y_high, 5):
+    for tick in ticks(y_low, min(y_high, 1.0) if percent else y_high, 5):
         text = f"{100 * tick:g}%" if percent else f"{tick:g}"
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{py(tick) + 4:.1f}" text-anchor="end">{text}</text>')
-    for tick in _ticks(x_low, x_high, 6):
+    for tick in ticks(x_low, x_high, 6):
         parts.append(f'<text x="{px(tick):.1f}" y="{_HEIGHT - _BOTTOM + 17}" text-anchor="middle">{_short(tick)}</text>')
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 5}" text-anchor="middle">{html.escape(x_label)}</text>')
     if level is not None:
         y = py(level[0])
-        parts.append(f'<line class="level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_WIDTH - _RIGHT - 2}" y="{y - 5:.1f}" text-anchor="end">{html.escape(level[1])}</text>')
+        parts.append(f'<line class="level" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{WIDTH - _RIGHT - 2}" y="{y - 5:.1f}" text-anchor="end">{html.escape(level[1])}</text>')
     if split is not None:
         x = px(split[0])
         parts.append(f'<line class="level" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>')
@@ -129,20 +111,20 @@ def line_chart(
             parts.append(f'<text x="{x + shift:.1f}" y="{_TOP + 10}" text-anchor="{anchor}">{html.escape(text)}</text>')
     parts += [_curve(line, px, py) for line in lines]
     legend = "".join(_legend_entry(line) for line in lines if line.label)
-    return _svg(name, _HEIGHT, parts) + (f'<p class="legend">{legend}</p>' if legend else "")
+    return svg(name, _HEIGHT, parts) + (f'<p class="legend">{legend}</p>' if legend else "")
 
 
 def bar_chart(name: str, bars: Sequence[Bar], *, maximum: float | None = None) -> str:
     """Horizontal bars with a label above each and, where given, its interval as a whisker."""
     step, thick = 44, 14
     longest = maximum or max([bar.value for bar in bars] + [1e-9])
-    full = _WIDTH - 16
+    full = WIDTH - 16
     parts = []
     for index, bar in enumerate(bars):
         y = index * step
         length = full * min(max(bar.value / longest, 0.0), 1.0)
         parts.append(f'<text class="strong" x="8" y="{y + 14}">{html.escape(bar.label)}</text>')
-        parts.append(f'<text x="{_WIDTH - 8}" y="{y + 14}" text-anchor="end">{html.escape(bar.text)}</text>')
+        parts.append(f'<text x="{WIDTH - 8}" y="{y + 14}" text-anchor="end">{html.escape(bar.text)}</text>')
         parts.append(f'<rect class="track" x="8" y="{y + 20}" width="{full}" height="{thick}" rx="4"/>')
         if length > 0:
             parts.append(
@@ -155,44 +137,16 @@ def bar_chart(name: str, bars: Sequence[Bar], *, maximum: float | None = None) -
                 f'<path class="whisker" d="M{low:.1f} {centre}H{high:.1f}M{low:.1f} {centre - 5}v10"/>'
                 f'<path class="whisker" d="M{high:.1f} {centre - 5}v10"/>'
             )
-    return _svg(name, len(bars) * step, parts)
-
-
-def table_map(name: str, boxes: Sequence[CellBox]) -> str:
-    """Counts on the table as the robot sees it from above: x away from it (up), y to its left."""
-    margin = 0.03
-    low = np.min([box.low_xy for box in boxes], axis=0) - margin
-    high = np.max([np.add(box.low_xy, np.multiply(box.counts.shape, box.cell_m)) for box in boxes], axis=0) + margin
-    scale = _WIDTH / (high[1] - low[1])
-    height = (high[0] - low[0]) * scale + 26
-    most = max(int(box.counts.max(initial=0)) for box in boxes)
-    parts = []
-    for box in boxes:
-        side = box.cell_m * scale
-        for (ix, iy), count in np.ndenumerate(box.counts):
-            left = (high[1] - box.low_xy[1] - (iy + 1) * box.cell_m) * scale
-            top = (high[0] - box.low_xy[0] - (ix + 1) * box.cell_m) * scale
-            opacity = 0.0 if count == 0 else 0.25 + 0.75 * count / max(most, 1)
-            rect = f'x="{left + 1:.1f}" y="{top + 1:.1f}" width="{side - 2:.1f}" height="{side - 2:.1f}" rx="4"'
-            parts.append(f'<rect class="empty" {rect}/><rect class="f{box.colour}" {rect} opacity="{opacity:.2f}"/>')
-            middle, base = left + side / 2, top + side / 2 + 4
-            parts.append(f'<text class="count" x="{middle:.1f}" y="{base:.1f}" text-anchor="middle">{count}</text>')
-        centre = (high[1] - box.low_xy[1] - box.counts.shape[1] * box.cell_m / 2) * scale
-        edge = (high[0] - box.low_xy[0] - box.counts.shape[0] * box.cell_m) * scale
-        parts.append(
-            f'<text class="strong" x="{centre:.1f}" y="{edge - 7:.1f}" text-anchor="middle">{html.escape(box.label)}</text>'
-        )
-    arrow = _WIDTH / 2
-    parts.append(f'<text x="{arrow}" y="{height - 8:.1f}" text-anchor="middle">&#9650; seen from the robot, from above</text>')
-    return _svg(name, height, parts)
+    return svg(name, len(bars) * step, parts)
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------------
 
 
-def _svg(name: str, height: float, parts: Sequence[str]) -> str:
+def svg(name: str, height: float, parts: Sequence[str]) -> str:
+    """The picture made of these parts; `name` is said to those who cannot see it."""
     label = html.escape(name, quote=True)
-    return f'<svg role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {height:.0f}">{"".join(parts)}</svg>'
+    return f'<svg role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {height:.0f}">{"".join(parts)}</svg>'
 
 
 def _curve(line: Line, px: Callable[[float], float], py: Callable[[float], float]) -> str:
@@ -225,27 +179,31 @@ def _legend_entry(line: Line) -> str:
 
 
 def _thinned(line: Line) -> Line:
-    """The line with at most `_MAX_POINTS` of its points, the last one among them."""
+    """The line with at most `_MAX_POINTS` of its points, the last one among them; what no axis can show becomes a gap."""
     count = len(np.asarray(line.x))
-    if count <= _MAX_POINTS:
-        return line
-    keep = np.unique(np.linspace(0, count - 1, _MAX_POINTS).round().astype(int))
-    chosen = {name: np.asarray(part)[keep] for name in ("x", "y", "low", "high") if (part := getattr(line, name)) is not None}
+    keep = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).round().astype(int))
+    parts = {name: getattr(line, name) for name in ("x", "y", "low", "high")}
+    chosen = {name: np.asarray(part, dtype=float)[keep] for name, part in parts.items() if part is not None}
+    chosen["y"] = np.where(np.abs(chosen["y"]) < _LARGEST, chosen["y"], np.nan)
     return dataclasses.replace(line, **chosen)
 
 
 def _bounds(values: NDArray[np.float64], given: tuple[float | None, float | None], margin: float) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     least, most = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    slack = margin * max(most - least, 1e-9)
+    spread = most - least
+    if spread <= max(1e-6 * max(abs(least), abs(most)), _SMALLEST):  # a constant: in the middle, between numbers that differ
+        spread = 10.0 * abs(most) if abs(most) > _SMALLEST else 10.0
+    slack = margin * spread
     low = least - slack if given[0] is None else given[0]
     high = most + slack if given[1] is None else given[1]
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    return (low, high) if high - low > _SMALLEST else (low - 0.5, low + 0.5)
 
 
-def _ticks(low: float, high: float, count: int) -> list[float]:
-    ticks = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(tick) for tick in ticks if low - 1e-9 <= tick <= high + 1e-9 * max(1.0, abs(high))]
+def ticks(low: float, high: float, count: int) -> list[float]:
+    """About `count` round numbers from `low` to `high`."""
+    values = MaxNLocator(nbins=count, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(tick) for tick in values if low - 1e-9 <= tick <= high + 1e-9 * max(1.0, abs(high))]
 
 
 def _short(value: float) -> str:

@@ -16,15 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from baselines.checkpoint_folder import CONFIG_NAME, FORMAT, FORMAT_VERSION, WEIGHTS_NAME, find_checkpoint, read_config
 from baselines.networks import Actor, describe_network, module_of, network_from
 from baselines.policy import Policy, single_spaces
 from baselines.tokens import part_shapes
 from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.files import atomic_folder
 
-FORMAT = "dexvid-checkpoint"
-FORMAT_VERSION = 1
-CONFIG_NAME, WEIGHTS_NAME = "config.json", "actor.safetensors"
 _PACKAGES = ("dexvid-envs", "gymnasium", "mujoco", "numpy", "torch")
 
 
@@ -109,7 +107,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         InputFileError: something is missing, damaged or of another format.
     """
     folder = find_checkpoint(folder)
-    config = _read_config(folder / CONFIG_NAME)
+    config = read_config(folder / CONFIG_NAME)
     try:
         actor = _read_actor(folder / WEIGHTS_NAME, config["network"])
         return Checkpoint(
@@ -122,45 +120,6 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"{folder / CONFIG_NAME} is no valid checkpoint config ({type(error).__name__}: {error}); "
             "train or download it again"
         ) from error
-
-
-def find_checkpoint(folder: Path) -> Path:
-    """The folder itself or its `checkpoint/`, whichever holds the config.
-
-    Where saving was killed between moving the older checkpoint aside and moving the new one in, it is the older one.
-
-    Raises:
-        InputFileError: there is none.
-    """
-    candidates = [folder, folder / "checkpoint"]
-    aside = [path for one in candidates if not one.exists() for path in sorted(one.parent.glob(f".{one.name}-*-previous"))]
-    for candidate in (*candidates, *aside):
-        if (candidate / CONFIG_NAME).is_file() and (candidate / WEIGHTS_NAME).is_file():
-            return candidate
-    if not folder.is_dir():
-        kind = "is a file" if folder.exists() else "does not exist"
-        raise InputFileError(
-            f"checkpoint {folder} {kind}; expected a folder with {CONFIG_NAME} and {WEIGHTS_NAME}, as `dexvid train` "
-            "writes it, or module:Class"
-        )
-    raise InputFileError(
-        f"{folder} is no checkpoint: expected {CONFIG_NAME} and {WEIGHTS_NAME} in it or in its 'checkpoint' folder"
-    )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputFileError(f"{path} cannot be read as JSON ({error}); train or download the checkpoint again") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise InputFileError(f"{path} is no {FORMAT}: expected the config.json that `dexvid train` writes into a checkpoint")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise InputFileError(
-            f"{path} has format version {config.get('format_version')!r}, this version of dexvid-envs reads {FORMAT_VERSION}; "
-            f"use the versions it was made with: {config.get('versions')}"
-        )
-    return config
 
 
 def _read_actor(path: Path, network: Mapping[str, Any]) -> Actor:

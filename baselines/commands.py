@@ -51,3 +51,13 @@ VIEW = Command(
     "baselines.view_command:main",
     ("dexvid view extraction", "dexvid view demonstrations --episode 3", "dexvid view runs/clone"),
 )
+REPORT = Command(
+    "report",
+    "a page about a training run, a policy's evaluation, a dataset or an extraction",
+    "baselines.report_command:main",
+    (
+        "dexvid report runs/clone",
+        "dexvid report demonstrations --out demonstrations.html",
+        "dexvid report result.json --json",
+    ),
+)

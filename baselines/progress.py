@@ -41,6 +41,25 @@ class TrainProgress:
 ProgressCallback = Callable[[TrainProgress], None]
 
 
+def read_progress(path: Path) -> list[dict[str, float]]:
+    """The rows of a run's `progress.csv`, each with its `step`.
+
+    Raises:
+        InputFileError: the file is damaged.
+    """
+    try:
+        with path.open(newline="") as stream:
+            rows = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
+        if all(0 <= row["step"] < 1e15 for row in rows):
+            return rows
+        raise ValueError("a step is no count")
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise InputFileError(
+            f"{path} is damaged ({error}): expected a column of steps and columns of numbers; "
+            "remove it, the run goes on without its earlier rows"
+        ) from error
+
+
 class RunLog:
     """Rows of figures of one run, kept in `progress.csv` and as TensorBoard events; without a folder it only remembers.
 
@@ -62,15 +81,7 @@ class RunLog:
             return
         path = folder / CSV_NAME
         if resume_step is not None and path.exists():
-            try:
-                with path.open(newline="") as stream:
-                    parsed = [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
-                self.rows = [row for row in parsed if row["step"] <= resume_step]
-            except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-                raise InputFileError(
-                    f"{path} is damaged ({error}): expected a column of steps and columns of numbers; "
-                    "remove it, the run goes on without its earlier rows"
-                ) from error
+            self.rows = [row for row in read_progress(path) if row["step"] <= resume_step]
         from torch.utils.tensorboard.writer import SummaryWriter
 
         purge_step = None if resume_step is None else resume_step + 1

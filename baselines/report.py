@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import platform
 import subprocess
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from baselines.report_page import finite
 from demos.provenance import to_json, versions
 from dexvid_envs.files import atomic_path
 
@@ -179,7 +179,7 @@ def report_json(data: QuickstartReport) -> dict[str, Any]:
         "commit": data.commit,
         "date": data.date,
     }
-    return _finite(content)
+    return finite(content)
 
 
 def _refinement(data: QuickstartReport) -> dict[str, Any] | None:
@@ -224,15 +224,6 @@ def _fine_tuning(data: QuickstartReport) -> dict[str, Any] | None:
 def _evaluation(result: EvaluationResult | None) -> dict[str, Any] | None:
     """The summary of an evaluation, without its episodes."""
     return None if result is None else {name: value for name, value in result.to_json().items() if name != "episodes"}
-
-
-def _finite(value: Any) -> Any:
-    """The same JSON value with null for numbers that JSON does not know."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list) else value
 
 
 def _git(root: Path, *arguments: str) -> str:

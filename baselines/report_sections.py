@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import html
-import importlib.resources
-import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from baselines.charts import Bar, CellBox, Line, bar_chart, line_chart, table_map
-from baselines.evaluate import EVALUATION_SEED, EvaluationResult, Rate
+from baselines.charts import Bar, Line, bar_chart, line_chart
+from baselines.evaluate import EVALUATION_SEED, EvaluationResult
 from baselines.report import QuickstartReport
-from baselines.report_words import card, differences, duration, escape, millimetres, percent, what_happened
+from baselines.report_page import (
+    card,
+    card_row,
+    command_list,
+    duration,
+    escape,
+    fact_table,
+    grid,
+    millimetres,
+    page_head,
+    pairs,
+    panel,
+    percent,
+    whole_page,
+)
+from baselines.report_rates import evaluation_panels, interval_words, rate_bar
+from baselines.report_words import differences, what_happened
+from baselines.table_charts import CellBox, table_map
 from demos.multiply import CELL_M
 from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
 
@@ -37,22 +51,16 @@ def page(data: QuickstartReport) -> str:
         _further(data),
         _provenance(data),
     )
-    template = importlib.resources.files("baselines").joinpath("report_template.html").read_text(encoding="utf-8")
-    return string.Template(template).substitute(title=escape(title), body="\n".join(part for part in sections if part))
+    return whole_page(title, sections)
 
 
 # ---- top -------------------------------------------------------------------------------------------------------------------
 
 
 def _head(data: QuickstartReport, title: str) -> str:
-    parts = [f"<h1>{escape(title)}</h1>", f'<p class="sub">{escape(data.env_id)} &middot; {escape(data.date)}</p>']
-    if data.quick:
-        parts.append(
-            '<p class="banner">A shortened run (--quick): it shows that everything works, its figures mean little.</p>'
-        )
-    parts.append(f'<p class="lead">{escape(what_happened(data))}</p>')
-    parts += [f'<p class="banner">{escape(note)}</p>' for note in data.notes]
-    return "\n".join(parts)
+    quick = "A shortened run (--quick): it shows that everything works, its figures mean little."
+    notes = [*([quick] if data.quick else []), *data.notes]
+    return page_head(title, f"{data.env_id} \N{MIDDLE DOT} {data.date}", what_happened(data), notes)
 
 
 def _cards(data: QuickstartReport) -> str:
@@ -62,7 +70,7 @@ def _cards(data: QuickstartReport) -> str:
     slowest = max(data.stage_seconds, key=lambda name: data.stage_seconds[name], default=None)
     longest = "" if slowest is None else f"; longest: {slowest} ({duration(data.stage_seconds[slowest])})"
     cards.append(card("6 · Time in all", duration(data.total_seconds), f"on {data.machine.get('cores', '?')} cores{longest}"))
-    return f'<div class="cards">{"".join(cards)}</div>'
+    return card_row(cards)
 
 
 def _demonstration_cards(data: QuickstartReport) -> list[str]:
@@ -97,7 +105,7 @@ def _copies_card(data: QuickstartReport) -> str:
 def _policy_card(step: str, result: EvaluationResult | None, skipped: str | None) -> str:
     if result is None:
         return card(step, "not run", skipped or "no result of this stage", "idle")
-    return card(step, percent(result.success.rate), _interval(result.success))
+    return card(step, percent(result.success.rate), interval_words(result.success))
 
 
 def _fine_tuning_card(data: QuickstartReport) -> str:
@@ -105,16 +113,12 @@ def _fine_tuning_card(data: QuickstartReport) -> str:
     if data.fine_tuning is None or not data.fine_tuning.evaluations:
         return _policy_card("5 · Final policy", data.final_evaluation, data.skipped.get("fine-tune"))
     first, last = data.fine_tuning.evaluations[0][1].success, data.fine_tuning.evaluations[-1][1].success
-    text = f"at its start {percent(first.rate)}, at its end {percent(last.rate)} ({_interval(last)})"
+    text = f"at its start {percent(first.rate)}, at its end {percent(last.rate)} ({interval_words(last)})"
     if data.final_evaluation is None:
         return card(step, percent(last.rate), text)
     kept = f"kept policy ({data.final_policy}): " if data.final_policy else "kept policy: "
-    return card(step, percent(data.final_evaluation.success.rate), f"{kept}{_interval(data.final_evaluation.success)}; {text}")
-
-
-def _interval(rate: Rate) -> str:
-    low, high = rate.interval
-    return f"{rate.successes} of {rate.trials} episodes; 95% interval {100 * low:.1f} to {100 * high:.1f}%"
+    rate = data.final_evaluation.success
+    return card(step, percent(rate.rate), f"{kept}{interval_words(rate)}; {text}")
 
 
 def _videos(data: QuickstartReport) -> str:
@@ -152,8 +156,8 @@ def _demonstration(data: QuickstartReport) -> str:
         distance = np.linalg.norm(path[:, :2] - plan.target_xy, axis=-1)
         ways.append(Line(label, time_s, 1000 * distance, colour, dashed=dashed))
     panels = [
-        _panel("Height of the object above its start, mm", line_chart("height over time", heights, "time, s")),
-        _panel(
+        panel("Height of the object above its start, mm", line_chart("height over time", heights, "time, s")),
+        panel(
             "Distance from the target on the table, mm",
             line_chart("distance over time", ways, "time, s", y_range=(0, None)),
         ),
@@ -163,7 +167,7 @@ def _demonstration(data: QuickstartReport) -> str:
         "<h2>From the video's motion to one that holds</h2>"
         '<p class="note">The retargeted motion imitates the fingertips but knows nothing of forces. A search in the simulator '
         "bends it (place and turn of the palm, closing of the fingers) until the object follows the video and the task "
-        "succeeds, then until this also holds under noise and from moved starts.</p>" + _grid(panels)
+        "succeeds, then until this also holds under noise and from moved starts.</p>" + grid(panels)
     )
 
 
@@ -179,8 +183,8 @@ def _search_panels(history: Sequence[dict[str, Any]]) -> list[str]:
         Line("mean", rounds, [row["mean"] for row in history], 3, dashed=True),
     ]
     return [
-        _panel("Cost of the best candidate", line_chart("cost by round", [cost], "round", y_range=(0, None), split=split)),
-        _panel(
+        panel("Cost of the best candidate", line_chart("cost by round", [cost], "round", y_range=(0, None), split=split)),
+        panel(
             "Candidates that succeed",
             line_chart("success by round", shares, "round", y_range=(0, 1.0), percent=True, split=split),
         ),
@@ -214,7 +218,7 @@ def _copies(data: QuickstartReport) -> str:
         '<p class="note">One demonstration is carried to new starts and targets with noise on the servo targets. Every copy is '
         f"played in physics; of {report.attempts} attempts {report.accepted} succeeded ({percent(report.acceptance)}). Numbers "
         f"are kept copies by cell of {100 * CELL_M:.0f} cm. {text}</p>"
-        + _grid([_panel("Coverage", table_map("coverage", boxes)), _panel("Figures", f"<table>{_rows(figures)}</table>")])
+        + grid([panel("Coverage", table_map("coverage", boxes)), panel("Figures", fact_table(figures))])
     )
 
 
@@ -240,7 +244,7 @@ def _policies(data: QuickstartReport) -> str:
         "<h2>How well the policies do</h2>"
         '<p class="note">Success means success at the last step of an episode. All evaluations start from the same published '
         f"seeds ({first} and following), which no training uses; whiskers and bands are 95% Wilson intervals.</p>"
-        + _grid(panels)
+        + grid(panels)
     )
 
 
@@ -250,18 +254,8 @@ def _success_panels(data: QuickstartReport) -> list[str]:
         ("clone", data.clone_evaluation, 0),
         (f"kept policy ({data.final_policy})" if data.final_policy else "kept policy", data.final_evaluation, 2),
     ]
-    bars = [
-        Bar(
-            label,
-            one.success.rate,
-            f"{percent(one.success.rate)}, {one.success.successes} of {one.success.trials}",
-            colour,
-            one.success.interval,
-        )
-        for label, one, colour in rows
-        if one is not None
-    ]
-    return [_panel("Success over the task's starts and targets", bar_chart("success rates", bars, maximum=1.0))] if bars else []
+    bars = [rate_bar(label, one.success, colour) for label, one, colour in rows if one is not None]
+    return [panel("Success over the task's starts and targets", bar_chart("success rates", bars, maximum=1.0))] if bars else []
 
 
 def _clone_panels(data: QuickstartReport) -> list[str]:
@@ -274,30 +268,11 @@ def _clone_panels(data: QuickstartReport) -> list[str]:
         lines.append(Line("held-out episodes", steps, [row.get("held_out_loss", np.nan) for row in history], 1))
     text = f"{data.clone.transitions} transitions, {data.clone.steps} steps in {duration(data.clone.seconds)}"
     chart = line_chart("loss of the clone", lines, "gradient step", y_range=(0, None))
-    return [_panel("Loss of the clone (mean absolute error of actions)", chart + f'<p class="legend">{escape(text)}</p>')]
+    return [panel("Loss of the clone (mean absolute error of actions)", chart + f'<p class="legend">{escape(text)}</p>')]
 
 
 def _fine_tuning_panels(data: QuickstartReport) -> list[str]:
-    if data.fine_tuning is None or not data.fine_tuning.evaluations:
-        return []
-    rows = [(steps, one.success, one.mean_return) for steps, one in data.fine_tuning.evaluations]
-    steps, rates = [row[0] for row in rows], [row[1].rate for row in rows]
-    low, high = zip(*(row[1].interval for row in rows), strict=True)
-    lines = [Line("", steps, rates, 2, low, high, dots=True)]
-    chart = line_chart(
-        "success while fine-tuning", lines, "environment steps", y_range=(max(0.0, min(low) - 0.05), 1.0), percent=True
-    )
-    cells = [
-        (f"{count}", f"{rate.successes} of {rate.trials}", percent(rate.rate), _bounds(rate), f"{reward:.1f}")
-        for count, rate, reward in rows
-    ]
-    table = _table(("steps", "success", "rate", "95% interval", "return"), cells)
-    return [_panel("Success while fine-tuning", chart), _panel("Every checkpoint that was evaluated", table)]
-
-
-def _bounds(rate: Rate) -> str:
-    low, high = rate.interval
-    return f"{100 * low:.1f} to {100 * high:.1f}%"
+    return [] if data.fine_tuning is None else evaluation_panels(data.fine_tuning.evaluations, "Success while fine-tuning")
 
 
 # ---- bottom ----------------------------------------------------------------------------------------------------------------
@@ -315,9 +290,8 @@ def _further(data: QuickstartReport) -> str:
         f'env = gym.make("{data.env_id}"{options})\nobservation, info = env.reset(seed=0)\n'
         "observation, reward, terminated, truncated, info = env.step(env.action_space.sample())"
     )
-    parts = [f'<p class="purpose">{escape(purpose)}</p><pre>{escape(command)}</pre>' for purpose, command in data.commands]
-    parts.append(f'<p class="purpose">use the environment with your own code</p><pre>{escape(code)}</pre>')
-    return f'<h2>Go further</h2><div class="panel">{"".join(parts)}</div>'
+    commands = [*data.commands, ("use the environment with your own code", code)]
+    return f'<h2>Go further</h2><div class="panel">{command_list(commands)}</div>'
 
 
 def _provenance(data: QuickstartReport) -> str:
@@ -326,38 +300,14 @@ def _provenance(data: QuickstartReport) -> str:
         ("SHA-256 of the source", data.source_sha256),
         ("environment", " ".join([data.env_id, *(f"{name}={value}" for name, value in data.env_options.items())])),
         ("commit", data.commit or "not known (not run from a checkout)"),
-        ("seeds", _pairs(data.seeds) or "see the configs of the stages"),
-        ("versions", _pairs(data.versions)),
-        ("machine", _pairs(data.machine)),
+        ("seeds", pairs(data.seeds) or "see the configs of the stages"),
+        ("versions", pairs(data.versions)),
+        ("machine", pairs(data.machine)),
         *((f"left out: {stage}", reason) for stage, reason in data.skipped.items()),
     ]
     panels = []
     if data.stage_seconds:
         bars = [Bar(name, seconds, duration(seconds), 0) for name, seconds in data.stage_seconds.items()]
-        panels.append(_panel(f"Time by stage, {duration(data.total_seconds)} in all", bar_chart("time by stage", bars)))
-    panels.append(_panel("Made from", f"<table>{_rows(rows)}</table>", wide=not panels))
-    return "<h2>Time, versions and seeds</h2>" + _grid(panels)
-
-
-def _rows(rows: Sequence[tuple[str, str]]) -> str:
-    """Rows of a table of two columns."""
-    cells = (f'<td class="key">{escape(name)}</td><td class="value">{escape(value)}</td>' for name, value in rows)
-    return "".join(f"<tr>{cell}</tr>" for cell in cells)
-
-
-def _pairs(values: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _panel(title: str, content: str, *, wide: bool = False) -> str:
-    return f'<div class="panel{" wide" if wide else ""}"><h3>{html.escape(title)}</h3>{content}</div>'
-
-
-def _grid(panels: Sequence[str]) -> str:
-    return f'<div class="two">{"".join(panels)}</div>'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+        panels.append(panel(f"Time by stage, {duration(data.total_seconds)} in all", bar_chart("time by stage", bars)))
+    panels.append(panel("Made from", fact_table(rows), wide=not panels))
+    return "<h2>Time, versions and seeds</h2>" + grid(panels)

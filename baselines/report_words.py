@@ -1,49 +1,15 @@
-"""What a quickstart's report says in words: the summary, the honest differences, and how numbers are written."""
+"""What a quickstart's report says in words: the summary and the honest differences."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from baselines.report import QuickstartReport
+from baselines.report_page import duration, millimetres, percent
 from robots.objects import BOTTLES
-
-
-def escape(text: object) -> str:
-    """Text for HTML, in content and in attributes."""
-    return html.escape(str(text), quote=True)
-
-
-def percent(share: float) -> str:
-    """A share as `94.5%`."""
-    return "unknown" if not math.isfinite(share) else f"{100 * share:.1f}%"
-
-
-def millimetres(length_m: float) -> str:
-    """A length as `8 mm`, below 10 mm with one digit after the point."""
-    if not math.isfinite(length_m):
-        return "unknown"
-    return f"{1000 * length_m:.1f} mm" if abs(length_m) < 0.01 else f"{1000 * length_m:.0f} mm"
-
-
-def duration(seconds: float) -> str:
-    """A time as `0.8 s`, `42 s` or `8 min 32 s`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def card(step: str, figure: str, text: str, look: str = "") -> str:
-    """One headline figure."""
-    kind = f"figure {look}".strip()
-    return (
-        f'<div class="card"><span class="step">{escape(step)}</span><span class="{kind}">{escape(figure)}</span>'
-        f'<span class="more">{escape(text)}</span></div>'
-    )
 
 
 def what_happened(data: QuickstartReport) -> str:

@@ -350,7 +350,7 @@ def _read_episode(group: Any, label: str) -> Demonstration:
     try:
         return Demonstration(
             env_id=attributes["env_id"],
-            env_options=json.loads(attributes["env_options"]),
+            env_options=_json_object(attributes["env_options"], "env_options"),
             control_mode=attributes["control_mode"],
             observations=_array(group, "observations", np.float32, label),
             actions=_array(group, "actions", np.float32, label),
@@ -361,7 +361,7 @@ def _read_episode(group: Any, label: str) -> Demonstration:
             object_pos_world=_array(infos, "object_pos_world", np.float64, label),
             source_frame=_array(infos, "source_frame", np.int64, label),
             tier=tier,
-            provenance=json.loads(read_text(_child(group, "provenance", label))),
+            provenance=_json_object(read_text(_child(group, "provenance", label)), "provenance"),
             randomization={name: _array(drawn, name, None, label) for name in drawn},
             intended_actions=(
                 _array(infos, "intended_actions", np.float32, label)[:-1] if "intended_actions" in infos else None
@@ -391,6 +391,13 @@ def _attribute(group: Any, name: str, label: str) -> str:
     value = group.attrs.get(name)
     if not isinstance(value, str):
         raise InputFileError(f"{label} lacks the attribute {name!r}: expected a text; write the dataset again")
+    return value
+
+
+def _json_object(text: str, name: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is {value!r:.60}, expected a JSON object")
     return value
 
 

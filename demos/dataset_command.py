@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,8 +124,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if report.get("ok", True) else 1
 
 
-def describe(dataset: Path) -> dict[str, Any]:
+def describe(dataset: Path, each: Callable[[Demonstration, int], None] | None = None) -> dict[str, Any]:
     """What a dataset holds, as JSON values.
+
+    Args:
+        dataset: folder.
+        each: called with every demonstration and their number, for who wants to know more of them.
 
     Raises:
         InputFileError: the folder is no dataset, or an episode is damaged; the message names it.
@@ -137,19 +141,22 @@ def describe(dataset: Path) -> dict[str, Any]:
     steps, successes = [], 0
     counted: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in _COUNTED}
     sizes: set[tuple[int, ...]] = set()
-    for episode in range(dataset_length(dataset)):
+    length = dataset_length(dataset)
+    for episode in range(length):
         (one,) = read_dataset(dataset, [episode])
+        if each is not None:
+            each(one, length)
         steps.append(one.num_steps)
         successes += bool(one.successes[-1])
         sizes.add((one.observations.shape[1], one.actions.shape[1], one.states.shape[1]))
-        stored = one.provenance.get("versions", {})
+        stored = one.provenance.get("versions")
         values = {
             "environments": one.env_id,
             "env_options": json.dumps(dict(one.env_options)),
             "control_modes": one.control_mode,
             "tiers": one.tier,
             "sources": source_hash(one)[:12] or "unknown",
-            "mujoco": str(stored.get("mujoco", "unknown")),
+            "mujoco": str(stored.get("mujoco", "unknown")) if isinstance(stored, Mapping) else "unknown",
             "provenance": "incomplete" if missing_provenance(one) else "complete",
         }
         for name, value in values.items():

@@ -33,9 +33,29 @@ from demos.interaction import Interaction
 from dexvid_envs.errors import DexVidError
 
 _PACKAGES = ("mujoco", "numpy", "gymnasium", "dexvid-envs")
+_VERSIONED = (*_PACKAGES, "python", "machine")  # the names in `versions()`, which reads each package's metadata
 _SHA256 = re.compile("[0-9a-f]{64}")
 #: Figures by which a stage that keeps them among its settings says how well it went.
 _FLAT_FIGURES: Mapping[str, str] = {"retarget": "mean_fingertip_error_m", "refine": "acceptance"}
+#: Ways in which demonstrations are made, and what each is.
+GENERATIONS: Mapping[str, str] = {
+    "corrections": "go on from where a cloned policy had got to (dexvid correct)",
+    "disturbed": "another one's motion turned and disturbed, with the way back as what is learned (--variants)",
+    "copies": "another one carried to a new start and goal, and played in physics (dexvid multiply)",
+    "recorded": "episodes of a policy (dexvid record)",
+    "kinematic": "a video's motion, with the object put on its path (dexvid kinematic)",
+    "refined": "of a video, by the search in physics (dexvid refine); of a lower tier before that search, or where it failed",
+    "others": "made in another way, or their provenance does not say",
+}
+#: Entries that only these have, the later stages first.
+_MARKS: Mapping[str, tuple[str, ...]] = {
+    "corrections": ("correction", "correct"),
+    "disturbed": ("disturbed", "variant"),
+    "copies": ("copy", "multiply"),
+    "recorded": ("recorded",),
+    "kinematic": ("kinematic",),
+    "refined": ("refine",),
+}
 #: All that was once kept of a plan: demonstrations of then are complete with it.
 _FORMER_PLAN = frozenset({"approach_steps", "return_steps", "rest_steps"})
 
@@ -117,7 +137,7 @@ def missing_provenance(demonstration: Demonstration) -> list[str]:
     if not _SHA256.fullmatch(str(newest.get("model_sha256", ""))):
         missing.append("model_sha256: the hash of the compiled model")
     stored = newest.get("versions")
-    lacking = [name for name in versions() if not (isinstance(stored, Mapping) and stored.get(name))]
+    lacking = [name for name in _VERSIONED if not (isinstance(stored, Mapping) and stored.get(name))]
     if lacking:
         missing.append(f"versions: of {', '.join(lacking)}")
     stages = ("extract", "retarget", "refine") if demonstration.tier == "successful" else ("extract", "retarget")
@@ -142,6 +162,15 @@ def missing_provenance(demonstration: Demonstration) -> list[str]:
 def first_provenance(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     """Provenance of the demonstration made from a video from which one was copied, corrected or disturbed; else its own."""
     return list(_generations(provenance))[-1]
+
+
+def generation(demonstration: Demonstration) -> str:
+    """How the demonstration itself was made: a key of `GENERATIONS`. What was recorded anew stays what it was."""
+    facts = demonstration.provenance
+    for kind, marks in _MARKS.items():
+        if any(facts.get(mark) for mark in marks):
+            return kind
+    return "others"
 
 
 def side_taken(provenance: Mapping[str, Any]) -> int | None:

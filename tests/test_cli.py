@@ -37,7 +37,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands_of_the_design_are_there() -> None:
     expected = {"list", "doctor", "extract", "retarget", "refine", "multiply", "replay", "train", "evaluate", "quickstart"}
-    expected |= {"dataset", "play", "record", "view", "completion"}
+    expected |= {"dataset", "play", "record", "view", "report", "completion"}
     assert expected <= set(find_commands())
 
 

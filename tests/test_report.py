@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from html_page import HtmlPage
 from numpy.typing import NDArray
 
 from baselines.charts import Bar, Line, bar_chart, line_chart
 from baselines.evaluate import Episode, EvaluationResult
 from baselines.report import QuickstartReport, further_commands, report_json, write_report
-from baselines.report_words import duration, millimetres, percent
+from baselines.report_page import duration, millimetres, percent
 from demos.demonstration import Demonstration
 from demos.human_scene import clearest_camera
 from demos.interaction import Interaction
@@ -33,39 +33,7 @@ from dexvid_envs.rendering import choose_backend
 ENV_ID = "DexVid-BottlePickPlace-v0"
 OPTIONS: dict[str, Any] = {"bottle": "pet"}
 SAMPLE = Path(__file__).parents[1] / "demos" / "data" / "synthetic_pick_place"
-VOID_TAGS = {"meta", "br", "img", "link", "input", "hr"}
 rendering = pytest.mark.skipif(choose_backend() is None, reason="no off-screen OpenGL here")
-
-
-class _Page(HTMLParser):
-    """Checks that tags are closed in order; collects texts and what is loaded."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.resources: list[str] = []
-        self.texts: list[str] = []
-        self.feed(content)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.resources += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "poster", "data")]
-        if tag not in VOID_TAGS:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.resources += [value or "" for name, value in attrs if name in ("src", "href")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 def evaluation(successes: int, trials: int = 50) -> EvaluationResult:
@@ -134,7 +102,7 @@ def full(interaction: Interaction, demonstration: Demonstration) -> QuickstartRe
 
 def test_every_figure_appears(full: QuickstartReport, tmp_path: Path) -> None:
     write_report(full, tmp_path / "report.html")
-    page = _Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    page = HtmlPage((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert not page.open
     for expected in (
         *("sample <&> video", "fails", "8.1 mm", "163 mm", "succeeds", "19 mm", "11 mm", "90.6%", "3.4 mm", "40 degrees"),
@@ -152,7 +120,7 @@ def test_page_loads_nothing_from_elsewhere(full: QuickstartReport, tmp_path: Pat
     video.write_bytes(b"\x00\x01\x02")
     write_report(dataclasses.replace(full, videos={"a clip": video}), tmp_path / "report.html")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
-    page = _Page(content)
+    page = HtmlPage(content)
     assert page.resources == ["data:video/mp4;base64,AAEC"]
     assert not re.search(r"https?:|//[a-z]+\.|url\(|@import|<script|<link", content)
     assert str(tmp_path) not in content
@@ -171,7 +139,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
         quick=True,
     )
     write_report(bare, tmp_path / "report.html")
-    page = _Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    page = HtmlPage((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert not page.open
     for expected in ("There are no videos here: no OpenGL", "not run", "switched off", "The search found nothing.", "--quick"):
         assert expected in page.text
@@ -183,7 +151,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["pseudo", "multiplication", "clone", "clone_evaluation", "fine_tuning", "final_evaluation"])
 def test_each_part_may_be_missing(full: QuickstartReport, part: str, tmp_path: Path) -> None:
     write_report(dataclasses.replace(full, **{part: None}), tmp_path / "report.html")
-    assert not _Page((tmp_path / "report.html").read_text(encoding="utf-8")).open
+    assert not HtmlPage((tmp_path / "report.html").read_text(encoding="utf-8")).open
 
 
 def test_json_holds_the_same_figures(full: QuickstartReport, tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
+import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -31,7 +34,7 @@ video{width:100%;max-height:640px;border-radius:12px;background:#12161e;display:
 .tile b{display:block;font-size:24px;font-weight:650}.tile span{color:#6b7484;font-size:13px}
 table{width:100%;border-collapse:collapse;font-size:14px}td,th{padding:6px 10px;border-bottom:1px solid #e4e8ee;text-align:left}
 td:last-child{font-variant-numeric:tabular-nums;text-align:right}th{color:#6b7484;font-weight:600}
-.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:16px}ul{margin:0;padding-left:20px}
+.two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:16px}ul{margin:0;padding-left:20px}
 svg{width:100%;height:auto;display:block}code{background:#eef1f5;border-radius:5px;padding:2px 6px;font-size:13px}
 .pass td{color:#3c7a55}.fail td{color:#b3261e}small{font-size:12.5px}
 .key{font-size:13px;color:#6b7484;margin:8px 2px 0}
@@ -40,14 +43,28 @@ svg{width:100%;height:auto;display:block}code{background:#eef1f5;border-radius:5
 
 
 def write_report(path: Path, interaction: Interaction, quality: dict[str, Any], overlay: Path) -> None:
-    """Writes the page; it loads nothing from elsewhere."""
+    """Writes the page into an extraction's folder, which may still have a temporary name."""
+    name = path.parent.name.lstrip(".").rsplit("-", 1)[0]
+    path.write_text(extraction_page(interaction, quality, overlay, path.parent, name), encoding="utf-8")
+
+
+def extraction_page(interaction: Interaction, quality: dict[str, Any], overlay: Path, place: Path, extraction: str) -> str:
+    """The page; it loads nothing from elsewhere, but for an overlay that is too large to be put into it.
+
+    Args:
+        interaction: what was extracted.
+        quality: its figures.
+        overlay: the video, which may be missing.
+        place: folder of the page.
+        extraction: the extraction's folder as it is to be typed.
+    """
     source = quality["source"].get("file") or f"imported with {quality['source'].get('importer', 'an importer')}"
     result = quality["result"]
     body = [
         f"<h1>Extraction of {html.escape(str(source))}</h1>",
         f'<p class="sub">{interaction.hand_side} hand, {_object_text(quality)}; {result["duration_s"]:.1f} s '
         f"at {interaction.fps:g} frames a second</p>",
-        _video(overlay),
+        _video(overlay, place),
         _tiles(quality),
         "<h2>Gates</h2>",
         f'<div class="card">{_gates(quality.get("gates", []))}</div>',
@@ -60,26 +77,25 @@ def write_report(path: Path, interaction: Interaction, quality: dict[str, Any], 
         "<h2>Figures</h2>",
         '<div class="two">' + "".join(_table(name, quality[name]) for name in _TABLES if name in quality) + "</div>",
         "<h2>Next</h2>",
-        '<div class="card"><code>dexvid retarget '
-        + html.escape(path.parent.name.lstrip(".").rsplit("-", 1)[0])
-        + " --out motion.npz</code> turns this into a motion of the robot.</div>",
+        f'<div class="card"><code>dexvid retarget {html.escape(shlex.quote(extraction))}'
+        " --out motion.npz</code> turns this into a motion of the robot.</div>",
     ]
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Extraction of {html.escape(str(source))}</title><style>{_STYLE}</style></head>"
         f"<body><main>{''.join(body)}</main></body></html>"
     )
-    path.write_text(page, encoding="utf-8")
 
 
 def _object_text(quality: dict[str, Any]) -> str:
     return f"moving: {html.escape(str(quality['object']['object']))}" if quality["object"]["found"] else "no moved object found"
 
 
-def _video(overlay: Path) -> str:
+def _video(overlay: Path, place: Path) -> str:
     if not overlay.is_file():
         return '<div class="card">No overlay video was made.</div>'
-    source = overlay.name
+    source = html.escape(quote(Path(os.path.relpath(overlay, place)).as_posix()))
     if overlay.stat().st_size <= _EMBED_LIMIT_BYTES:
         source = "data:video/mp4;base64," + base64.b64encode(overlay.read_bytes()).decode("ascii")
     fingers = (("thumb", "#ff8a4c"), ("index", "#ffd152"), ("middle", "#60d394"), ("ring", "#56b4e9"), ("little", "#c484fc"))
