@@ -54,7 +54,7 @@ VIEW = Command(
 REPORT = Command(
     "report",
     "a page about a training run, a policy's evaluation, a dataset or an extraction",
-    "baselines.report_command:main",
+    "baselines.reports.command:main",
     (
         "dexvid report runs/clone",
         "dexvid report demonstrations --out demonstrations.html",

@@ -20,7 +20,7 @@ from baselines.policy import RandomPolicy
 from baselines.ppo import FineTuneConfig
 from baselines.progress import TrainProgress
 from baselines.quickstart import QuickstartArguments, StageStore
-from baselines.report import QuickstartReport, further_commands, write_report
+from baselines.reports.quickstart import QuickstartReport, further_commands, write_report
 from demos.checks import check_interaction
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
 from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from baselines.charts import Line, line_chart
-from baselines.table_charts import Places, place_map
+from baselines.reports.charts import Line, line_chart
+from baselines.reports.table_charts import Places, place_map
 
 
 def test_charts_of_constants_have_numbers_that_differ() -> None:

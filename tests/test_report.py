@@ -14,10 +14,10 @@ import pytest
 from html_page import HtmlPage
 from numpy.typing import NDArray
 
-from baselines.charts import Bar, Line, bar_chart, line_chart
 from baselines.evaluate import Episode, EvaluationResult
-from baselines.report import QuickstartReport, further_commands, report_json, write_report
-from baselines.report_page import duration, millimetres, percent
+from baselines.reports.charts import Bar, Line, bar_chart, line_chart
+from baselines.reports.page import duration, millimetres, percent
+from baselines.reports.quickstart import QuickstartReport, further_commands, report_json, write_report
 from demos.demonstration import Demonstration
 from demos.human_scene import clearest_camera
 from demos.interaction import Interaction

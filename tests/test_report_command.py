@@ -17,7 +17,7 @@ from report_cases import CHECKPOINTS, listing, page_at, report
 
 from baselines.evaluate import Episode, EvaluationResult, wilson_interval
 from baselines.evaluation_file import read_evaluation
-from baselines.report_command import default_page, recognise
+from baselines.reports.command import default_page, recognise
 from demos.dataset import read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from demos.provenance import GENERATIONS, generation

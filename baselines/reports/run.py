@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from baselines.charts import Line, line_chart
 from baselines.checkpoint_folder import CONFIG_NAME, read_config
 from baselines.evaluate import EvaluationResult
 from baselines.evaluation_file import EVALUATION_NAME, StoredEvaluation, read_evaluation
 from baselines.progress import CSV_NAME, read_progress
-from baselines.report_evaluation import (
+from baselines.reports.charts import Line, line_chart
+from baselines.reports.evaluation import (
     SIMULATED,
     evaluation_figures,
     evaluation_sections,
     evaluation_summary,
 )
-from baselines.report_origin import flat, origin_panels
-from baselines.report_page import (
+from baselines.reports.origin import flat, origin_panels
+from baselines.reports.page import (
     Report,
     card,
     card_row,
@@ -36,7 +36,7 @@ from baselines.report_page import (
     section,
     whole_page,
 )
-from baselines.report_rates import bounds_words, evaluation_panels, interval_words
+from baselines.reports.rates import bounds_words, evaluation_panels, interval_words
 from dexvid_envs.errors import InputFileError
 from dexvid_envs.json_file import read_json
 

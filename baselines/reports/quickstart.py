@@ -1,7 +1,7 @@
 """The report of a quickstart: one self-contained `report.html` for people and `report.json` for programs.
 
 What happened is handed over as the stages' own results (`QuickstartReport`); a stage that did not run is simply left out, and
-the report says so. How a page looks stands in `report_template.html`, its sections in `baselines.report_sections`.
+the report says so. How a page looks stands in `template.html`, its sections in `baselines.reports.quickstart_sections`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from baselines.report_page import finite
+from baselines.reports.page import finite
 from demos.provenance import to_json, versions
 from dexvid_envs.files import atomic_path
 
@@ -36,7 +36,7 @@ def machine() -> dict[str, str]:
 
 def source_commit() -> str | None:
     """Short commit of the checkout that this package runs from, with "+" where tracked files were changed; None elsewhere."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:
@@ -142,7 +142,7 @@ def further_commands(
 
 def write_report(data: QuickstartReport, path: Path) -> None:
     """Writes the page to `path` and its figures beside it with the ending .json; neither loads anything from elsewhere."""
-    from baselines.report_sections import page
+    from baselines.reports.quickstart_sections import page
 
     text = page(data)
     figures = json.dumps(report_json(data), indent=2, allow_nan=False) + "\n"

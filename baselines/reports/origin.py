@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from baselines.report_page import duration, fact_table, folded, pairs, panel
+from baselines.reports.page import duration, fact_table, folded, pairs, panel
 
 #: Of a training, in this order; the settings and the clone have tables of their own.
 _TRAINING = ("algorithm", "seed", "demonstrations", "transitions", "data_sha256", "initial_sha256", "steps", "held_out_loss")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from baselines.report import QuickstartReport
-from baselines.report_page import duration, millimetres, percent
+from baselines.reports.page import duration, millimetres, percent
+from baselines.reports.quickstart import QuickstartReport
 from robots.objects import BOTTLES
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from baselines.charts import Line, bar_chart, line_chart
 from baselines.evaluate import Episode, EvaluationResult
 from baselines.evaluation_file import StoredEvaluation, read_evaluation
-from baselines.report_page import (
+from baselines.reports.charts import Line, bar_chart, line_chart
+from baselines.reports.page import (
     Report,
     card,
     card_row,
@@ -26,7 +26,7 @@ from baselines.report_page import (
     table,
     whole_page,
 )
-from baselines.report_rates import bounds_words, interval_words, rate_bar, rate_table
+from baselines.reports.rates import bounds_words, interval_words, rate_bar, rate_table
 
 _MOST_FAILURES = 200  # shown one by one
 SIMULATED = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from baselines.charts import Bar, Line, line_chart
 from baselines.evaluate import EvaluationResult, Rate
-from baselines.report_page import panel, percent, table
+from baselines.reports.charts import Bar, Line, line_chart
+from baselines.reports.page import panel, percent, table
 
 
 def bounds_words(rate: Rate) -> str:

@@ -1,6 +1,6 @@
 """Parts of which all HTML reports are made: the page, headline figures, panels and tables, and how numbers are written.
 
-Everything that comes from outside goes through `escape`. The look stands in `report_template.html`.
+Everything that comes from outside goes through `escape`. The look stands in `template.html`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Report:
 
 def whole_page(title: str, sections: Sequence[str]) -> str:
     """The page of these sections; empty ones are left out."""
-    template = importlib.resources.files("baselines").joinpath("report_template.html").read_text(encoding="utf-8")
+    template = importlib.resources.files("baselines.reports").joinpath("template.html").read_text(encoding="utf-8")
     return string.Template(template).substitute(title=escape(title), body="\n".join(part for part in sections if part))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from baselines.checkpoint_folder import CONFIG_NAME, WEIGHTS_NAME, find_checkpoint, read_config
 from baselines.evaluation_file import EVALUATION_NAME, read_evaluation
-from baselines.report_evaluation import evaluation_cards, evaluation_figures, evaluation_sections, evaluation_words
-from baselines.report_origin import origin_panels
-from baselines.report_page import Report, page_head, section, whole_page
+from baselines.reports.evaluation import evaluation_cards, evaluation_figures, evaluation_sections, evaluation_words
+from baselines.reports.origin import origin_panels
+from baselines.reports.page import Report, page_head, section, whole_page
 from dexvid_envs.files import sha256_of_files
 
 _SHOWN = ("env_id", "env_options", "control_mode", "training", "network", "versions")

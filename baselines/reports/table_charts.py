@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.charts import WIDTH, svg, ticks
+from baselines.reports.charts import WIDTH, svg, ticks
 
 _LEFT = 46
 _LEAST_SPAN_M = 0.1

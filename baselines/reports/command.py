@@ -18,7 +18,7 @@ from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import InputFileError, OptionError
 
 if TYPE_CHECKING:
-    from baselines.report_page import Report
+    from baselines.reports.page import Report
 
 Kind = Literal["run", "checkpoint", "evaluation", "dataset", "extraction", "quickstart"]
 _PAGE_NAME = "report.html"
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(ReportArguments, REPORT, arguments)
     if config.out is not None and (config.out.suffix.lower() not in (".html", ".htm") or config.out.is_dir()):
         raise OptionError(f"--out {config.out}: expected a file that ends in .html, such as {config.out.stem}.html")
-    from baselines.report_page import finite
+    from baselines.reports.page import finite
 
     kind = recognise(config.path)
     try:
@@ -106,19 +106,19 @@ def make_report(path: Path, kind: Kind, out: Path | None = None) -> Report:
         InputFileError: it is damaged or not finished.
     """
     if kind == "run":
-        from baselines.report_run import run_report
+        from baselines.reports.run import run_report
 
         return run_report(path)
     if kind == "checkpoint":
-        from baselines.report_checkpoint import checkpoint_report
+        from baselines.reports.checkpoint import checkpoint_report
 
         return checkpoint_report(path)
     if kind == "evaluation":
-        from baselines.report_evaluation import evaluation_report
+        from baselines.reports.evaluation import evaluation_report
 
         return evaluation_report(path / "evaluation.json" if path.is_dir() else path)
     if kind == "dataset":
-        from baselines.report_dataset import dataset_report
+        from baselines.reports.dataset import dataset_report
 
         return dataset_report(path)
     return _extraction(path, out or default_page(path, kind)) if kind == "extraction" else _quickstart(path)
@@ -137,7 +137,7 @@ def default_page(path: Path, kind: Kind) -> Path:
 
 def _extraction(path: Path, page: Path) -> Report:
     """The page that `dexvid extract` makes, made again from the extraction's files."""
-    from baselines.report_page import Report
+    from baselines.reports.page import Report
     from demos.extract.report import extraction_page
     from demos.interaction import Interaction
     from dexvid_envs.json_file import read_json
@@ -156,7 +156,7 @@ def _extraction(path: Path, page: Path) -> Report:
 
 def _quickstart(path: Path) -> Report:
     """The page that a finished quickstart has; only its own command can make it, from its stages."""
-    from baselines.report_page import Report
+    from baselines.reports.page import Report
     from dexvid_envs.json_file import read_json
 
     if not ((path / _PAGE_NAME).is_file() and (path / "report.json").is_file()):

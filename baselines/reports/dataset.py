@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.charts import Bar, bar_chart
 from baselines.evaluate import Rate
-from baselines.report_page import (
+from baselines.reports.charts import Bar, bar_chart
+from baselines.reports.page import (
     Report,
     card,
     card_row,
@@ -27,8 +27,8 @@ from baselines.report_page import (
     table,
     whole_page,
 )
-from baselines.report_rates import rate_table
-from baselines.table_charts import Places, place_map
+from baselines.reports.rates import rate_table
+from baselines.reports.table_charts import Places, place_map
 from demos.dataset_command import describe
 from demos.demonstration import Demonstration
 from demos.provenance import GENERATIONS, generation, missing_provenance

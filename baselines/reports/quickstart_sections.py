@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from baselines.charts import Bar, Line, bar_chart, line_chart
 from baselines.evaluate import EVALUATION_SEED, EvaluationResult
-from baselines.report import QuickstartReport
-from baselines.report_page import (
+from baselines.reports.charts import Bar, Line, bar_chart, line_chart
+from baselines.reports.page import (
     card,
     card_row,
     command_list,
@@ -28,9 +27,10 @@ from baselines.report_page import (
     percent,
     whole_page,
 )
-from baselines.report_rates import evaluation_panels, interval_words, rate_bar
-from baselines.report_words import differences, what_happened
-from baselines.table_charts import CellBox, table_map
+from baselines.reports.quickstart import QuickstartReport
+from baselines.reports.rates import evaluation_panels, interval_words, rate_bar
+from baselines.reports.table_charts import CellBox, table_map
+from baselines.reports.words import differences, what_happened
 from demos.multiply import CELL_M
 from dexvid_envs.tasks.bottle_pick_place import BottlePickPlaceConfig
 
