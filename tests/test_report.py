@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from baselines.evaluate import Episode, EvaluationResult
 from baselines.reports.charts import Bar, Line, bar_chart, line_chart
 from baselines.reports.page import duration, millimetres, percent
-from baselines.reports.quickstart import QuickstartReport, further_commands, report_json, write_report
+from baselines.reports.quickstart import QuickstartReport, further_commands, report_json, source_commit, write_report
 from demos.demonstration import Demonstration
 from demos.human_scene import clearest_camera
 from demos.interaction import Interaction
@@ -264,3 +265,11 @@ def test_grid_of_policy_episodes(tmp_path: Path) -> None:
     assert picture.shape == (112, 320, 3)
     red, green, _ = picture[:, 0].reshape(-1, 3).mean(axis=0)
     assert red > green + 60  # both failed
+
+
+@pytest.mark.skipif(not (Path(__file__).parents[1] / ".git").exists(), reason="no checkout")
+def test_a_report_names_the_commit_of_its_checkout() -> None:
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert head.startswith((source_commit() or "none").removesuffix("+"))
