@@ -49,6 +49,7 @@ _GOALS = {"DexVid-GraspLift-v0": 0.90, "DexVid-LiftThrow-v0": 0.85, "DexVid-Open
 _HARDER_GOALS = {"disturbed": 0.73, "unseen objects": 0.57}
 _HOPS_TASK = "DexVid-GraspLift-v0"
 _HARDER_EPISODES = 200
+_PICTURED_STEPS = (0, 25, 45, 70, 110, 190)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,14 +165,16 @@ def _train(name: RunName, folder: Path, arguments: RunArguments) -> dict[str, An
         demonstrations = read_dataset(dataset)
         clone = CloneConfig(policy="transformer")
         clone = dataclasses.replace(clone, max_steps=20) if arguments.quick else clone
-        start = train_clone(
-            demonstrations,
-            clone,
-            seed=name.seed,
-            observation=VIEW,
-            run_folder=folder / "clone",
-            resume=(folder / "clone" / STATE_NAME).is_file(),
-        ).checkpoint
+        with progress_bar(f"{name.folder}, clone") as bar:
+            start = train_clone(
+                demonstrations,
+                clone,
+                seed=name.seed,
+                observation=VIEW,
+                progress=lambda report: bar(report.fraction, f"{report.stage}, step {report.step}"),
+                run_folder=folder / "clone",
+                resume=(folder / "clone" / STATE_NAME).is_file(),
+            ).checkpoint
         settings["curriculum"] = CurriculumConfig(share=_CURRICULUM_SHARE)
     if arguments.quick:
         settings |= {"num_envs": 4, "rollout_steps": 16, "minibatch_size": 32, "critic_hidden": (16,)}
@@ -222,7 +225,7 @@ def _harder(checkpoint: Any, task: str, episodes: int) -> dict[str, float]:
     from baselines.evaluate import EVALUATION_SEED, evaluate
     from robots.everyday import HELD_OUT_OBJECTS
 
-    options = {"disturbed": {"randomization": "disturbance"}}
+    options: dict[str, dict[str, Any]] = {"disturbed": {"randomization": "disturbance"}}
     if task != "DexVid-OpenCabinet-v0":
         options["unseen objects"] = {"objects": tuple(HELD_OUT_OBJECTS)}
     return {
@@ -311,22 +314,26 @@ def pictures(arguments: PictureArguments) -> None:
     Raises:
         InputFileError: there is no such run, or a checkpoint is not readable.
     """
-    from baselines.checkpoint import load_checkpoint
+    from baselines.checkpoint import Checkpoint, load_checkpoint
+    from baselines.evaluate import EVALUATION_SEED
     from baselines.starting_actor import pretrained_actor
-    from benchmarks.sample_efficiency_pictures import ShownActor, draw_actors
+    from benchmarks.episode_strips import Strip, draw_strips
+
+    def strip(title: str, shown: Checkpoint) -> Strip:
+        return Strip(title, shown.policy(), shown.env_id, shown.make_options(), EVALUATION_SEED, _PICTURED_STEPS)
 
     pretrained = load_checkpoint(arguments.pretrained)
     actors = []
     for task in TASKS:
         run_folder = arguments.work / RunName("pretrained", task, arguments.seed).folder / "ppo" / "checkpoints"
         kept = sorted(run_folder.glob("step_*"))
-        actors.append(ShownActor(f"{task}, pretrained", pretrained_actor(pretrained, task, VIEW, seed=arguments.seed)))
+        actors.append(strip(f"{task}, pretrained", pretrained_actor(pretrained, task, VIEW, seed=arguments.seed)))
         if kept:
             steps = int(kept[-1].name.removeprefix("step_"))
-            actors.append(ShownActor(f"{task}, after {steps / 1000:.0f}k steps", load_checkpoint(kept[-1])))
+            actors.append(strip(f"{task}, after {steps / 1000:.0f}k steps", load_checkpoint(kept[-1])))
     if len(actors) == len(TASKS):
         raise InputFileError(f"{arguments.work} has no run of the arm 'pretrained' with seed {arguments.seed}: run it first")
-    draw_actors(arguments.out, actors)
+    draw_strips(arguments.out, actors)
     print(f"{len(actors)} actors: {arguments.out}")
 
 

@@ -12,7 +12,8 @@ which side it takes the bottle where there are several; that clone trained on wi
 does by the bottle's turn; the last under random pushes. "state" shows poses relative to palm and bottle as well; "partial" sees
 points of the bottle from one camera, noisy, and no pose. "synthetic" is the recording that comes with the project. Finished
 stages in `--work` are kept, so that an interrupted run goes on. Each recording has a log of its own beside the result, which is
-made from all of them.
+made from all of them, and pictures: the retargeted motion and the last policy on the first four starts, and a drop under pushes
+that the policy makes good, if there is one.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from baselines.policy import ReplayPolicy
 from baselines.quickstart import StageStore
 from baselines.starting_actor import pretrained_actor
 from baselines.training_state import STATE_NAME
+from benchmarks.episode_strips import draw_strips
 from benchmarks.result import RESULTS, Check, commit, write_result
+from benchmarks.single_video_pictures import Player, before_and_after, recovery
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
 from demos.multiplication.report import draw_coverage
 from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
@@ -187,6 +190,8 @@ class Ladder:
                 pushed = self._evaluated(name, view, pushed=True)
                 rungs.append((f"{view}, seed {seed}: the same, pushed", pushed, took))
                 self._check(f"{self.name}, {view}, seed {seed}", view, last, pushed, took / 60)
+                if (view, seed) == (self.arguments.observations[0], self.arguments.seeds[0]):
+                    self._draw(name, view)
         return [
             {
                 "recording": self.name,
@@ -338,20 +343,37 @@ class Ladder:
         return self._evaluated(name, view)
 
     def _evaluated(self, name: str, view: str, *, pushed: bool = False) -> EvaluationResult:
-        checkpoint = load_checkpoint(self.folder / name)
+        policy, options = load_checkpoint(self.folder / name).policy(), self._evaluation_options(name, view, pushed=pushed)
+        return self._evaluation(f"{name}{'-pushed' * pushed}", policy, options, self.arguments.episodes)
+
+    def _evaluation_options(self, name: str, view: str, *, pushed: bool = False) -> dict[str, Any]:
+        """Of the environment in which a policy is evaluated."""
         randomization: dict[str, Any] = dict(self.varied)
         if view == "partial":
             randomization |= _NOISE
         if pushed:
             push = PRESETS["disturbance"]
             randomization |= {key: getattr(push, key) for key in ("force_m_per_s2", "force_probability", "force_steps")}
-        options = checkpoint.make_options() | self.options | {"randomization": randomization}
-        return self._evaluation(f"{name}{'-pushed' * pushed}", checkpoint.policy(), options, self.arguments.episodes)
+        return load_checkpoint(self.folder / name).make_options() | self.options | {"randomization": randomization}
 
     def _replayed(self, name: str) -> EvaluationResult:
+        player = self._replaying(name)
+        return self._evaluation(name, player.policy, player.env_options, min(self.arguments.episodes, 200))
+
+    def _replaying(self, name: str) -> Player:
         demonstration = read_dataset(self.folder / name)[0]
         options = self.options | {"control_mode": demonstration.control_mode}
-        return self._evaluation(name, ReplayPolicy(demonstration.actions), options, min(self.arguments.episodes, 200))
+        return Player("retargeted motion, open loop", ReplayPolicy(demonstration.actions), options)
+
+    def _draw(self, name: str, view: str) -> None:
+        """Pictures of the retargeted motion and of a policy, and of a drop under pushes that the policy makes good."""
+        path, quick = self.arguments.out.with_suffix("") / f"{self.name}.jpg", self.arguments.quick
+        policy = load_checkpoint(self.folder / name).policy()
+        after = Player("last policy", policy, self._evaluation_options(name, view))
+        draw_strips(path, before_and_after(ENV_ID, self._replaying("open-loop"), after, starts=1 if quick else 4))
+        pushed = Player("last policy, pushed", policy, self._evaluation_options(name, view, pushed=True))
+        if caught := recovery(ENV_ID, pushed, self.arguments.episodes):
+            draw_strips(path.with_stem(f"{self.name}_recovery"), [caught])
 
     def _evaluation(self, name: str, policy: Any, options: Mapping[str, Any], episodes: int) -> EvaluationResult:
         def make() -> Any:

@@ -7,7 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.single_video_ladder import main
 from demos.source import shipped_demonstration
@@ -39,6 +41,9 @@ def test_quick_ladder_has_every_rung_and_goes_on(tmp_path: Path, monkeypatch: py
     checked = [check["name"] for check in result["checks"]]
     assert sum("accepted share" in name or "without a copy" in name for name in checked) == 2
     assert str(tmp_path) not in path.read_text()
+    with Image.open(tmp_path / "single_video_ladder" / "synthetic.jpg") as pictures:
+        assert pictures.size[0] > 1000
+        assert np.asarray(pictures).std() > 20
     before = {file: file.stat().st_mtime_ns for file in (folder / "stages").iterdir()}
     assert main() == 0  # nothing is made twice
     assert {file: file.stat().st_mtime_ns for file in (folder / "stages").iterdir()} == before
