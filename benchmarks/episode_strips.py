@@ -69,7 +69,8 @@ def _row(strip: Strip) -> list[Pixels]:
         )
         observation, _, terminated, truncated, info = env.step(strip.policy.act(seen)[0])
         success, ended = bool(info["success"]), terminated or truncated
-    frames += [frames[-1]] * (len(strip.steps) - len(frames))
+    if len(frames) < len(strip.steps):  # ended early
+        frames += [np.asarray(env.render())] * (len(strip.steps) - len(frames))
     env.close()
     title = Image.new("RGB", (_WIDTH * len(strip.steps), _TITLE), "white")
     outcome = "success" if success else "no success"
