@@ -17,7 +17,6 @@ from torch import Tensor
 from baselines.curriculum import DemonstrationStarts
 from baselines.ppo import FineTunePPO
 from baselines.sb3_vec_env import Sb3VecEnv
-from baselines.transformer import Memory
 
 _OBSERVATION, _STATE = "last_observation.", "state."
 
@@ -51,7 +50,7 @@ def take_snapshot(algorithm: FineTunePPO, vec_env: Sb3VecEnv) -> tuple[dict[str,
     tensors = {name: _to_tensor(np.asarray(array)) for name, array in arrays.items()}
     tensors["torch_random"] = torch.get_rng_state()
     for name, memory in (("memory", algorithm.networks.memory), ("clone_memory", algorithm.clone_memory)):
-        tensors |= {} if memory is None else {f"{name}.{field}": value for field, value in memory._asdict().items()}
+        tensors |= _memory_tensors(memory, name)
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}, values
 
 
@@ -91,14 +90,23 @@ def restore_snapshot(
     algorithm._last_episode_starts = arrays["episode_starts"].copy()
     last = {name.removeprefix(_OBSERVATION): array for name, array in arrays.items() if name.startswith(_OBSERVATION)}
     algorithm._last_obs = last if isinstance(algorithm._last_obs, Mapping) else last["state"]
-    if algorithm.networks.memory is not None:
-        algorithm.networks.memory = _memory(tensors, "memory")
-    if algorithm.clone_memory is not None:
-        algorithm.clone_memory = _memory(tensors, "clone_memory")
+    algorithm.networks.memory = _memory_like(algorithm.networks.memory, tensors, "memory")
+    algorithm.clone_memory = _memory_like(algorithm.clone_memory, tensors, "clone_memory")
 
 
-def _memory(tensors: Mapping[str, Tensor], name: str) -> Memory:
-    return Memory(**{field: tensors[f"{name}.{field}"] for field in Memory._fields})
+def _memory_tensors(memory: Any, name: str) -> dict[str, Tensor]:
+    """What an actor remembers, by name: nothing, a tensor, or a named tuple of such."""
+    if memory is None or isinstance(memory, Tensor):
+        return {} if memory is None else {name: memory}
+    parts = [_memory_tensors(part, f"{name}.{field}") for field, part in memory._asdict().items()]
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _memory_like(memory: Any, tensors: Mapping[str, Tensor], name: str) -> Any:
+    """A memory built as the given one, from the tensors of `_memory_tensors`."""
+    if memory is None or isinstance(memory, Tensor):
+        return None if memory is None else tensors[name]
+    return type(memory)(*(_memory_like(part, tensors, f"{name}.{field}") for field, part in memory._asdict().items()))
 
 
 def _can_be_read(envs: Any) -> bool:

@@ -26,6 +26,7 @@ from point_env import (
 
 from baselines.actor_critic import RunningNormalizer
 from baselines.checkpoint import Checkpoint, load_checkpoint
+from baselines.committed import CommittedActor, CommittedConfig, with_way
 from baselines.curriculum import CurriculumConfig
 from baselines.evaluate import evaluate
 from baselines.fine_tune import FineTuneResult, fine_tune
@@ -75,8 +76,22 @@ def cloud_clone() -> Checkpoint:
     return Checkpoint(actor, BOTTLE, CLOUD, "joint_delta")
 
 
-def cloud_algorithm(config: FineTuneConfig = CONFIG, reward_scale: float = 1.0, **options: Any) -> FineTunePPO:
-    algorithm = algorithm_on(make_envs(config.num_envs, **options), cloud_clone(), config, reward_scale)
+def committed_clone(kind: str) -> Checkpoint:
+    """An untrained actor that chooses one of three ways."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if kind == "committed mlp":
+            actor = CommittedActor(MlpActor(MlpConfig(127 + 3, 23, (8,))), CommittedConfig(3, (8,)))
+            return Checkpoint(actor, BOTTLE, {}, "joint_delta")
+        shapes = with_way(part_shapes(make_envs(1).single_observation_space), 3)
+        base = TransformerActor(TransformerConfig(shapes, 23, width=8, heads=2, num_points=8, context_steps=4))
+        return Checkpoint(CommittedActor(base, CommittedConfig(3, (8,))), BOTTLE, CLOUD, "joint_delta")
+
+
+def cloud_algorithm(
+    config: FineTuneConfig = CONFIG, reward_scale: float = 1.0, clone: Checkpoint | None = None, **options: Any
+) -> FineTunePPO:
+    algorithm = algorithm_on(make_envs(config.num_envs, **options), clone or cloud_clone(), config, reward_scale)
     assert algorithm.env is not None
     algorithm.env.seed(3)
     return algorithm
@@ -86,9 +101,11 @@ def cloud_algorithm(config: FineTuneConfig = CONFIG, reward_scale: float = 1.0, 
 
 
 @pytest.mark.parametrize("residual_scale", [0.0, 0.2])
-def test_log_probabilities_of_rollout_and_update_agree(residual_scale):
+@pytest.mark.parametrize("committed", [False, True])
+def test_log_probabilities_of_rollout_and_update_agree(residual_scale, committed):
     """Over several rollouts, in which episodes end at different steps and go on from one rollout to the next."""
-    algorithm = cloud_algorithm(dataclasses.replace(CONFIG, residual_scale=residual_scale))
+    clone = committed_clone("committed transformer") if committed else cloud_clone()
+    algorithm = cloud_algorithm(dataclasses.replace(CONFIG, residual_scale=residual_scale), clone=clone)
     collect(algorithm)
     assert algorithm.env is not None
     algorithm.env.envs.elapsed_steps[:] = [0, 1, 2, 3]  # type: ignore[attr-defined]
@@ -159,16 +176,18 @@ def shipped() -> Demonstration:
     return read_dataset(Path(__file__).parents[1] / "demos" / "data" / "refined_pick_place")[0]
 
 
-@pytest.mark.parametrize("kind", ["transformer", "mlp"])
+@pytest.mark.parametrize("kind", ["transformer", "mlp", "committed transformer", "committed mlp"])
 def test_killed_and_resumed_run_equals_an_unbroken_one(tmp_path, shipped, kind):
     """With running episodes, sensor noise and delay, memory, a running normaliser, a pull, a curriculum and random states."""
-    if kind == "transformer":
-        clone = cloud_clone()
+    committed = kind.startswith("committed")
+    if kind.endswith("transformer"):
+        clone = committed_clone(kind) if committed else cloud_clone()
         drawn = {"mass": (0.7, 1.3), "object_noise_m": 0.003, "object_delay_steps": (0, 2)}
         options = {**CLOUD, "bottle": "pet", "randomization": drawn, "max_episode_steps": 12}
         config = dataclasses.replace(CONFIG, curriculum=CurriculumConfig(share=0.5, steps_left=10), save_every_s=1e-9)
     else:
-        clone = Checkpoint(MlpActor(MlpConfig(127, 23, (8,))), BOTTLE, {}, "joint_delta")
+        plain = Checkpoint(MlpActor(MlpConfig(127, 23, (8,))), BOTTLE, {}, "joint_delta")
+        clone = committed_clone(kind) if committed else plain
         options, config = {"bottle": "pet"}, dataclasses.replace(CONFIG, save_every_s=1e-9)
 
     def run(name: str, **changes: Any) -> FineTuneResult:
