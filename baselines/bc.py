@@ -24,7 +24,7 @@ from torch import Tensor
 from baselines.checkpoint import Checkpoint
 from baselines.clone_actor import begun_with, new_actor
 from baselines.committed import CommittedActor, choice_loss
-from baselines.episodes import EpisodeData, hash_episodes, make_episodes
+from baselines.episodes import EpisodeData, check_same_kind, hash_episodes, make_episodes
 from baselines.mlp import faster_thread_count, torch_threads
 from baselines.networks import Actor, module_of
 from baselines.progress import ProgressCallback, RunLog, TrainProgress
@@ -365,26 +365,6 @@ def _run(trainer: _Trainer, log: RunLog, progress: ProgressCallback | None, stat
             if state_path is not None and (trainer.elapsed_s - saved_at >= config.save_every_s or trainer.fraction >= 1.0):
                 trainer.save(state_path)
                 saved_at = trainer.elapsed_s
-
-
-def check_same_kind(demonstrations: Sequence[Demonstration]) -> None:
-    """Refuses a mixture that one actor cannot imitate.
-
-    Raises:
-        DexVidError: there is none, or environment, control mode or sizes differ.
-    """
-    if not demonstrations:
-        raise DexVidError("there is no demonstration to clone: the dataset is empty")
-    kinds = {(one.env_id, one.control_mode, one.observations.shape[1], one.actions.shape[1]) for one in demonstrations}
-    if len(kinds) > 1:
-        first, second, *_ = sorted(kinds)
-        raise DexVidError(
-            "the demonstrations do not fit together: (environment, control mode, observation size, action size) is "
-            f"{first} in one and {second} in another; clone them separately"
-        )
-    for index, one in enumerate(demonstrations):
-        if not (np.isfinite(one.observations).all() and np.isfinite(one.actions).all()):
-            raise DexVidError(f"demonstration {index} holds NaN or infinity in its observations or actions; leave it out")
 
 
 def _prepare(

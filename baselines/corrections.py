@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.bc import check_same_kind
 from baselines.checkpoint import Checkpoint
 from baselines.committed import CommittedPolicy
+from baselines.episodes import check_same_kind
 from demos.demonstration import Demonstration, common_options
 from demos.multiplication.play import CopyPlayer
 from demos.provenance import model_hash, side_taken, to_json, versions

@@ -115,6 +115,26 @@ class EpisodeData:
             yield {name: part[None, piece] for name, part in self.parts.items()}, self.actions[None, piece], starts[None, piece]
 
 
+def check_same_kind(demonstrations: Sequence[Demonstration]) -> None:
+    """Refuses a mixture that one actor cannot imitate.
+
+    Raises:
+        DexVidError: there is none, or environment, control mode or sizes differ.
+    """
+    if not demonstrations:
+        raise DexVidError("there is no demonstration to clone: the dataset is empty")
+    kinds = {(one.env_id, one.control_mode, one.observations.shape[1], one.actions.shape[1]) for one in demonstrations}
+    if len(kinds) > 1:
+        first, second, *_ = sorted(kinds)
+        raise DexVidError(
+            "the demonstrations do not fit together: (environment, control mode, observation size, action size) is "
+            f"{first} in one and {second} in another; clone them separately"
+        )
+    for index, one in enumerate(demonstrations):
+        if not (np.isfinite(one.observations).all() and np.isfinite(one.actions).all()):
+            raise DexVidError(f"demonstration {index} holds NaN or infinity in its observations or actions; leave it out")
+
+
 def make_episodes(
     demonstrations: Sequence[Demonstration],
     observation: Mapping[str, Any] | None = None,

@@ -72,7 +72,7 @@ def pretrained_actor(
     """
     actor: Any = pretrained.actor
     if not isinstance(actor, TransformerActor):
-        raise OptionError(f"a {type(actor).__name__} reads one flat observation and fits no other task; pretrain a transformer")
+        raise OptionError(f"a {type(actor).__name__} fits no other task; pretrain a plain transformer")
     seen = {name: value for name, value in pretrained.env_options.items() if name in VIEW_OPTIONS}
     options = {**seen, **(env_options or {})}
     shapes, action_size, sample = _sample(env_id, {**options, "control_mode": pretrained.control_mode}, seed)

@@ -11,9 +11,10 @@ from typing import Annotated, Any, cast
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from baselines.bc import CloneConfig, check_same_kind, train_clone
+from baselines.bc import CloneConfig, train_clone
 from baselines.checkpoint import load_checkpoint
 from baselines.commands import TRAIN
+from baselines.episodes import check_same_kind
 from baselines.fine_tune import fine_tune
 from baselines.ppo import FineTuneConfig
 from baselines.progress import ProgressCallback, TrainProgress

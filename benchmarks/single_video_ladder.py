@@ -27,20 +27,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
 
 from baselines.bc import CloneConfig, train_clone
 from baselines.checkpoint import Checkpoint, load_checkpoint
 from baselines.corrections import CorrectionConfig, CorrectionReport, corrections
-from baselines.evaluate import EVALUATION_SEED, EvaluationResult, evaluate, make_vector_env
+from baselines.evaluate import EVALUATION_SEED, EvaluationResult, evaluate
 from baselines.policy import ReplayPolicy
 from baselines.quickstart import StageStore
 from baselines.starting_actor import pretrained_actor
 from baselines.training_state import STATE_NAME
 from benchmarks.episode_strips import draw_strips
 from benchmarks.result import RESULTS, Check, commit, write_result
-from benchmarks.single_video_pictures import Player, before_and_after, recovery
+from benchmarks.single_video_pictures import ShownPolicy, before_and_after, recovery
+from benchmarks.success_by_turn import by_turn
 from demos.dataset import DatasetWriter, read_dataset, write_dataset
 from demos.multiplication.report import draw_coverage
 from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
@@ -72,7 +72,6 @@ VIEWS: Mapping[str, Mapping[str, Any]] = {
 }
 #: Copies show poses in the palm's frame as well, in which a grasp looks alike however the bottle stands.
 _RECORDED = {"relative": True}
-_TURN_BIN_DEG = 30  # of the starts in whose parts an evaluation is looked at
 _TURNS = 24  # of the recording about the vertical, that are tried for reach
 _NOISE = {"object_noise_m": 0.003, "joint_noise_rad": 0.005}  # of what is seen of the bottle and felt of the robot
 _TARGETS = {"state": (0.99, 0.97), "partial": (0.95, 0.92)}  # success, and the lower end of its interval
@@ -185,7 +184,7 @@ class Ladder:
                     last = self._cloned(name, view, seed, self._demonstrations(*learnt), steps=6000, initial=before)
                     took += self.store.seconds[f"correct-{part}"] + self._seconds(name)
                     rungs.append((f"{view}, seed {seed}: with corrections, round {number}", last, took))
-                turns = self._by_turn(last) if several_sides else []
+                turns = by_turn(last) if several_sides else []
                 rungs += [(f"{view}, seed {seed}: of these, turned {part}", of_turn, took) for part, of_turn in turns]
                 pushed = self._evaluated(name, view, pushed=True)
                 rungs.append((f"{view}, seed {seed}: the same, pushed", pushed, took))
@@ -360,18 +359,18 @@ class Ladder:
         player = self._replaying(name)
         return self._evaluation(name, player.policy, player.env_options, min(self.arguments.episodes, 200))
 
-    def _replaying(self, name: str) -> Player:
+    def _replaying(self, name: str) -> ShownPolicy:
         demonstration = read_dataset(self.folder / name)[0]
         options = self.options | {"control_mode": demonstration.control_mode}
-        return Player("retargeted motion, open loop", ReplayPolicy(demonstration.actions), options)
+        return ShownPolicy("retargeted motion, open loop", ReplayPolicy(demonstration.actions), options)
 
     def _draw(self, name: str, view: str) -> None:
         """Pictures of the retargeted motion and of a policy, and of a drop under pushes that the policy makes good."""
         path, quick = self.arguments.out.with_suffix("") / f"{self.name}.jpg", self.arguments.quick
         policy = load_checkpoint(self.folder / name).policy()
-        after = Player("last policy", policy, self._evaluation_options(name, view))
+        after = ShownPolicy("last policy", policy, self._evaluation_options(name, view))
         draw_strips(path, before_and_after(ENV_ID, self._replaying("open-loop"), after, starts=1 if quick else 4))
-        pushed = Player("last policy, pushed", policy, self._evaluation_options(name, view, pushed=True))
+        pushed = ShownPolicy("last policy, pushed", policy, self._evaluation_options(name, view, pushed=True))
         if caught := recovery(ENV_ID, pushed, self.arguments.episodes):
             draw_strips(path.with_stem(f"{self.name}_recovery"), [caught])
 
@@ -388,23 +387,6 @@ class Ladder:
                 ).to_json()
 
         return EvaluationResult.from_json(json.loads(json.dumps(self.store.stage(f"evaluate-{name}", make))))
-
-    def _by_turn(self, result: EvaluationResult) -> list[tuple[str, EvaluationResult]]:
-        """An evaluation in parts, by how the bottle stood at the start; half a turn is no difference."""
-        envs = make_vector_env(ENV_ID, len(result.episodes), result.env_options)
-        try:
-            envs.reset(seed=[one.seed for one in result.episodes])  # type: ignore[arg-type]
-            core: Any = envs.unwrapped.core  # type: ignore[attr-defined]
-            w, x, y, z = core.simulation.qpos[:, core.task.object_qposadr + 3 : core.task.object_qposadr + 7].T
-        finally:
-            envs.close()
-        yaw_deg = np.degrees(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))) % 180
-        parts = []
-        for begin in range(0, 180, _TURN_BIN_DEG):
-            chosen = (yaw_deg >= begin) & (yaw_deg < begin + _TURN_BIN_DEG)
-            episodes = tuple(one for one, inside in zip(result.episodes, chosen, strict=True) if inside)
-            parts.append((f"{begin} to {begin + _TURN_BIN_DEG} degrees", dataclasses.replace(result, episodes=episodes)))
-        return parts
 
     def _demonstrations(self, *names: str) -> Callable[[], list[Any]]:
         """Reads datasets when they are needed."""

@@ -21,7 +21,7 @@ _SIDE_BY_SIDE = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class Player:
+class ShownPolicy:
     """A policy and the options of the environment that it acts in."""
 
     name: str
@@ -29,7 +29,7 @@ class Player:
     env_options: Mapping[str, Any]
 
 
-def before_and_after(env_id: str, before: Player, after: Player, starts: int = 4) -> list[Strip]:
+def before_and_after(env_id: str, before: ShownPolicy, after: ShownPolicy, starts: int = 4) -> list[Strip]:
     """Both on the first evaluation starts, which nobody has chosen (as the seed paper's Fig. 5)."""
     last = int(gymnasium.spec(env_id).max_episode_steps or 0) - 1
     steps = np.linspace(0, last, _PICTURES).astype(int).tolist()
@@ -40,35 +40,36 @@ def before_and_after(env_id: str, before: Player, after: Player, starts: int = 4
     ]
 
 
-def recovery(env_id: str, player: Player, episodes: int) -> Strip | None:
+def recovery(env_id: str, shown: ShownPolicy, episodes: int) -> Strip | None:
     """The first episode in which the bottle is lifted, falls back on the table on its way, is lifted again and placed.
 
     Args:
         env_id: of a task that brings an object to a target on the table.
-        player: with options under which bottles are pushed.
+        shown: with options under which bottles are pushed.
         episodes: looked at, from the first evaluation start on.
     """
     for begin in range(0, episodes, _SIDE_BY_SIDE):
         count = min(_SIDE_BY_SIDE, episodes - begin)
-        height, away, success = _watch(env_id, player, EVALUATION_SEED + begin, count)
+        height, away, success = _watch(env_id, shown, EVALUATION_SEED + begin, count)
         for row in np.flatnonzero(success):
             if turns := _turning_points(height[:, row], away[:, row]):
                 steps = [0, *turns, (turns[-1] + len(height)) // 2, len(height) - 1]
-                title, seed = f"{player.name}, dropped and taken again", EVALUATION_SEED + begin + int(row)
-                return Strip(title, player.policy, env_id, player.env_options, seed, steps)
+                title, seed = f"{shown.name}, dropped and taken again", EVALUATION_SEED + begin + int(row)
+                return Strip(title, shown.policy, env_id, shown.env_options, seed, steps)
     return None
 
 
-def _watch(env_id: str, player: Player, seed: int, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
+def _watch(env_id: str, shown: ShownPolicy, seed: int, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]:
     """Heights (T, N) m above the table and distances (T, N) m from the target before each step, and who succeeded (N,)."""
-    envs = make_vector_env(env_id, count, player.env_options)
+    envs = make_vector_env(env_id, count, shown.env_options)
     try:
-        observations, _ = envs.reset(seed=[seed + row for row in range(count)])  # type: ignore[arg-type]
-        player.policy.reset(np.ones(count, dtype=bool))
+        seeds: Any = [seed + row for row in range(count)]
+        observations, _ = envs.reset(seed=seeds)
+        shown.policy.reset(np.ones(count, dtype=bool))
         height, away = [np.zeros(count)], [np.full(count, np.inf)]
         running, success = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
         while running.any():
-            observations, _, terminated, truncated, infos = envs.step(player.policy.act(observations))
+            observations, _, terminated, truncated, infos = envs.step(shown.policy.act(observations))
             done = terminated | truncated
             figures = last_infos(infos, done)
             height.append(np.where(running, figures["base_height_m"], 0.0))

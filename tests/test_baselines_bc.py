@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.bc import CloneConfig, check_same_kind, train_clone
+from baselines.bc import CloneConfig, train_clone
 from baselines.checkpoint import load_checkpoint
-from baselines.episodes import Episode, EpisodeData, make_episodes
+from baselines.episodes import Episode, EpisodeData, check_same_kind, make_episodes
 from baselines.evaluate import evaluate
 from baselines.networks import module_of
 from baselines.progress import RunLog, TrainProgress

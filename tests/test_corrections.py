@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from baselines.bc import CloneConfig, train_clone
 from baselines.checkpoint import Checkpoint
+from baselines.committed import CommittedPolicy
 from baselines.corrections import CorrectionConfig, CorrectionReport, corrections
 from demos.dataset import DatasetWriter, dataset_length, read_dataset, write_dataset
 from demos.demonstration import Demonstration
 from demos.multiply import MultiplyConfig, multiply
-from demos.provenance import missing_provenance
+from demos.provenance import missing_provenance, side_taken
 from demos.replay import replay
 from demos.source import shipped_demonstration
 from dexvid_envs.cli import main
@@ -67,6 +69,29 @@ def test_corrections_follow_what_was_intended_and_show_what_the_copies_show() ->
     expert = copies[corrected.provenance["correction"]["of"]]
     rough = [np.abs(np.diff(one.actions[:60, 7:], axis=0)).mean() for one in (corrected, expert)]
     assert rough[0] < 0.5 * rough[1]
+
+
+def test_a_committed_policy_takes_the_side_of_the_demonstration_that_corrects_it(
+    copies: list[Demonstration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = [
+        dataclasses.replace(one, provenance={**one.provenance, "copy": {**one.provenance["copy"], "side": index % 2}})
+        for index, one in enumerate(copies)
+    ]
+    config = CloneConfig(max_steps=20, batch_size=64, hidden=(32,), held_out_fraction=0.0, commit=True)
+    told: list[list[int]] = []
+    follow = CommittedPolicy.follow
+
+    def watched(policy: CommittedPolicy, ways: NDArray[np.int64] | None) -> None:
+        assert ways is not None
+        told.append(ways.tolist())
+        follow(policy, ways)
+
+    monkeypatch.setattr(CommittedPolicy, "follow", watched)
+    (corrected,) = corrections(sides, train_clone(sides, config).checkpoint, dataclasses.replace(CONFIG, count=1, batch=6))
+    chosen = np.random.default_rng([CONFIG.seed, 0]).choice(len(sides), 6, replace=False)
+    assert told[0] == [int(index) % 2 for index in chosen]
+    assert side_taken(corrected.provenance) == corrected.provenance["correction"]["of"] % 2
 
 
 def test_a_policy_of_another_environment_is_refused(copies: list[Demonstration], poor_clone: Checkpoint) -> None:

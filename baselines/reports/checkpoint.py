@@ -12,7 +12,7 @@ from baselines.reports.origin import origin_panels
 from baselines.reports.page import Report, page_head, section, whole_page
 from dexvid_envs.files import sha256_of_files
 
-_SHOWN = ("env_id", "env_options", "control_mode", "training", "network", "versions")
+_SHOWN = ("env_id", "env_options", "control_mode", "training", "network", "versions")  # of its config, as figures
 
 
 def checkpoint_report(path: Path) -> Report:
@@ -39,6 +39,5 @@ def checkpoint_report(path: Path) -> Report:
             f"SHA-256 of the weights ({weights['bytes']} bytes): {weights['sha256']}.",
         ),
     ]
-    names = ("env_id", "env_options", "control_mode", "training", "network", "versions")
-    figures = {"kind": "checkpoint", **{name: config.get(name) for name in names}, "weights": weights}
+    figures = {"kind": "checkpoint", **{name: config.get(name) for name in _SHOWN}, "weights": weights}
     return Report(whole_page(title, sections), figures | {"evaluation": None if stored is None else evaluation_figures(stored)})
