@@ -71,5 +71,5 @@ def test_what_has_not_enough_in_common_is_refused(lifter: Checkpoint) -> None:
     with pytest.raises(OptionError, match="expected the same but for the goal"):
         pretrained_actor(lifter, "DexVid-OpenCabinet-v0", {"observation_mode": "state"})
     flat = Checkpoint(MlpActor(MlpConfig(10, 23, (8,))), "DexVid-GraspLift-v0", {}, "joint_delta")
-    with pytest.raises(OptionError, match="pretrain a transformer"):
+    with pytest.raises(OptionError, match="pretrain a plain transformer"):
         pretrained_actor(flat, "DexVid-OpenCabinet-v0")
