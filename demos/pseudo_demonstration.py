@@ -20,6 +20,7 @@ from demos.refinement.placement import PlacedMotion, place_and_retarget
 from demos.refinement.task import find_tracked_task, nearest_object
 from demos.replay import demonstrations_from_batch
 from demos.rollout import RolloutRunner, Rollouts
+from dexvid_envs.errors import DexVidError
 from robots.everyday import ALL_OBJECTS
 from robots.everyday_bottles import bottle_object
 from robots.objects import BOTTLES
@@ -88,9 +89,14 @@ def refine_interaction(
         config: of the search.
         progress: called with the finished share and a line on the state.
         store: folder for finished rounds, from which a stopped search goes on.
+
+    Raises:
+        DexVidError: the motion takes longer than an episode.
     """
     config = config or RefineConfig()
+    runner = RolloutRunner(env_id, env_options, 1)
     plans = [placed.plan] if placed.usual is None else [placed.plan, placed.usual]
+    _expect_in_time(placed.plan, runner, env_id)
     spread = None
     if placed.place is not None:
         spread = (placed.place.start_half_extent_m, placed.place.goal_half_extent_m)
@@ -104,7 +110,6 @@ def refine_interaction(
         spread=spread,
         store=store,
     )
-    runner = RolloutRunner(env_id, env_options, 1)
     before = _record(runner, placed, placed.plan, np.zeros(placed.plan.bend_shape()), None)
     result = refiner.run(progress)
     plan = plans[HOLDS.index(result.hold)]
@@ -197,6 +202,16 @@ def _demonstration(
 def _carry_error(plan: Plan, rollouts: Rollouts) -> float:
     error = tracking_error(plan, rollouts, plan.start_xy[None], plan.target_xy[None])
     return float(error[plan.lift : plan.place + 1].mean())
+
+
+def _expect_in_time(plan: Plan, runner: RolloutRunner, env_id: str) -> None:
+    """Refuses a motion that comes to its goal when an episode is over."""
+    what, step = ("lets go", plan.release) if runner.tracked.ending != "hold" else ("comes to its goal", plan.place)
+    if runner.time_limit is not None and step >= runner.time_limit:
+        raise DexVidError(
+            f"the planned motion {what} in control step {step} of {plan.num_steps}, when an episode of {env_id} is over "
+            f"(after {runner.time_limit}): give only the part of the recording in which the object is handled"
+        )
 
 
 def _open_loop_outcome(plan: Plan, rollouts: Rollouts) -> OpenLoopOutcome:

@@ -27,7 +27,7 @@ class Rollouts:
         object_axis_world: (T + 1, N, 3) its z axis.
         palm_pos_world: (T + 1, N, 3) m.
         hand_clearance: (T + 1, N) m distance of the hand from the object.
-        success: (N,) bool at the last step.
+        success: (N,) bool at the last step, of rollouts that had it before an episode's time is over.
         ever: (N,) bool at any step.
         target_distance: (N,) m at the last step, as the task measures it.
         grip_force_n: (G, N) N at the steps at which it was asked for.
@@ -60,6 +60,7 @@ class RolloutRunner:
     Attributes:
         tracked: what is known of the task.
         core, task, num_envs: the environments.
+        time_limit: control steps of an episode; None for no end.
     """
 
     def __init__(self, env_id: str, env_options: dict[str, Any], num_envs: int, num_threads: int = 0) -> None:
@@ -68,7 +69,7 @@ class RolloutRunner:
         assert isinstance(env, DexVidVectorEnv)
         self.core: EnvironmentCore = env.core
         self.task: Any = self.core.task
-        self.num_envs = num_envs
+        self.num_envs, self.time_limit = num_envs, env.max_episode_steps
         self._body_id = int(self.core.simulation.model.body(self.task.moved_body).id)
 
     def run(
@@ -106,7 +107,7 @@ class RolloutRunner:
         kept: dict[str, list[NDArray[Any]]] = {name: [] for name in ("action", "observation", "reward", "success", "state")}
         memory: dict[str, list[NDArray[Any]]] = {name: [] for name in task.memory}
         grips = []
-        ever = np.zeros(count, dtype=bool)
+        ever = in_time = np.zeros(count, dtype=bool)
         action = np.zeros((self.num_envs, targets.shape[-1]), dtype=np.float32)
         playing = None if count == self.num_envs else np.arange(count)
         for step in range(steps + 1):
@@ -114,7 +115,8 @@ class RolloutRunner:
                 ctrl = core.simulation.ctrl
                 action = core.control.action_for(wanted[:, step - 1], ctrl).astype(np.float32)
                 core.advance(action, playing)
-                ever |= task.success()[:count]
+                ever = ever | task.success()[:count]
+                in_time = ever if self.time_limit is None or step <= self.time_limit else in_time
             trace["position"].append(core.simulation.xpos[:count, self._body_id].copy())
             trace["axis"].append(core.simulation.xmat[:count, self._body_id, 2::3].copy())
             trace["palm"].append(task.palm_pos_world[:count].copy())
@@ -137,7 +139,7 @@ class RolloutRunner:
             object_axis_world=stacked["axis"],
             palm_pos_world=stacked["palm"],
             hand_clearance=stacked["clearance"],
-            success=task.success()[:count].copy(),
+            success=task.success()[:count] & in_time,
             ever=ever,
             target_distance=self.tracked.goal_distance(task)[:count].copy(),
             grip_force_n=np.array(grips).reshape(len(grips), count),

@@ -1,9 +1,8 @@
-"""The rooms between the stages of the extraction: stored results, camera motion, gravity, recordings, gates, resampling."""
+"""The rooms between the stages of the extraction: stored results, camera motion, gravity, recordings, resampling."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demos.extract.config import ExtractConfig, NamedPlace
-from demos.extract.gates import LIMITS, check_gates, failed_gates, gate_text
 from demos.extract.gravity import gravity_from_depth, gravity_from_motion, up_from
 from demos.extract.objects.object_masks import CARRIED, LOST, SEEN, ObjectMasks
 from demos.extract.stage_store import StageStore
@@ -21,7 +19,6 @@ from demos.interaction import Interaction, ObjectTrack, SceneObject
 from demos.parts import DepthFrames
 from demos.recording import open_recording, read_camera_pose
 from demos.resample import resample
-from demos.source import warn_of_failed_gates
 from demos.synthetic.truth import ClipTruth
 from demos.video import FrameCache, video_writer
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
@@ -361,49 +358,6 @@ def test_further_objects_are_saved_by_name(tmp_path: Path) -> None:
         dataclasses.replace(interaction, object_names=("pitcher",))
 
 
-# gates
-
-
-def figures(**change: float) -> dict:
-    quality = {
-        "object": {"found": True, "tracked_fraction": 0.9, "rigid_residual_m_median": 0.004},
-        "scene": {
-            "hand_object_distance_m": 0.02,
-            "object_in_hand_spread_m": 0.01,
-            "penetration_m": 0.0,
-            "hand_to_length": 1.02,
-        },
-    }
-    for name, value in change.items():
-        part = "object" if name in quality["object"] else "scene"
-        quality[part][name] = value
-    return quality
-
-
-def test_good_figures_pass_and_each_bad_one_is_named_with_advice() -> None:
-    interaction = small_interaction()
-    assert not failed_gates({"gates": check_gates(figures(), None, None, None, interaction)[:0]})
-    passed = {gate["name"]: gate["ok"] for gate in check_gates(figures(tracked_fraction=0.95), None, None, None, interaction)}
-    assert passed.pop("object followed")
-    assert all(passed.values())
-    for name, change in {
-        "rigidity": {"rigid_residual_m_median": 0.05},
-        "hand at object": {"hand_object_distance_m": 0.2},
-        "penetration": {"penetration_m": 0.06},
-        "scale": {"hand_to_length": 1.4},
-        "object followed": {"tracked_fraction": 0.2},
-    }.items():
-        failed = failed_gates({"gates": check_gates(figures(**change), None, None, None, interaction)})
-        assert [gate["name"] for gate in failed] == [name]
-        assert LIMITS[name].advice in gate_text(failed[0])
-
-
-def test_an_object_that_is_never_touched_fails() -> None:
-    interaction = dataclasses.replace(small_interaction(), contact=np.zeros(9, bool))
-    failed = failed_gates({"gates": check_gates(figures(), None, None, None, interaction)})
-    assert "contact" in [gate["name"] for gate in failed]
-
-
 def test_a_mirrored_recording_is_put_right(tmp_path: Path) -> None:
     for name in ("rgb", "depth"):
         (tmp_path / name).mkdir()
@@ -422,14 +376,3 @@ def test_a_mirrored_recording_is_put_right(tmp_path: Path) -> None:
     place = NamedPlace("mug", box=(0.0, 1.0, 8.0, 9.0)).mirrored(64)
     assert place.box == (56.0, 1.0, 64.0, 9.0)
     assert NamedPlace("mug", pixel=(0.0, 5.0)).mirrored(64).pixel == (63.0, 5.0)
-
-
-def test_who_goes_on_from_a_doubtful_extraction_is_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    gates = check_gates(figures(rigid_residual_m_median=0.05), None, None, None, small_interaction())
-    (tmp_path / "quality.json").write_text(json.dumps({"gates": gates}))
-    warn_of_failed_gates(tmp_path)
-    assert "did not pass a gate: rigidity: 0.05 m, expected at most 0.02" in capsys.readouterr().err
-    for content in ("", "[]", '{"gates": [1]}', '{"gates": null}'):
-        (tmp_path / "quality.json").write_text(content)
-        warn_of_failed_gates(tmp_path)
-    assert not capsys.readouterr().err

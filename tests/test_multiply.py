@@ -161,6 +161,13 @@ def test_hopeless_multiplication_gives_up_with_advice(shipped: Demonstration) ->
         list(multiply(shipped, config))
 
 
+def test_copies_that_come_too_late_for_an_episode_are_not_kept(shipped: Demonstration) -> None:
+    early = int(np.flatnonzero(shipped.successes)[0]) - 20
+    config = MultiplyConfig(count=4, batch=4, max_attempts_factor=1.0, env_options={"max_episode_steps": early})
+    with pytest.raises(DexVidError, match="copies succeeded"):
+        list(multiply(shipped, config))
+
+
 def test_multiply_command_writes_a_dataset_and_its_coverage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, figures, picture = tmp_path / "copies", tmp_path / "coverage.json", tmp_path / "coverage.png"
     arguments = ["multiply", str(shipped_demonstration()), "--count", "3", "--out", str(out), "--json", str(figures)]

@@ -22,6 +22,7 @@ from demos.resample import resample
 from demos.retarget import RetargetConfig
 from demos.source import load_interaction, shipped_sample
 from demos.timeline import PlanConfig
+from dexvid_envs.errors import DexVidError
 
 ENV, OPTIONS = "DexVid-BottlePickPlace-v0", {"bottle": "pet"}
 START, TARGET = np.array([0.46, -0.20]), np.array([0.46, 0.12])
@@ -88,6 +89,18 @@ def test_of_two_that_do_as_well_undisturbed_the_sturdier_one_is_preferred(
     assert keep_apart(tried, np.ones(len(BEND_NAMES)), 1, 1) == [tried[1]]
     best = refiner._best(pair)  # pyright: ignore[reportPrivateUsage]
     np.testing.assert_array_equal(best.bend, pair[1].bend)
+
+
+def test_what_succeeds_after_an_episode_is_over_is_no_success(placed: PlacedMotion) -> None:
+    plan = plans_of(placed)[1]
+    place = nominal_conditions(plan, 1)
+    for limit, succeeds in ((plan.num_steps + 5, True), (plan.place - 5, False)):
+        refiner = Refiner(plan, ENV, OPTIONS | {"max_episode_steps": limit}, CALM, goal_m=placed.goal_m)
+        rollouts = refiner._play([bent(refiner, **FIRM)], place, refiner.runner)  # pyright: ignore[reportPrivateUsage]
+        assert rollouts.ever[0]
+        assert rollouts.success[0] == succeeds
+    with pytest.raises(DexVidError, match=rf"lets go in control step {plan.release} .* is over \(after {plan.release}\)"):
+        refine_interaction(placed, ENV, OPTIONS | {"max_episode_steps": plan.release}, SMALL)
 
 
 SMALL = RefineConfig(candidates=8, elites=2, offset_rounds=2, spline_rounds=3, replicates=2, final_replicates=2)

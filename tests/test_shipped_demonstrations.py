@@ -6,6 +6,7 @@ import functools
 import json
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -70,6 +71,14 @@ def test_every_tenth_frame_can_be_started_from(shipped: tuple[Player, Demonstrat
         np.testing.assert_array_equal(player.env.state()["simulation"], one.states[step])
         if one.provenance.get("versions") == versions():
             np.testing.assert_array_equal(observation, one.observations[step])
+
+
+def test_success_comes_before_an_episode_is_over(shipped: tuple[Player, Demonstration]) -> None:
+    _, one = shipped
+    if one.tier == "successful":
+        limit = gymnasium.spec(one.env_id).max_episode_steps
+        assert limit is not None
+        assert one.successes[:limit].any()
 
 
 def test_provenance(shipped: tuple[Player, Demonstration]) -> None:

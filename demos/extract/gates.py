@@ -17,6 +17,7 @@ import numpy as np
 
 from demos.extract.hand.follow import FLOW, LOST
 from demos.extract.hand.pose import HandQuality
+from demos.extract.quality import below_rest
 from demos.extract.sight import Sight
 from demos.interaction import HandTrack, Interaction
 
@@ -85,6 +86,13 @@ LIMITS: Mapping[str, Limit] = {
     ),
     "penetration": Limit(
         0.03, "lower", "m", "fingertips lie deep in the object: hand and object disagree on scale; give --object-length-m"
+    ),
+    "under its support": Limit(
+        0.04,
+        "lower",
+        "m",
+        "the object passes through what it stood on, so its depth is wrong: give depth pictures (--depth) or --camera-pose, "
+        "film from higher up, or mark the object more tightly",
     ),
     "scale": Limit(
         0.15,
@@ -162,6 +170,8 @@ def check_gates(
         gate("hand at object", scene["hand_object_distance_m"])
         gate("object in hand", scene["object_in_hand_spread_m"])
         gate("penetration", scene["penetration_m"])
+        below, limit = below_rest(interaction), LIMITS["under its support"].value
+        gate("under its support", scene["below_rest_m"], np.flatnonzero(np.nan_to_num(below) > limit))
         ratio = scene.get("hand_to_length")
         gate("scale", abs(math.log(ratio)) if ratio is not None and ratio > 0 else None)
     if "camera" in quality:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 from scipy.spatial import ConvexHull, QhullError
 
 from demos.extract.camera_motion import CameraMotion
@@ -31,6 +32,8 @@ Quality = dict[str, Any]
 
 _MIN_RIGID_PART = 0.5
 _OTHER_HAND_PART = 0.2
+_FEW_POINTS, _LOWEST_PERCENT = 8, 10.0  # of the object's points in a frame: too few to say, and the share that is its bottom
+_REST_FRAMES = 5  # whose median is where the object rests
 
 
 def video_quality(recording: Recording, frames: int) -> Quality:
@@ -121,7 +124,8 @@ def scene_quality(interaction: Interaction, lifted: Mapping[str, LiftedObject]) 
 
     `hand_object_distance_m` is that of the nearest two fingertips from the object's points while they touch (median over
     frames), `object_in_hand_spread_m` how much the object moves in the hand while it is held, `penetration_m` how deep
-    fingertips lie in the hull of the object's points (90th percentile).
+    fingertips lie in the hull of the object's points (90th percentile), `below_rest_m` how far the object's lowest points pass
+    below where they are before the touch and in the end.
     """
     contact = np.flatnonzero(interaction.contact & (interaction.object_visible.sum(axis=1) >= 4))
     tips = interaction.hand_keypoints_world[:, list(FINGERTIPS)]
@@ -137,11 +141,34 @@ def scene_quality(interaction: Interaction, lifted: Mapping[str, LiftedObject]) 
         "hand_object_distance_m": float(np.median(distance)) if distance else math.nan,
         "object_in_hand_spread_m": _spread_in_hand(interaction, contact),
         "penetration_m": float(np.percentile(depth, 90)) if depth else math.nan,
+        "below_rest_m": float(np.nanmax(below_rest(interaction), initial=-np.inf)),
         "hand_to_length": math.nan if figures is None else figures.hand_to_length,
         "scale_source": "unknown" if figures is None else figures.scale_source,
         "objects": list(interaction.object_names),
         "keypoints": list(interaction.keypoint_names),
     }
+
+
+def below_rest(interaction: Interaction) -> NDArray[np.float64]:
+    """(T,) m by which the object's lowest points, while it is touched, are below where they are at rest.
+
+    At rest is before the first touch and at the end, whichever is lower; what an object stands on lets nothing pass, however it
+    is turned. NaN where the object is not touched or has few points; a single frame's noise is smoothed away.
+    """
+    seen = interaction.object_visible.sum(axis=1) >= _FEW_POINTS
+    touched = seen & interaction.contact
+    below = np.full(interaction.num_frames, np.nan)
+    if touched.sum() < _REST_FRAMES:
+        return below
+    height = np.where(interaction.object_visible, interaction.object_points_world[..., 2], np.nan)
+    lowest = np.full(interaction.num_frames, np.nan)
+    lowest[seen] = np.nanpercentile(height[seen], _LOWEST_PERCENT, axis=1)
+    first = int(np.flatnonzero(touched)[0])
+    before = np.flatnonzero(seen[: first + 1])
+    rest = min(np.median(lowest[before[-_REST_FRAMES:]]), np.median(lowest[np.flatnonzero(seen)[-_REST_FRAMES:]]))
+    at = np.flatnonzero(touched)
+    below[at] = rest - median_filter(lowest[at], _REST_FRAMES, mode="nearest")
+    return below
 
 
 def _depth_inside(tips: NDArray[np.float64], cloud: NDArray[np.float64]) -> float:

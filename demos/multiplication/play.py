@@ -44,7 +44,7 @@ class Played:
     """What N episodes of T steps became.
 
     Attributes:
-        success: (N,) the task's, after the last step.
+        success: (N,) the task's, after the last step, of plays that had it before an episode's time is over.
         batch: arrays for `demonstrations_from_batch`.
         end_pose: (N, 4, 4) of the moved body after the last step.
     """
@@ -69,7 +69,7 @@ class CopyPlayer:
         assert isinstance(env, DexVidVectorEnv)
         self.core: EnvironmentCore = env.core
         self.task: Any = env.core.task
-        self.num_envs = num_envs
+        self.num_envs, self._time_limit = num_envs, env.max_episode_steps
         self._body_id = int(self.core.simulation.model.body(self.task.moved_body).id)
 
     def reset(self, options: Sequence[Mapping[str, Any]], seeds: Sequence[int], memory_goal: str | None) -> Scene:
@@ -137,7 +137,8 @@ class CopyPlayer:
             stacked: dict[str, Any] = {name: np.stack(values) for name, values in kept.items() if values}
             stacked["memory"] = {name: np.stack(values) for name, values in memory.items()}
             stacked["randomization"] = {name: np.stack(values) for name, values in drawn.items()}
-            return Played(playing & stacked["successes"][-1], stacked, self.object_pose())
+            in_time = stacked["successes"][: self._time_limit].any(axis=0)
+            return Played(playing & stacked["successes"][-1] & in_time, stacked, self.object_pose())
         return Played(np.zeros(count, dtype=bool), {}, self.object_pose())
 
 

@@ -27,7 +27,8 @@ _HOOK_STEPS = 4  # of the pull, in which a hooked hand closes
 _CLASP_STEPS = 10  # from the palm's arrival at the object, with the hand half closed, to the lift
 _DRAWN_OUT_AFTER = 0.6  # of the retreat
 _FOLLOW_STEPS = 40  # kept of the motion after a throw, until the object has come to rest
-_WIND_UP_RAD_PER_S = 0.48  # on average, of the joint with the longest way
+_WIND_UP_RAD_PER_S = 0.8  # on average, of the joint with the longest way; faster ones shake the object in the hand
+_WIND_UP_RAMP = 0.12  # of its time, over which it gathers speed, and over which it comes to rest
 _CONTROL_HZ = 20
 
 
@@ -141,11 +142,21 @@ def with_throw(plans: Sequence[Plan], hold: UsualHold) -> list[Plan]:
     return [_thrown(plan, hold, steps) for plan in plans]
 
 
+def _even_way(steps: int, ramp: float) -> FloatArray:
+    """(steps,) share of a way after each step, at an even speed but for a share `ramp` of the time at either end.
+
+    An episode is short, and speed is what shakes a held object: of all ways of a duration the even one is the slowest.
+    """
+    middle = (np.arange(steps) + 0.5) / steps
+    speed = np.sin(0.5 * np.pi * np.clip(np.minimum(middle, 1 - middle) / ramp, 0.0, 1.0)) ** 2
+    return np.cumsum(speed) / speed.sum()
+
+
 def _thrown(plan: Plan, hold: UsualHold, wind_up_steps: int) -> Plan:
     """One plan with the wind-up and the throw."""
     arm_joints = ARM_HAND.arm_joints
     throw = hold.throw[:, :arm_joints]
-    share = minimum_jerk((np.arange(wind_up_steps) + 1) / wind_up_steps)[:, None]
+    share = _even_way(wind_up_steps, _WIND_UP_RAMP)[:, None]
     arm = np.concatenate([plan.arm[-1] + share * (throw[0] - plan.arm[-1]), throw])
     before = len(arm) - len(hold.throw)
     count, let_go = len(arm), before + hold.let_go
