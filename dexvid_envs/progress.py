@@ -51,7 +51,7 @@ def _lines(title: str, every_s: float = 10.0) -> Report:
         if now - last < every_s and share < 1.0:
             return
         last = now
-        left = (now - begin) * (1 - share) / share if share > 0 else float("nan")
-        print(f"{title}: {share:4.0%}, {now - begin:.0f} s, {left:.0f} s left  {state}", file=sys.stderr, flush=True)
+        left = f", {(now - begin) * (1 - share) / share:.0f} s left" if share > 0 else ""  # nobody knows yet
+        print(f"{title}: {share:4.0%}, {now - begin:.0f} s{left}  {state}", file=sys.stderr, flush=True)
 
     return report

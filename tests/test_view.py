@@ -11,6 +11,7 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from browser import chromium, needs_chromium, watch
 from true_interactions import true_interaction
 
 import dexvid_envs  # noqa: F401 (registers the environments)
@@ -24,12 +25,6 @@ from dexvid_envs.cli import main
 from dexvid_envs.errors import InputFileError, OptionError
 
 CLIP = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips" / "training-00001-place"
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-_FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader"),
-    "--enable-unsafe-swiftshader",
-)
 
 
 @pytest.fixture(scope="module")
@@ -106,23 +101,18 @@ def test_what_cannot_be_shown_is_said(tmp_path: Path, extraction: Path, capfd: p
     assert "expected 1 to 65535" in " ".join(capfd.readouterr().err.split())
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (on Debian: apt-get install chromium)")
+@needs_chromium
 def test_the_page_in_a_real_browser(story: Story, tmp_path: Path) -> None:
     """It loads without errors and without asking anyone else, and the slider moves the robot."""
     pytest.importorskip("viser", reason='needs viser: pip install "dexvid-envs[view]"')
     import imageio.v3 as imageio
-    from playwright.sync_api import sync_playwright
 
     from demos.view.page import LOOPBACK, StoryPage
 
     page = StoryPage(story)
-    problems: list[str] = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1100, "height": 700})
-        tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        tab.on("request", lambda request: problems.append(request.url) if _outside(request.url, LOOPBACK) else None)
+        problems = watch(tab, (f"http://{LOOPBACK}", f"ws://{LOOPBACK}"))
         tab.goto(page.url)
         tab.get_by_text("step 0 of").wait_for(timeout=60_000)
         tab.wait_for_timeout(4_000)  # the scene arrives after the panel
@@ -138,16 +128,11 @@ def test_the_page_in_a_real_browser(story: Story, tmp_path: Path) -> None:
         tab.get_by_text(f"step {story.num_steps // 2} of").wait_for(timeout=60_000)
         tab.wait_for_timeout(2_000)
         shots.append(_scene(tab.screenshot(path=tmp_path / "middle.png"), tmp_path / "middle.png"))
-        browser.close()
     page.close()
     assert not [one for one in problems if "ERR_FILE_NOT_FOUND" not in one]
     assert all(shot.std() > 5.0 for shot in shots)  # something is drawn
     assert np.abs(shots[0] - shots[1]).mean() > 0.5  # and it moved
     assert imageio.imread(tmp_path / "middle.png").shape[:2] == (700, 1100)
-
-
-def _outside(url: str, own: str) -> bool:
-    return not url.startswith((f"http://{own}", f"ws://{own}", "data:", "blob:"))
 
 
 def _scene(_: bytes, path: Path) -> np.ndarray:

@@ -93,7 +93,7 @@ def line_chart(
 
     parts = []
     for tick in ticks(y_low, min(y_high, 1.0) if percent else y_high, 5):
-        text = f"{100 * tick:g}%" if percent else f"{tick:g}"
+        text = f"{100 * tick:g}%" if percent else _short(tick)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{py(tick):.1f}" y2="{py(tick):.1f}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{py(tick) + 4:.1f}" text-anchor="end">{text}</text>')
     for tick in ticks(x_low, x_high, 6):
@@ -207,7 +207,10 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def _short(value: float) -> str:
-    """A number for an axis: 40k, 1.2M."""
+    """A number for an axis: 40k, 1.2M, 7.5e-4."""
+    if 0 < abs(value) < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
     for size, letter in ((1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e6 if letter == 'M' else 1e3):g}{letter}"

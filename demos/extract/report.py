@@ -18,6 +18,7 @@ from demos.extract.objects.contact import runs
 from demos.interaction import Interaction
 
 _TABLES = ("goal", "hand", "object", "scene", "camera", "result", "source")
+_LONGEST_LIST = 12  # written out
 _EMBED_LIMIT_BYTES = 60_000_000  # a larger video stands beside the report instead of inside it
 _INK, _MUTED, _GRID = "#1d2430", "#6b7484", "#e4e8ee"
 _HAND, _OBJECT, _CONTACT, _FLAG = "#e4572e", "#1a8f94", "#8fd3a8", "#d64550"
@@ -28,16 +29,18 @@ body{margin:0;background:#f4f6f9;color:#1d2430;
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:40px 24px 64px}h1{font-size:28px;margin:0 0 4px}
 h2{font-size:18px;margin:36px 0 12px}
-.sub{color:#6b7484;margin:0 0 24px}.card{background:#fff;border-radius:12px;box-shadow:0 1px 3px #1d243018;padding:18px 20px}
+.sub{color:#6b7484;margin:0 0 24px}.card{background:#fff;border-radius:12px;box-shadow:0 1px 3px #1d243018;padding:18px 20px;min-width:0}
 video{width:100%;max-height:640px;border-radius:12px;background:#12161e;display:block}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(145px,1fr));gap:12px;margin-top:16px}
 .tile b{display:block;font-size:24px;font-weight:650}.tile span{color:#6b7484;font-size:13px}
 table{width:100%;border-collapse:collapse;font-size:14px}td,th{padding:6px 10px;border-bottom:1px solid #e4e8ee;text-align:left}
-td:last-child{font-variant-numeric:tabular-nums;text-align:right}th{color:#6b7484;font-weight:600}
+td:last-child{font-variant-numeric:tabular-nums;text-align:right;overflow-wrap:anywhere}th{color:#6b7484;font-weight:600}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:16px}ul{margin:0;padding-left:20px}
-svg{width:100%;height:auto;display:block}code{background:#eef1f5;border-radius:5px;padding:2px 6px;font-size:13px}
+svg{width:100%;height:auto;display:block}code{background:#eef1f5;border-radius:5px;padding:2px 6px;font-size:13px;overflow-wrap:anywhere}
 .pass td{color:#3c7a55}.fail td{color:#b3261e}small{font-size:12.5px}
 .key{font-size:13px;color:#6b7484;margin:8px 2px 0}
+.plot{overflow-x:auto}h1,p,li{overflow-wrap:anywhere}
+@media(max-width:560px){main{padding:26px 14px 48px}h1{font-size:25px}.card{padding:14px 15px}.plot svg{min-width:640px}}
 .dot{display:inline-block;width:10px;height:10px;border-radius:50%;margin:0 4px 0 10px}
 """
 
@@ -71,9 +74,9 @@ def extraction_page(interaction: Interaction, quality: dict[str, Any], overlay: 
         "<h2>What to keep in mind</h2>",
         '<div class="card"><ul>' + "".join(f"<li>{html.escape(text)}</li>" for text in quality["warnings"]) + "</ul></div>",
         "<h2>Over time</h2>",
-        f'<div class="card">{_time_plot(interaction)}</div>',
+        f'<div class="card plot">{_time_plot(interaction)}</div>',
         "<h2>Paths in the world frame</h2>",
-        f'<div class="card">{_path_plot(interaction)}</div>',
+        f'<div class="card plot">{_path_plot(interaction)}</div>',
         "<h2>Figures</h2>",
         '<div class="two">' + "".join(_table(name, quality[name]) for name in _TABLES if name in quality) + "</div>",
         "<h2>Next</h2>",
@@ -150,16 +153,21 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 def _table(name: str, figures: dict[str, Any]) -> str:
     rows = "".join(
-        f"<tr><td>{html.escape(key.replace('_', ' '))}</td><td>{_cell(value)}</td></tr>" for key, value in figures.items()
+        f"<tr><td>{html.escape(key.replace('_', ' '))}</td><td>{_cell(key, value)}</td></tr>" for key, value in figures.items()
     )
     return f'<div class="card"><table><tr><th colspan="2">{html.escape(name)}</th></tr>{rows}</table></div>'
 
 
-def _cell(value: Any) -> str:
+def _cell(key: str, value: Any) -> str:
     if isinstance(value, list):
-        if len(value) == 2 and all(isinstance(item, float) for item in value):
+        numbers = all(isinstance(item, (int, float)) for item in value)
+        if key.endswith("frames"):
+            return f"{len(value)} frame{'s' * (len(value) != 1)}"
+        if key.endswith("range") and numbers and len(value) == 2:
             return f"{value[0]:.3g} to {value[1]:.3g}"
-        return f"{len(value)} frames"
+        if len(value) > _LONGEST_LIST:
+            return f"{len(value)} values"
+        return html.escape(", ".join(f"{item:.3g}" if numbers else str(item) for item in value)) or "&ndash;"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
