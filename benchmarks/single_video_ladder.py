@@ -5,8 +5,8 @@
 
 Starts and targets lie anywhere in regions of 30 x 30 cm, at least 15 cm apart; the bottle stands in any yaw, is 15 % smaller
 to 15 % larger, weighs 0.05 to 0.6 kg, and friction is 0.6 to 1.2 of the usual. A bottle that is not round is refined twice
-from its one recording, taken from two sides a quarter turn apart. The rungs: the retargeted motion and the refined one, each
-played open loop; with `--pretrained` the seed paper's way (an actor pretrained on other motions, full object points, then
+from its one recording, taken from two sides a quarter turn apart, or as often as `--sides` says. The rungs: the retargeted
+motion and the refined one, each played open loop; with `--pretrained` the seed paper's way (an actor pretrained on other motions, full object points, then
 cloned on the retargeted one); a clone of the refined ones alone; a clone of their copies, which decides once an episode from
 which side it takes the bottle where there are several; that clone trained on with corrections of its own rollouts, and how it
 does by the bottle's turn; the last under random pushes. "state" shows poses relative to palm and bottle as well; "partial" sees
@@ -92,6 +92,8 @@ class LadderArguments:
     """of the trainings"""
     observations: tuple[Observation, ...] = ("state",)
     """what the policies see"""
+    sides: int = 2
+    """from which the bottle is taken, in as many refined demonstrations, where it has a heading"""
     copies: int = 2500
     """demonstrations to make from the one"""
     corrections: int = 900
@@ -114,7 +116,9 @@ def main() -> int:
     logs = given.out.with_suffix("")
     for source in given.source:
         ladder = Ladder(source, given)
-        settings = {name: getattr(given, name) for name in ("seeds", "observations", "copies", "corrections", "rounds")}
+        settings = {
+            name: getattr(given, name) for name in ("seeds", "observations", "sides", "copies", "corrections", "rounds")
+        }
         log = {"commit": commit(), **settings, "rows": ladder.rows(), "checks": [dataclasses.asdict(c) for c in ladder.checks]}
         logs.mkdir(parents=True, exist_ok=True)
         with atomic_path(logs / f"{ladder.name}.json") as temporary:
@@ -242,7 +246,7 @@ class Ladder:
 
         def make() -> Any:
             options = {"bottle": self.bottle, **REGIONS}
-            turns = turns_for_any_yaw(place_and_retarget(self.interaction, ENV_ID, options, turns=_TURNS))
+            turns = turns_for_any_yaw(place_and_retarget(self.interaction, ENV_ID, options, turns=_TURNS), self.arguments.sides)
             results = []
             for number, turn in enumerate(turns):
                 placed = place_and_retarget(self.interaction, ENV_ID, options, yaw_rad=turn)

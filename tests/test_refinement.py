@@ -101,6 +101,9 @@ def test_an_object_without_a_heading_needs_one_turn_and_another_two_a_quarter_ap
     reached = {angle % 360: 1.0 for angle in range(330, 330 + 181, 15)}  # the half circle around 60 degrees
     long = dataclasses.replace(placed, has_heading=True, yaw_candidates=rows(reached))
     np.testing.assert_allclose(np.degrees(turns_for_any_yaw(long)), (15.0, 105.0))
+    np.testing.assert_allclose(np.degrees(turns_for_any_yaw(long, 3)), (0.0, 60.0, 120.0))
+    with pytest.raises(ValueError, match="multiple of 20 for 5 sides"):
+        turns_for_any_yaw(long, 5)
 
 
 def test_the_usual_hold_presses_more_than_the_object_weighs(sample: Interaction) -> None:

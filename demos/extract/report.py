@@ -29,17 +29,17 @@ body{margin:0;background:#f4f6f9;color:#1d2430;
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:40px 24px 64px}h1{font-size:28px;margin:0 0 4px}
 h2{font-size:18px;margin:36px 0 12px}
-.sub{color:#6b7484;margin:0 0 24px}.card{background:#fff;border-radius:12px;box-shadow:0 1px 3px #1d243018;padding:18px 20px;min-width:0}
+.sub{color:#6b7484;margin:0 0 24px}.card{background:#fff;border-radius:12px;box-shadow:0 1px 3px #1d243018;padding:18px 20px}
 video{width:100%;max-height:640px;border-radius:12px;background:#12161e;display:block}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(145px,1fr));gap:12px;margin-top:16px}
 .tile b{display:block;font-size:24px;font-weight:650}.tile span{color:#6b7484;font-size:13px}
 table{width:100%;border-collapse:collapse;font-size:14px}td,th{padding:6px 10px;border-bottom:1px solid #e4e8ee;text-align:left}
 td:last-child{font-variant-numeric:tabular-nums;text-align:right;overflow-wrap:anywhere}th{color:#6b7484;font-weight:600}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:16px}ul{margin:0;padding-left:20px}
-svg{width:100%;height:auto;display:block}code{background:#eef1f5;border-radius:5px;padding:2px 6px;font-size:13px;overflow-wrap:anywhere}
+svg{width:100%;height:auto;display:block}code{background:#eef1f5;border-radius:5px;padding:2px 6px;font-size:13px}
 .pass td{color:#3c7a55}.fail td{color:#b3261e}small{font-size:12.5px}
 .key{font-size:13px;color:#6b7484;margin:8px 2px 0}
-.plot{overflow-x:auto}h1,p,li{overflow-wrap:anywhere}
+.card{min-width:0}.plot{overflow-x:auto}h1,p,li,code{overflow-wrap:anywhere}
 @media(max-width:560px){main{padding:26px 14px 48px}h1{font-size:25px}.card{padding:14px 15px}.plot svg{min-width:640px}}
 .dot{display:inline-block;width:10px;height:10px;border-radius:50%;margin:0 4px 0 10px}
 """

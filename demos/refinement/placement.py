@@ -199,19 +199,23 @@ class _Aim:
         return given, wanted - given
 
 
-def turns_for_any_yaw(placed: PlacedMotion) -> tuple[float, ...]:
+def turns_for_any_yaw(placed: PlacedMotion, sides: int = 2) -> tuple[float, ...]:
     """Turns (rad) of the recording for demonstrations which between them take the object however it stands.
 
     An object without a heading needs one. Another is alike after half a turn, and a grasp can follow it by some 45 degrees
-    either way; so there are two, a quarter turn apart, in the middles of the half circle that the arm reaches best.
+    either way; so two are enough, and of more, each has to follow it less far. They divide the half circle that the arm reaches
+    best evenly, each in the middle of its part.
     """
     if not placed.has_heading:
         return (placed.yaw_rad,)
-    tried, quarter = placed.yaw_candidates, len(placed.yaw_candidates) // 4
+    tried, half = placed.yaw_candidates, len(placed.yaw_candidates) // 2
+    if sides < 1 or half % (2 * sides):
+        raise ValueError(f"{len(placed.yaw_candidates)} turns were tried; expected a multiple of {4 * sides} for {sides} sides")
     error = np.array([one["mean_error_mm"] for one in tried])
-    covered = range(-(quarter // 2), quarter + quarter // 2 + 1)  # of the first of both turns
+    apart = half // sides
+    covered = range(-(apart // 2), half - apart // 2 + 1)  # of the first of the turns
     first = int(np.argmin([sum(error[(index + step) % len(tried)] for step in covered) for index in range(len(tried))]))
-    return tried[first]["yaw_rad"], tried[(first + quarter) % len(tried)]["yaw_rad"]
+    return tuple(tried[(first + side * apart) % len(tried)]["yaw_rad"] for side in range(sides))
 
 
 def usual_hold(tracked: TrackedTask, place: TaskPlace, object_yaw_rad: float) -> UsualHold:
