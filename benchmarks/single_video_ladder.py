@@ -6,14 +6,14 @@
 Starts and targets lie anywhere in regions of 30 x 30 cm, at least 15 cm apart; the bottle stands in any yaw, is 15 % smaller
 to 15 % larger, weighs 0.05 to 0.6 kg, and friction is 0.6 to 1.2 of the usual. A bottle that is not round is refined twice
 from its one recording, taken from two sides a quarter turn apart, or as often as `--sides` says. The rungs: the retargeted
-motion and the refined one, each played open loop; with `--pretrained` the seed paper's way (an actor pretrained on other motions, full object points, then
-cloned on the retargeted one); a clone of the refined ones alone; a clone of their copies, which decides once an episode from
-which side it takes the bottle where there are several; that clone trained on with corrections of its own rollouts, and how it
-does by the bottle's turn; the last under random pushes. "state" shows poses relative to palm and bottle as well; "partial" sees
-points of the bottle from one camera, noisy, and no pose. "synthetic" is the recording that comes with the project. Finished
-stages in `--work` are kept, so that an interrupted run goes on. Each recording has a log of its own beside the result, which is
-made from all of them, and pictures: the retargeted motion and the last policy on the first four starts, and a drop under pushes
-that the policy makes good, if there is one.
+motion and the refined one, each played open loop; with `--pretrained` the seed paper's way (an actor pretrained on other
+motions, full object points, then cloned on the retargeted one); a clone of the refined ones alone; a clone of their copies,
+which decides once an episode from which side it takes the bottle where there are several; that clone trained on with
+corrections of its own rollouts, and how it does by the bottle's turn; the last under random pushes. "state" shows poses
+relative to palm and bottle as well; "partial" sees points of the bottle from one camera, noisy, and no pose. "synthetic" is the
+recording that comes with the project. Finished stages in `--work` are kept, so that an interrupted run goes on. Each recording
+has a log of its own beside the result, which is made from all of them, and pictures: the retargeted motion and the last policy
+on the first four starts, and a drop under pushes that the policy makes good, if there is one.
 """
 
 from __future__ import annotations
