@@ -3,8 +3,8 @@
     python -m benchmarks.multiplication [--tasks bottle_pick_place ...] [--count N] [--quick]
 
 The pick-and-place demonstration is the shipped one, refined from a video, with bottles of 85 to 115 % size, 0.05 to 0.6 kg and
-friction changed by a fifth. The other tasks multiply a scripted episode from the middle of their starts, unless `--datasets`
-holds refined ones (a dataset folder by the task's name). Copies are written as a dataset, and some of them replayed.
+friction changed by a fifth. The other tasks multiply a scripted episode from the middle of their starts, and the shipped
+demonstrations that were refined from videos (`refined_...`). Copies are written as a dataset, and some of them replayed.
 `mended_by_retry` counts copies whose draw had failed before.
 `seconds` is the wall time and `cpu_seconds` what both cores spent on it: on a machine with other work, the time that two free
 cores would need lies between half of the latter and the former. Tasks that are not run keep their rows from the last run.
@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 import tyro
 
+import demos
 from benchmarks.result import RESULTS, Check, write_result
 from demos.dataset import DatasetWriter, read_dataset
 from demos.demonstration import Demonstration
 from demos.multiplication.report import draw_coverage
 from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
 from demos.replay import Player
-from demos.source import shipped_demonstration
 from dexvid_envs.progress import progress_bar
 from dexvid_envs.scripted import make_scripted_policy
 
@@ -48,6 +48,7 @@ class Case:
         steps: its length.
         count: copies wanted.
         size, mass, friction: what the copies differ in.
+        dataset: of a shipped demonstration, which is taken instead of a scripted episode.
     """
 
     env_id: str
@@ -58,11 +59,15 @@ class Case:
     size: Pair | None
     mass: Pair
     friction: Pair = (0.8, 1.2)
+    dataset: str | None = None
 
 
+_DATA = Path(demos.__file__).parent / "data"
 _LIFTED = {"object_position": (0.46, 0.0), "object_yaw": 0.0, "goal_position": (0.46, 0.0, 0.24)}
 CASES: dict[str, Case] = {
-    "bottle_pick_place": Case("DexVid-BottlePickPlace-v0", {}, {}, 0, 2000, (0.85, 1.15), (1 / 6, 2.0)),
+    "bottle_pick_place": Case(
+        "DexVid-BottlePickPlace-v0", {}, {}, 0, 2000, (0.85, 1.15), (1 / 6, 2.0), dataset="refined_pick_place"
+    ),
     "grasp_lift": Case("DexVid-GraspLift-v0", {"objects": ["tomato_soup_can"]}, _LIFTED, 150, 200, (0.85, 1.15), (0.5, 1.5)),
     "grasp_lift_box": Case("DexVid-GraspLift-v0", {"objects": ["sugar_box"]}, _LIFTED, 150, 200, (0.85, 1.15), (0.5, 1.5)),
     "open_cabinet": Case(
@@ -77,6 +82,10 @@ CASES: dict[str, Case] = {
         (0.95, 1.05),
         (0.8, 1.2),
     ),
+    "refined_grasp_lift": Case("DexVid-GraspLift-v0", {}, {}, 0, 200, (0.85, 1.15), (0.5, 1.5), dataset="refined_grasp_lift"),
+    "refined_lift_of_a_mug": Case("DexVid-GraspLift-v0", {}, {}, 0, 200, (0.85, 1.15), (0.5, 1.5), dataset="refined_lifts/mug"),
+    "refined_open_cabinet": Case("DexVid-OpenCabinet-v0", {}, {}, 0, 300, None, (0.5, 2.0), dataset="refined_open_cabinet"),
+    "refined_lift_throw": Case("DexVid-LiftThrow-v0", {}, {}, 0, 200, (0.95, 1.05), (0.8, 1.2), dataset="refined_lift_throw"),
 }
 
 
@@ -87,7 +96,6 @@ class MultiplicationConfig:
     Attributes:
         tasks: which of `CASES`.
         count: copies of each; those of `CASES` if None.
-        datasets: folder of refined demonstrations, by the task's name.
         replayed: copies of each that are replayed.
         seed: of the multiplication.
         batch: simulations at once.
@@ -97,7 +105,6 @@ class MultiplicationConfig:
 
     tasks: tuple[str, ...] = tuple(CASES)
     count: int | None = None
-    datasets: Path | None = None
     replayed: int = 20
     seed: int = 0
     batch: int = 64
@@ -120,18 +127,16 @@ def run(config: MultiplicationConfig) -> None:
             mass=case.mass,
             friction=case.friction,
         )
-        source, kind = _source(name, case, config.datasets)
+        source, kind = _source(case)
         row, report = _multiplied(name, source, settings, 2 if config.quick else config.replayed)
         reports[name] = (row | {"demonstration": kind}, report)
         _write(out, config, reports)
 
 
-def _source(name: str, case: Case, datasets: Path | None) -> tuple[Demonstration, str]:
+def _source(case: Case) -> tuple[Demonstration, str]:
     """The demonstration of a task, and where it is from."""
-    if datasets is not None and (datasets / name).is_dir():
-        return read_dataset(datasets / name, [0])[0], "refined"
-    if not case.reset:
-        return read_dataset(shipped_demonstration(), [0])[0], "refined"
+    if case.dataset is not None:
+        return read_dataset(_DATA / case.dataset, [0])[0], "refined"
     player = Player(case.env_id, case.env_options, "joint_delta")
     player.env.reset(seed=0, options=dict(case.reset))
     policy = make_scripted_policy(player.env)
@@ -211,7 +216,6 @@ def _write(out: Path, config: MultiplicationConfig, reports: dict[str, tuple[dic
     ordered = {name: reports[name] for name in CASES if name in reports}
     settings = dataclasses.asdict(config) | {
         "out": str(out.name),
-        "datasets": config.datasets and config.datasets.name,
         "cases": {name: dataclasses.asdict(CASES[name]) for name in ordered},
         "reports": {name: dataclasses.asdict(report) for name, (_, report) in ordered.items()},
     }
