@@ -9,9 +9,9 @@ clips are kept in `--runs`, each with its demonstration, so that an interrupted 
 
 `tracking_mm` is the object's mean distance from the placed path, which the search follows: the video's, re-aimed from the
 task's start to its goal, and stretched to the opening that is asked for where it is a drawer's. `video_path_mm` is the distance
-from the video's own path, turned about the vertical and shifted alone. On a machine with other work the wall time says little:
-`cpu_seconds` is what all threads spent, and two free cores need at most that and at least half of it (`two_core_seconds`); it
-is held against the target of three minutes.
+from the video's own path, turned about the vertical and shifted alone. Two free cores need at most the wall time `seconds` on a
+machine of two with other work, at most `cpu_seconds`, which is what all threads spent, and at least half of the latter
+(`two_core_seconds`); the lesser of the first two is held against the target of three minutes.
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ def checks(rows: list[dict[str, Any]]) -> list[Check]:
         what = f"{kind or 'no task'}, {_IN_WORDS.get(given, f'extraction given {given}')}"
         name = f"{what}: successful within {TRACKING_MM:.0f} mm of the placed path, of {len(alike)} clips"
         made.append(Check(name, share, SHARE, "higher"))
-    longest = max((row["cpu_seconds"] for row in rows if "cpu_seconds" in row), default=0.0)
-    made.append(Check("longest clip, processor seconds of all threads", longest, SECONDS, "lower"))
+    longest = max((min(row["seconds"], row["cpu_seconds"]) for row in rows if "cpu_seconds" in row), default=0.0)
+    made.append(Check("longest clip, seconds that two free cores need at most", longest, SECONDS, "lower"))
     return made
 
 

@@ -69,7 +69,8 @@ def test_shares_do_not_mix_truth_recordings_and_extractions() -> None:
         new | {"given": "truth", "gates": "none (truth)"},
         new | {"given": "recording", "gates": "none (recording)", "success": False},
         new | {"given": "depth", "tracking_mm": 15.1},
-        new | {"given": "depth", "cpu_seconds": 181.0},
+        new | {"given": "depth", "seconds": 190.0, "cpu_seconds": 181.0},
+        new | {"given": "depth", "seconds": 100.0, "cpu_seconds": 199.0},
         new | {"given": "depth", "gates": "not passed", "success": False},
         new | {"given": "rgb_known_length"},
     ]
@@ -78,10 +79,10 @@ def test_shares_do_not_mix_truth_recordings_and_extractions() -> None:
     assert shares == {
         "place, exact truth": 1.0,
         "place, recording": 0.0,
-        "place, extraction given depth": 0.5,
+        "place, extraction given depth": 2 / 3,
         "place, extraction given rgb_known_length": 1.0,
     }
-    (time,) = (check for check in made.values() if "processor seconds" in check.name)
+    (time,) = (check for check in made.values() if "two free cores" in check.name)
     assert (time.value, time.target, time.to_json()["ok"]) == (181.0, 180.0, False)
 
 
