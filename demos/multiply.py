@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -181,7 +180,7 @@ class _Run:
         self.player = CopyPlayer(first.env_id, self.env_options, first.control_mode, config.batch)
         self.starts, control = task_starts(self.player.task), self.player.core.control
         self.object_options = sources[0].object_options
-        noise, most_steps = Noise(config.noise_rad, config.noise_free_fraction), _time_limit(first.env_id)
+        noise, most_steps = Noise(config.noise_rad, config.noise_free_fraction), self.player.time_limit or 0
         self.followers = [
             Follower(dataclasses.replace(source, starts=self.starts), control, most_steps, noise) for source in sources
         ]
@@ -321,11 +320,6 @@ def _expect_alike(sources: Sequence[SourceMotion]) -> None:
                 "the demonstrations to multiply together are not of one environment, control mode and object: "
                 f"{kinds[0]} and {kind}; multiply them one by one"
             )
-
-
-def _time_limit(env_id: str) -> int:
-    """Control steps of the environment's episodes."""
-    return int(gymnasium.spec(env_id).max_episode_steps or 0)
 
 
 def _varied(env_options: Mapping[str, Any], config: MultiplyConfig) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class CopyPlayer:
 
     Attributes:
         core, task: of the environments.
+        time_limit: control steps of an episode; None for no end.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class CopyPlayer:
         assert isinstance(env, DexVidVectorEnv)
         self.core: EnvironmentCore = env.core
         self.task: Any = env.core.task
-        self.num_envs, self._time_limit = num_envs, env.max_episode_steps
+        self.num_envs, self.time_limit = num_envs, env.max_episode_steps
         self._body_id = int(self.core.simulation.model.body(self.task.moved_body).id)
 
     def reset(self, options: Sequence[Mapping[str, Any]], seeds: Sequence[int], memory_goal: str | None) -> Scene:
@@ -137,7 +138,7 @@ class CopyPlayer:
             stacked: dict[str, Any] = {name: np.stack(values) for name, values in kept.items() if values}
             stacked["memory"] = {name: np.stack(values) for name, values in memory.items()}
             stacked["randomization"] = {name: np.stack(values) for name, values in drawn.items()}
-            in_time = stacked["successes"][: self._time_limit].any(axis=0)
+            in_time = stacked["successes"][: self.time_limit].any(axis=0)
             return Played(playing & stacked["successes"][-1] & in_time, stacked, self.object_pose())
         return Played(np.zeros(count, dtype=bool), {}, self.object_pose())
 
