@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_DATA = Path(__file__).parents[1] / "demos" / "data"
+_ROOT = Path(__file__).parents[1]
+_DATA = _ROOT / "demos" / "data"
 _CABINET = _DATA / "refined_open_cabinet"
 #: A name of the writing helpers for what is not finished yet.
 _UNFINISHED = re.compile(r"\..+-[0-9a-f]{8}(-previous)?(\.\w+)?|\..+-discarded|\..+\.lock|assembled|events\.out\..*")
@@ -83,6 +84,12 @@ def writing_commands() -> list[WritingCommand]:
             "replay video", "replay {in}/small --video {out}/film.mp4", {"film.mp4": _film}, _small_dataset, codes=(0, 1)
         ),
         WritingCommand(
+            "play video",
+            "play OpenCabinet --policy zero --episodes 1 --env-option max_episode_steps=9 --video {out}/film.mp4"
+            " --json {out}/o.json",
+            {"film.mp4": _film, "o.json": _json},
+        ),
+        WritingCommand(
             "train bc", f"train bc --dataset {{in}}/a --out {{out}}/run {small}", run, _two_datasets, "--resume", replaces=False
         ),
         WritingCommand(
@@ -90,6 +97,22 @@ def writing_commands() -> list[WritingCommand]:
         ),
         WritingCommand(
             "evaluate", "evaluate --policy {in}/actor --episodes 2 --json {out}/figures.json", {"figures.json": _json}, _actor
+        ),
+        WritingCommand("report", "report {in}/a --out {out}/page.html", {"page.html": _page}, _two_datasets),
+        WritingCommand(
+            "record",
+            "record OpenCabinet --policy scripted --count 2 --out {out}/set",
+            dataset,
+            resume="--resume",
+            replaces=False,
+        ),
+        WritingCommand(
+            "correct",
+            "correct {in}/a --policy {in}/opener --count 2 --policy-steps 20 --out {out}/set",
+            dataset,
+            _opener,
+            resume="--resume",
+            replaces=False,
         ),
         WritingCommand(
             "multiply",
@@ -111,7 +134,7 @@ def writing_commands() -> list[WritingCommand]:
         WritingCommand(
             "quickstart",
             "quickstart --quick --no-video --fine-tune-steps 0 --out {out}/run",
-            {"run/report.html": _text, "run/refined": _dataset, "run/clone/checkpoint": _checkpoint},
+            {"run/report.html": _page, "run/refined": _dataset, "run/clone/checkpoint": _checkpoint},
             resume="--resume",
         ),
     ]
@@ -145,6 +168,11 @@ def _actor(folder: Path) -> None:
 
     actor = MlpActor(MlpConfig(127, 23, hidden=(8, 8)))
     Checkpoint(actor, "DexVid-BottlePickPlace-v0", {"bottle": "pet"}, "joint_delta").save(folder / "actor")
+
+
+def _opener(folder: Path) -> None:
+    _two_datasets(folder)
+    shutil.copytree(_ROOT / "baselines" / "checkpoints" / "open_cabinet", folder / "opener")
 
 
 # ---- whether an output is whole ---------------------------------------------------------------------------------------------
@@ -220,7 +248,7 @@ def _picture(path: Path) -> None:
         picture.load()
 
 
-def _text(path: Path) -> None:
+def _page(path: Path) -> None:
     if not path.read_text(encoding="utf-8").rstrip().endswith("</html>"):
         raise ValueError(f"{path} is cut off")
 
@@ -232,7 +260,7 @@ _BY_SUFFIX: dict[str, Callable[[Path], None]] = {
     ".safetensors": _tensors,
     ".mp4": _film,
     ".png": _picture,
-    ".html": _text,
+    ".html": _page,
 }
 
 
