@@ -5,6 +5,7 @@ The process is forked from one that has imported everything and run nothing, so 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import multiprocessing
@@ -78,12 +79,15 @@ class CommandProcess:
         arguments = (list(words), str(folder), log, kill_at_change, before, self._changes)
         self._process = context.Process(target=_run, args=arguments)
         self._process.start()
+        with contextlib.suppress(OSError):  # it does the same; whoever comes first, so that a kill finds the group
+            os.setpgid(self._process.pid or 0, self._process.pid or 0)
 
     def wait(self, timeout_s: float | None = None) -> Ended:
         """Waits for the end; after `timeout_s` the process is killed with kill -9, and whatever it started."""
         self._process.join(timeout_s)
         if self._process.is_alive() and self._process.pid:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself in this very moment
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.join()
         code = self._process.exitcode
         said = self._log.read_text(encoding="utf-8", errors="replace") if self._log.is_file() else ""
@@ -99,7 +103,8 @@ def import_everything() -> None:
 def _run(
     words: list[str], folder: str, log: Path, kill_at: int | None, before: Callable[[], None] | None, changes: Any
 ) -> None:
-    os.setpgid(0, 0)
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
