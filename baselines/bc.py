@@ -149,7 +149,7 @@ class CloneResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Data:
+class CloneData:
     """The training and the held-out episodes, and a hash of them all."""
 
     train: EpisodeData
@@ -192,7 +192,7 @@ def train_clone(
     if "control_mode" in observation:
         raise OptionError("control_mode is the demonstrations' own; the options given may only change what the actor sees")
     data = _prepare(demonstrations, observation, config, seed, progress)
-    trainer = _Trainer(data, config, seed, None if initial is None else initial.actor)
+    trainer = CloneTrainer(data, config, seed, None if initial is None else initial.actor)
     state_path = None if run_folder is None else run_folder / STATE_NAME
     if resume:
         if state_path is None:
@@ -223,10 +223,10 @@ def train_clone(
     return CloneResult(checkpoint, log.rows, trainer.elapsed_s, trainer.step, len(data.train), held_out_loss)
 
 
-class _Trainer:
+class CloneTrainer:
     """The network, its average and its optimiser, advanced one batch at a time; everything it depends on can be saved."""
 
-    def __init__(self, data: _Data, config: CloneConfig, seed: int, initial: Actor | None = None) -> None:
+    def __init__(self, data: CloneData, config: CloneConfig, seed: int, initial: Actor | None = None) -> None:
         self.data, self.config = data, config
         self.identity = {"config": dataclasses.asdict(config), "seed": seed, "data_sha256": data.sha256}
         if initial is None:
@@ -236,7 +236,7 @@ class _Trainer:
             self.actor.fit(data.train.parts, config.std_floor)
         else:
             self.actor = begun_with(initial, data.train)
-            self.identity["initial_sha256"] = _weights_sha256(initial)
+            self.identity["initial_sha256"] = weights_sha256(initial)
         self.module, self.average = module_of(self.actor), copy.deepcopy(self.actor)
         module_of(self.average).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
@@ -320,11 +320,12 @@ class _Trainer:
                     break
         return total / count
 
-    def save(self, path: Path) -> None:
-        """Writes everything that the rest of the run depends on."""
+    def save(self, path: Path, more: Mapping[str, Any] | None = None) -> None:
+        """Writes everything that the rest of the run depends on, and `more` JSON values with it."""
         tensors = module_tensors(self.module, "actor.") | module_tensors(module_of(self.average), "average.")
         tensors |= optimizer_tensors(self.optimizer) | {"generator": self.generator.get_state()}
-        save_training_state(path, tensors, {"identity": self.identity, "step": self.step, "elapsed_s": self.elapsed_s})
+        meta = {"identity": self.identity, "step": self.step, "elapsed_s": self.elapsed_s}
+        save_training_state(path, tensors, {**meta, **(more or {})})
 
     def load(self, path: Path) -> None:
         """Restores what `save` wrote.
@@ -342,7 +343,7 @@ class _Trainer:
             self.step, self.elapsed_s = int(meta["step"]), float(meta["elapsed_s"])
 
 
-def _run(trainer: _Trainer, log: RunLog, progress: ProgressCallback | None, state_path: Path | None) -> None:
+def _run(trainer: CloneTrainer, log: RunLog, progress: ProgressCallback | None, state_path: Path | None) -> None:
     """Trains to the end of the budget, with reports and regular savings of the training state."""
     config = trainer.config
     saved_at = trainer.elapsed_s
@@ -373,7 +374,7 @@ def _prepare(
     config: CloneConfig,
     seed: int,
     progress: ProgressCallback | None,
-) -> _Data:
+) -> CloneData:
     """Splits by episode."""
     count = len(demonstrations)
     held_count = 0
@@ -389,10 +390,11 @@ def _prepare(
     episodes = make_episodes(demonstrations, observation, ways=config.commit, progress=show)
     train = EpisodeData([episodes[i] for i in sorted(order[held_count:])], config.hold_steps)
     held_out = EpisodeData([episodes[i] for i in sorted(order[:held_count])], hold_steps=0) if held_count else None
-    return _Data(train, held_out, hash_episodes(episodes))
+    return CloneData(train, held_out, hash_episodes(episodes))
 
 
-def _weights_sha256(actor: Actor) -> str:
+def weights_sha256(actor: Actor) -> str:
+    """Hash of an actor's weights and normalisation."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module_tensors(module_of(actor), "").items()):
         digest.update(name.encode())

@@ -4,12 +4,13 @@ from dexvid_envs.cli import Command
 
 TRAIN = Command(
     "train",
-    "behaviour cloning (bc) or PPO fine-tuning (ppo)",
+    "behaviour cloning (bc), PPO fine-tuning (ppo), or learning from another policy (distill)",
     "baselines.train_command:main",
     (
         "dexvid train bc --dataset demonstrations --out runs/clone",
         "dexvid train bc --dataset data --policy transformer --env-option observation_mode=pointcloud --out runs/points",
         "dexvid train ppo --env DexVid-BottlePickPlace-v0 --init runs/clone --out runs/finetuned",
+        "dexvid train distill --teacher runs/finetuned --env-option observation_mode=pointcloud --out runs/points",
     ),
 )
 CORRECT = Command(

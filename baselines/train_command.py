@@ -1,4 +1,4 @@
-"""`dexvid train bc` and `dexvid train ppo`: cloning from a dataset, fine-tuning in the simulator."""
+"""`dexvid train bc`, `ppo` and `distill`: cloning from a dataset, fine-tuning in the simulator, learning from a teacher."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from baselines.bc import CloneConfig, train_clone
 from baselines.checkpoint import load_checkpoint
 from baselines.commands import TRAIN
+from baselines.distill import DistillConfig, distill
 from baselines.episodes import check_same_kind
 from baselines.fine_tune import fine_tune
 from baselines.ppo import FineTuneConfig
@@ -69,9 +70,31 @@ class FineTuneArguments:
     """go on with the interrupted run in --out"""
 
 
+@dataclasses.dataclass(frozen=True)
+class DistillArguments:
+    """A pupil that sees less, such as points from one camera, learns what a policy on states does."""
+
+    teacher: Path
+    """checkpoint or run folder of the policy to learn from"""
+    out: Path
+    """folder of the run; its checkpoint/ is the policy"""
+    env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """NAME=VALUE of what the pupil sees, such as observation_mode=pointcloud or points=partial, and of anything else that
+    differs from the teacher's environment, such as randomization; may be given several times"""
+    init: Path | None = None
+    """checkpoint of the pupil to begin with; otherwise random weights, and the teacher plays the first round"""
+    config: Annotated[DistillConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DistillConfig)
+    """settings of the training"""
+    seed: int = 0
+    """of weights, starts and batches"""
+    resume: bool = False
+    """go on with the interrupted run in --out"""
+
+
 Arguments = (
     Annotated[CloneArguments, tyro.conf.subcommand("bc", prefix_name=False)]
     | Annotated[FineTuneArguments, tyro.conf.subcommand("ppo", prefix_name=False)]
+    | Annotated[DistillArguments, tyro.conf.subcommand("distill", prefix_name=False)]
 )
 
 
@@ -81,7 +104,9 @@ def main(arguments: Sequence[str]) -> int:
     _check_out(config.out, config.resume)
     with write_alone(config.out):
         clear_up_inside(config.out)
-        return _clone(config) if isinstance(config, CloneArguments) else _fine_tune(config)
+        if isinstance(config, CloneArguments):
+            return _clone(config)
+        return _distill(config) if isinstance(config, DistillArguments) else _fine_tune(config)
 
 
 def _clone(arguments: CloneArguments) -> int:
@@ -135,6 +160,27 @@ def _fine_tune(arguments: FineTuneArguments) -> int:
         print("the fine-tuned actor is worse than the one it started from; keep that one, or train longer with a smaller rate")
     print(f"next: dexvid evaluate --policy {arguments.out}")
     return 0
+
+
+def _distill(arguments: DistillArguments) -> int:
+    with progress_bar() as progress:
+        result = distill(
+            load_checkpoint(arguments.teacher),
+            parse_env_options(arguments.env_option),
+            arguments.config,
+            seed=arguments.seed,
+            initial=None if arguments.init is None else load_checkpoint(arguments.init),
+            progress=progress,
+            run_folder=arguments.out,
+            resume=arguments.resume,
+        )
+    print(f"{len(result.success)} rounds in {result.seconds:.0f} s; success of each: {_percents(result.success)}")
+    print(f"next: dexvid evaluate --policy {arguments.out}")
+    return 0
+
+
+def _percents(rates: Sequence[float]) -> str:
+    return ", ".join(f"{rate:.0%}" for rate in rates)
 
 
 def _check_out(out: Path, resume: bool) -> None:

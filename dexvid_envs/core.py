@@ -18,7 +18,7 @@ from dexvid_envs.kernels import weigh
 from dexvid_envs.nan_guard import NanGuard
 from dexvid_envs.observations import Observation, ObservationField
 from dexvid_envs.observer import Observer
-from dexvid_envs.options import EnvironmentOptions
+from dexvid_envs.options import VIEW_OPTIONS, EnvironmentOptions
 from dexvid_envs.randomization import PICTURED, Randomizer, make_randomization
 from dexvid_envs.relative import RelativePart
 from dexvid_envs.simulation import BatchSimulation, Rows, SingleSimulation
@@ -104,6 +104,25 @@ class EnvironmentCore:
         """The named parts of observations, in the order of the `state` observation."""
         relative = self.observer.relative
         return self.observer.fields if relative is None else (*self.observer.fields, *relative.parts)
+
+    def true_view(self, **view: Any) -> Observer:
+        """Another look at the same simulations, without noise or delay: what a teacher sees while its pupil sees less.
+
+        After every reset and step, `see()` and then `observe()` give it, with leading axis N.
+
+        Args:
+            view: some of `dexvid_envs.options.VIEW_OPTIONS`, not `privileged`; what is not given is as by default.
+
+        Raises:
+            OptionError: an option changes more than what is seen, is unknown, or has a wrong value.
+        """
+        if odd := set(view) - set(VIEW_OPTIONS) | ({"privileged"} & set(view)):
+            known = ", ".join(name for name in VIEW_OPTIONS if name != "privileged")
+            raise OptionError(f"{', '.join(sorted(odd))} is no option of a true view: expected some of {known}")
+        options = EnvironmentOptions(control_mode=self.options.control_mode, **view)
+        truthful = make_randomizer(self.task, self.simulation.model, options)
+        truthful.bind(self.num_envs, {})
+        return Observer(self.task, self.simulation, truthful, options)
 
     # ---- reset ------------------------------------------------------------------------------------------------------
 
