@@ -21,7 +21,8 @@ def test_quick_ladder_has_every_rung_and_goes_on(tmp_path: Path, monkeypatch: py
         shutil.copytree(shipped_demonstration(), folder / name)
     (folder / "stages").mkdir()
     (folder / "stages" / "refine.json").write_text(json.dumps({"seconds": 60.0, "result": {"succeeded": True}}))
-    monkeypatch.setattr(sys, "argv", ["ladder", "--quick", "--work", str(tmp_path)])
+    words = ["ladder", "--quick", "--work", str(tmp_path), "--rounds", "1", "--observations", "state", "partial"]
+    monkeypatch.setattr(sys, "argv", words)
     assert main() == 0
     path = tmp_path / "single_video_ladder.json"
     result = json.loads(path.read_text())
@@ -32,12 +33,14 @@ def test_quick_ladder_has_every_rung_and_goes_on(tmp_path: Path, monkeypatch: py
         "clone of the refined one",
         "clone of 12 copies",
         "with corrections, round 1",
-        "with corrections, round 2",
+        "fine-tuned",
+        "the same, pushed",
+        "distilled from state",
         "the same, pushed",
     ]
     minutes = [row["minutes"] for row in result["rows"]]
     assert minutes[2] >= 1.0  # the search counts
-    assert minutes[3] <= minutes[4] <= minutes[5]
+    assert minutes[3] <= minutes[4] <= minutes[5] <= minutes[7]
     checked = [check["name"] for check in result["checks"]]
     assert sum("accepted share" in name or "without a copy" in name for name in checked) == 2
     assert str(tmp_path) not in path.read_text()
