@@ -6,17 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browser import chromium, needs_chromium, watch
+from browser import check_report, needs_chromium
 
 from dexvid_envs.cli import main
 
 ROOT = Path(__file__).parents[1]
-_SIZES = {"phone": (390, 844), "desk": (1200, 900)}
-_LEAST_FONT_PX = 10.0
-#: The smallest text that a reader has to read; of drawn text its height on the screen counts.
-_SMALLEST = """Math.min(...[...document.querySelectorAll('p, td, th, li, figcaption, summary, text')]
-    .filter(e => e.textContent.trim() && e.getClientRects().length)
-    .map(e => e.tagName == 'text' ? e.getBoundingClientRect().height / 1.2 : parseFloat(getComputedStyle(e).fontSize)))"""
 
 
 def extraction_page(folder: Path) -> Path:
@@ -46,13 +40,4 @@ def report_of(path: str) -> Callable[[Path], Path]:
     ],
 )
 def test_a_report_is_readable_on_a_phone_and_asks_nobody(page: Callable[[Path], Path], tmp_path: Path) -> None:
-    address = page(tmp_path).resolve().as_uri()
-    with chromium() as browser:
-        for width, height in _SIZES.values():
-            tab = browser.new_page(viewport={"width": width, "height": height})
-            problems = watch(tab, (address,))
-            tab.goto(address)
-            assert problems == []
-            assert tab.evaluate("document.scrollingElement.scrollWidth") <= width
-            assert tab.evaluate(_SMALLEST) >= _LEAST_FONT_PX
-            assert tab.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    check_report(page(tmp_path))

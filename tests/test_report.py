@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from browser import check_report, needs_chromium
 from html_page import HtmlPage
 from numpy.typing import NDArray
 
@@ -126,6 +127,12 @@ def test_page_loads_nothing_from_elsewhere(full: QuickstartReport, tmp_path: Pat
     assert not re.search(r"https?:|//[a-z]+\.|url\(|@import|<script|<link", content)
     assert str(tmp_path) not in content
     assert len(content) < 120_000
+
+
+@needs_chromium
+def test_page_in_a_browser(full: QuickstartReport, tmp_path: Path) -> None:
+    write_report(full, tmp_path / "report.html")
+    check_report(tmp_path / "report.html")
 
 
 def test_missing_parts_are_named(tmp_path: Path) -> None:
