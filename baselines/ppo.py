@@ -51,6 +51,8 @@ class FineTuneConfig:
         action_std: initial standard deviation of the actions, in units of the action range [-1, 1]. Noise costs a precise task
             its success, and the update improves the noisy policy: with 0.15 the noise-free actor of bottle placing got worse.
         action_std_bounds: it learns within these.
+        action_std_at_end: it is not learned and falls geometrically with the budget to this, and the actor's learning rate with
+            it: wide noise first, which finds better ways, then narrow noise, which learns to be precise. None lets it learn.
         warmup_iterations: first updates in which only the critic learns and nothing of the actor changes.
         warmup_epochs: passes over each rollout of the warm-up.
         pull_weight: initial weight of KL(clone || actor); falls linearly to 0 at `pull_until`.
@@ -88,6 +90,7 @@ class FineTuneConfig:
     critic_learning_rate: float = 1e-3
     action_std: float = 0.05
     action_std_bounds: tuple[float, float] = (0.01, 0.2)
+    action_std_at_end: float | None = None
     warmup_iterations: int = 4
     warmup_epochs: int = 4
     pull_weight: float = 0.01
@@ -134,6 +137,10 @@ class FineTuneConfig:
         low, high = self.action_std_bounds
         if not 0 < low <= self.action_std <= high:
             raise OptionError(f"action_std={self.action_std} has to lie within action_std_bounds={self.action_std_bounds}")
+        if self.action_std_at_end is not None and not 0 < self.action_std_at_end <= self.action_std:
+            raise OptionError(
+                f"action_std_at_end={self.action_std_at_end} has to be positive and at most action_std={self.action_std}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +286,8 @@ class FineTunePPO(PPO):
         warming = self.iteration < config.warmup_iterations
         epochs = config.warmup_epochs if warming else config.epochs
         rate = 1.0 - 0.9 * min(self.fraction, 1.0)
-        for group, learning_rate in zip(policy.optimizer.param_groups, self.learning_rates, strict=True):
+        rates = self.learning_rates[0] * self.std_share, self.learning_rates[1]
+        for group, learning_rate in zip(policy.optimizer.param_groups, rates, strict=True):
             group["lr"] = learning_rate * rate
         policy.set_training_mode(True)
         figures: list[dict[str, float]] = []
@@ -335,13 +343,24 @@ class FineTunePPO(PPO):
             nn.utils.clip_grad_norm_(policy.actor_parameters(), config.max_grad_norm)
         nn.utils.clip_grad_norm_(policy.critic.parameters(), config.max_grad_norm)
         policy.optimizer.step()
-        with torch.no_grad():
-            policy.log_std.clamp_(*(math.log(bound) for bound in config.action_std_bounds))
+        if learn_actor:
+            low, high = config.action_std_bounds
+            if config.action_std_at_end is not None:
+                low = high = config.action_std * self.std_share
+            with torch.no_grad():
+                policy.log_std.clamp_(math.log(low), math.log(high))
         return figures
 
     def means(self, batch: Batch) -> Tensor:
         """Mean actions (M, A) of the present actor."""
         return self.networks.actor.act(batch.parts, batch.starts, batch.memory)[0].flatten(0, 1)
+
+    @property
+    def std_share(self) -> float:
+        """Present standard deviation of the actions as a share of the first, where it falls with the budget; else 1."""
+        if self.config.action_std_at_end is None:
+            return 1.0
+        return (self.config.action_std_at_end / self.config.action_std) ** min(self.fraction, 1.0)
 
     @property
     def pull_weight(self) -> float:

@@ -207,6 +207,23 @@ def test_learns_to_reach(tmp_path):
     assert {"rollout/success", "rollout/return", "train/kl", "train/explained_variance"} <= set(rows[0])
 
 
+def test_noise_and_rate_fall_together_where_they_are_told_to():
+    config = dataclasses.replace(LEARN, action_std_at_end=0.1)
+    result = fine_tune("Point-v0", {}, make_clone(), config, seed=1)
+    std = [row["train/action_std"] for row in result.history]
+    assert std[:3] == pytest.approx([LEARN.action_std] * 3)  # the critic's warm-up
+    assert std[3:] == sorted(std[3:], reverse=True)
+    assert std[-1] == pytest.approx(0.2 * 0.5 ** (19 / 20), rel=1e-3)
+    assert result.evaluations[-1][1].success.rate > 0.8
+    algorithm = make_algorithm(dataclasses.replace(QUICK, action_std_at_end=QUICK.action_std / 10))
+    algorithm.iteration, algorithm.fraction = QUICK.warmup_iterations, 0.5
+    collect(algorithm)
+    algorithm.train()
+    rates = [group["lr"] for group in algorithm.networks.optimizer.param_groups]
+    assert rates[0] == pytest.approx(QUICK.actor_learning_rate * 0.55 * 0.1**0.5)
+    assert rates[1] == pytest.approx(QUICK.critic_learning_rate * 0.55)
+
+
 def test_a_run_ends_once_it_is_good_enough():
     config = dataclasses.replace(QUICK, evaluations=9, evaluation_episodes=4, enough_times=2, enough_success=0.0)
     result = fine_tune("Point-v0", {}, make_clone(), config)
@@ -256,6 +273,7 @@ def test_runs_on_the_real_environment(tmp_path, capsys):
     [
         ({"minibatch_size": 999}, "to divide num_envs"),
         ({"action_std": 0.5}, r"has to lie within action_std_bounds"),
+        ({"action_std_at_end": 0.1}, "positive and at most action_std=0.05"),
         ({"total_steps": 0}, "total_steps has to be positive"),
         ({"pull_weight": -1.0}, "pull_weight must not be negative"),
     ],
