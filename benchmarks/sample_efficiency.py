@@ -7,10 +7,11 @@
 
 Arms: "scratch" is an untrained actor; "pretrained" the same network cloned from pseudo-demonstrations of everyday handling:
 kinematic motions, and lifts refined in the scene of the grasp-and-lift task, none of which was filmed for a task;
-"demonstrations" a clone of the task's own multiplied demonstrations, with episodes that begin in their states. All see object
-points and proprioception; the critic alone sees the true state. One run after the other, each stopped early once it is good
-enough; a killed run goes on where it was, and every run's log is kept. The actor that a run ends with is also evaluated under
-random forces on the object, and on objects that no training has seen.
+"demonstrations" a clone of the task's own multiplied demonstrations, with episodes that begin in their states. The first two
+see object points and proprioception, the last one the true state; the critic of all sees the true state and the drawn
+physics. One run after the other, each stopped early once it is good enough; a killed run goes on where it was, and every
+run's log is kept. The actor that a run ends with is also evaluated under random forces on the object, and on objects that no
+training has seen.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ ArmName = Literal["scratch", "pretrained", "demonstrations"]
 ARMS: tuple[ArmName, ...] = ("scratch", "pretrained", "demonstrations")
 TASKS = ("DexVid-GraspLift-v0", "DexVid-OpenCabinet-v0", "DexVid-LiftThrow-v0")
 VIEW = {"observation_mode": "pointcloud"}
+#: What the actors of an arm see, as options of the environment.
+SEEN: Mapping[str, Mapping[str, Any]] = {"scratch": VIEW, "pretrained": VIEW, "demonstrations": {"observation_mode": "state"}}
 LOGS = RESULTS / "sample_efficiency"
 _LOG = "log.json"
 #: Of the fine-tuning, by arm; tuned on GraspLift alone, with as many trials for each arm.
@@ -163,14 +166,13 @@ def _train(name: RunName, folder: Path, arguments: RunArguments) -> dict[str, An
     else:
         dataset = cast("Path", arguments.demonstrations) / name.task.split("-")[1]
         demonstrations = read_dataset(dataset)
-        clone = CloneConfig(policy="transformer")
+        clone = CloneConfig(max_steps=10_000)
         clone = dataclasses.replace(clone, max_steps=20) if arguments.quick else clone
         with progress_bar(f"{name.folder}, clone") as bar:
             start = train_clone(
                 demonstrations,
                 clone,
                 seed=name.seed,
-                observation=VIEW,
                 progress=lambda report: bar(report.fraction, f"{report.stage}, step {report.step}"),
                 run_folder=folder / "clone",
                 resume=(folder / "clone" / STATE_NAME).is_file(),
@@ -189,7 +191,7 @@ def _train(name: RunName, folder: Path, arguments: RunArguments) -> dict[str, An
     with progress_bar(name.folder) as bar:
         result = fine_tune(
             name.task,
-            VIEW,
+            SEEN[name.arm],
             start,
             config,
             seed=name.seed,
@@ -203,6 +205,7 @@ def _train(name: RunName, folder: Path, arguments: RunArguments) -> dict[str, An
         "task": name.task,
         "seed": name.seed,
         "commit": commit(),
+        "seen": dict(SEEN[name.arm]),
         "steps": result.steps,
         "seconds": result.seconds,
         "config": dataclasses.asdict(config),
@@ -259,6 +262,7 @@ def table(arguments: TableArguments) -> None:
                     "task": task,
                     "arm": arm,
                     "seeds": len(of_arm),
+                    "sees": " ".join(dict.fromkeys(str(log.get("seen", VIEW)["observation_mode"]) for log in of_arm)),
                     "steps to 50 %": _each(steps_50),
                     "steps to 80 %": _each(steps_80),
                     "last success": " ".join(f"{value:.2f}" for value in last),
