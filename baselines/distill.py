@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.bc import CloneConfig, CloneData, CloneTrainer, weights_sha256
-from baselines.checkpoint import Checkpoint
+from baselines.checkpoint import Checkpoint, load_checkpoint
 from baselines.episodes import Episode, EpisodeData
 from baselines.evaluate import TRAINING_SEEDS_START, last_infos, make_vector_env
 from baselines.mlp import faster_thread_count, torch_threads
 from baselines.policy import Policy
-from baselines.progress import ProgressCallback, RunLog, TrainProgress
+from baselines.progress import CSV_NAME, ProgressCallback, RunLog, TrainProgress, read_progress
 from baselines.tokens import part_shapes
 from baselines.training_state import STATE_NAME, load_training_state
 from dexvid_envs.errors import InputFileError, OptionError
@@ -221,6 +221,8 @@ class _Run:
 
     def go(self, resume: bool) -> DistillResult:
         """Runs it."""
+        if resume and self.folder is not None and (self.folder / "checkpoint").exists():
+            return self._finished(self.folder)
         if resume:
             self._load()
         if self.folder is not None:
@@ -235,7 +237,7 @@ class _Run:
         checkpoint = self._checkpoint(self.trainer)
         if self.folder is not None:
             checkpoint.save(self.folder / "checkpoint")
-            shutil.rmtree(self.folder / ROUNDS_NAME, ignore_errors=True)
+            shutil.rmtree(self.folder / ROUNDS_NAME, ignore_errors=True)  # they are large
         return DistillResult(checkpoint, log.rows, self.success, self._elapsed_s)
 
     @property
@@ -335,25 +337,36 @@ class _Run:
             more = {"rounds": len(self.success), "played_s": self.played_s, "distill": self._identity()}
             self.trainer.save(self.folder / STATE_NAME, more)
 
-    def _load(self) -> None:
-        """Reads the rounds that the training state knows of, and the state."""
-        if self.folder is None:
-            raise OptionError("resume needs the run_folder of the run to go on with")
-        path = self.folder / STATE_NAME
+    def _state(self, folder: Path) -> dict[str, Any]:
+        """What the training state says beside its tensors, if it is this run's."""
+        path = folder / STATE_NAME
         _, meta = load_training_state(path)
         if json.loads(json.dumps(self._identity())) != meta.get("distill"):
             raise OptionError(
                 f"{path} is of another run; resume with the teacher and the settings in config.json beside it, "
                 "or start without --resume"
             )
-        if (self.folder / "checkpoint").exists():
-            raise OptionError(f"the run in {self.folder} is finished; evaluate it, or choose another folder")
+        return meta
+
+    def _load(self) -> None:
+        """Reads the rounds that the training state knows of, and the state."""
+        if self.folder is None:
+            raise OptionError("resume needs the run_folder of the run to go on with")
+        meta = self._state(self.folder)
         for number in range(int(meta["rounds"])):
             stored = read_npz(self.folder / ROUNDS_NAME / f"{number:03d}.npz", "a round of a distillation", "start anew")
             self._learn_from(*_unpack(stored, self.classroom.shapes, self.folder))
         self.played_s = float(meta["played_s"])
         assert self.trainer is not None
-        self.trainer.load(path)
+        self.trainer.load(self.folder / STATE_NAME)
+
+    def _finished(self, folder: Path) -> DistillResult:
+        """What a run gave that was over before it was resumed."""
+        meta = self._state(folder)
+        checkpoint, path = load_checkpoint(folder), folder / CSV_NAME
+        shutil.rmtree(folder / ROUNDS_NAME, ignore_errors=True)
+        history = read_progress(path) if path.exists() else []
+        return DistillResult(checkpoint, history, list(checkpoint.training["success"]), meta["played_s"] + meta["elapsed_s"])
 
 
 def _pack(episodes: list[Episode], success: float) -> dict[str, NDArray[Any]]:

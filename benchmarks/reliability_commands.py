@@ -50,6 +50,8 @@ def writing_commands() -> list[WritingCommand]:
     """All of them, the quickest first."""
     small = "--max-steps 60 --hidden 16 16 --batch-size 64 --save-every-s 0.05 --report-every-steps 10"
     ppo = "--total-steps 512 --num-envs 4 --rollout-steps 32 --minibatch-size 64 --evaluations 0 --save-every-s 0"
+    pupil = "--rounds 3 --num-envs 2 --clone.policy mlp --clone.hidden 16 --clone.max-steps 30 --clone.batch-size 64"
+    pupil += " --clone.save-every-s 0 --clone.report-every-steps 10"
     search = "--candidates 4 --elites 1 --offset-rounds 2 --spline-rounds 1 --replicates 1 --final-replicates 1"
     dataset, run = {"set": _dataset}, {"run/checkpoint": _checkpoint, "run/config.json": _json}
     film = "--fps-limit 4 --no-report"
@@ -94,6 +96,14 @@ def writing_commands() -> list[WritingCommand]:
         ),
         WritingCommand(
             "train ppo", f"train ppo --init {{in}}/actor --out {{out}}/run {ppo}", run, _actor, "--resume", replaces=False
+        ),
+        WritingCommand(
+            "train distill",
+            f"train distill --teacher {{in}}/actor --env-option max_episode_steps=5 --out {{out}}/run {pupil}",
+            run,
+            _actor,
+            "--resume",
+            replaces=False,
         ),
         WritingCommand(
             "evaluate", "evaluate --policy {in}/actor --episodes 2 --json {out}/figures.json", {"figures.json": _json}, _actor

@@ -95,7 +95,7 @@ def main() -> int:
     """Runs what is missing and writes the result."""
     given = tyro.cli(LadderArguments)
     if given.quick:
-        small = {"copies": 12, "corrections": 8, "episodes": 4, "fine_tune_steps": 512, "distill_steps": 8}
+        small = {"copies": 12, "corrections": 8, "episodes": 2, "fine_tune_steps": 512, "distill_steps": 8}
         given = dataclasses.replace(given, **small, out=given.work / given.out.name)
     logs = given.out.with_suffix("")
     for source in given.source:

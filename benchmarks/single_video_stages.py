@@ -255,7 +255,7 @@ class Stages:
         name = f"partial-{seed}"
         config = DistillConfig(clone=CloneConfig(policy="transformer", max_steps=self.budget.distill_steps, threads=-1))
         if self.budget.quick:
-            config = dataclasses.replace(config, rounds=2, num_envs=4)
+            config = dataclasses.replace(config, rounds=2, num_envs=2)
 
         def make() -> Any:
             folder = self.folder / name
@@ -268,7 +268,7 @@ class Stages:
                     seed=seed,
                     progress=lambda state: bar(state.fraction, f"step {state.step}, {state.figures}"),
                     run_folder=folder,
-                    resume=(folder / STATE_NAME).is_file() and not (folder / "checkpoint").exists(),
+                    resume=(folder / STATE_NAME).is_file(),
                 )
             return {"success_of_rounds": result.success}
 

@@ -132,8 +132,10 @@ def test_a_resumed_run_equals_an_unbroken_one(teacher: Checkpoint, tmp_path: Pat
         distill(teacher, POINTS, config, run_folder=tmp_path / "killed", progress=stop)
     resumed = distill(teacher, POINTS, config, run_folder=tmp_path / "killed", resume=True)
     assert resumed.success == unbroken.success
-    for one, other in zip(weights(resumed), weights(unbroken), strict=True):
-        assert torch.equal(one, other)
+    again = distill(teacher, POINTS, config, run_folder=tmp_path / "killed", resume=True)  # it is over, and stays as it is
+    assert (again.success, again.history, again.seconds) == (resumed.success, resumed.history, resumed.seconds)
+    for one, *others in zip(weights(unbroken), weights(resumed), weights(again), strict=True):
+        assert all(torch.equal(one, other) for other in others)
 
 
 def test_what_cannot_be_resumed_is_refused(teacher: Checkpoint, tmp_path: Path) -> None:
