@@ -43,9 +43,16 @@ _LOG = "log.json"
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "scratch": {"actor_learning_rate": 3e-4, "action_std": 0.2, "warmup_iterations": 0, "pull_weight": 0.0},
     "pretrained": {"actor_learning_rate": 1e-4, "action_std": 0.15, "warmup_iterations": 4, "pull_weight": 0.0},
-    "demonstrations": {"actor_learning_rate": 2e-5, "action_std": 0.05, "warmup_iterations": 4, "pull_until": 0.5},
+    "demonstrations": {
+        "actor_learning_rate": 2e-5,
+        "action_std": 0.05,
+        "action_std_at_end": 0.02,
+        "warmup_iterations": 4,
+        "pull_until": 0.5,
+        "privileged": True,
+    },
 }
-_CURRICULUM_SHARE = 0.5  # of the arm "demonstrations"
+_CURRICULUM_SHARE = 0.3  # of the arm "demonstrations"
 #: HOP's success at the end of 1e8 to 1e9 steps, which the arm "demonstrations" has to reach.
 _GOALS = {"DexVid-GraspLift-v0": 0.90, "DexVid-LiftThrow-v0": 0.85, "DexVid-OpenCabinet-v0": 0.85}
 #: HOP's success of grasping and lifting in what training did not show, by column.
