@@ -253,7 +253,7 @@ class Stages:
     def distill(self, teacher: str, seed: int) -> EvaluationResult:
         """A pupil that sees noisy points of one camera, of a policy that sees "state"."""
         name = f"partial-{seed}"
-        config = DistillConfig(clone=CloneConfig(policy="transformer", max_steps=self.budget.distill_steps, threads=-1))
+        config = DistillConfig(clone=CloneConfig(policy="transformer", max_steps=self.budget.distill_steps))
         if self.budget.quick:
             config = dataclasses.replace(config, rounds=2, num_envs=2)
 
