@@ -9,12 +9,12 @@ from its one recording, taken from two sides a quarter turn apart, or as often a
 motion and the refined one, each played open loop; with `--pretrained` the seed paper's way (an actor pretrained on other
 motions, full object points, then cloned on the retargeted one); a clone of the refined ones alone; a clone of their copies,
 which decides once an episode from which side it takes the bottle where there are several; that clone trained on with
-corrections of its own rollouts, where `--rounds` asks for them; fine-tuned by PPO, and how it does by the bottle's turn; the
-last under random pushes. All of these see "state", which shows poses relative to palm and bottle as well; "partial" sees points
-of the bottle from one camera, noisy, and no pose, and learns from the last of them what it does (`baselines.distill`).
-"synthetic" is the recording that comes with the project. Finished stages in `--work` are kept, so that an interrupted run goes
-on. Each recording has a log of its own beside the result, which is made from all of them, and pictures: the retargeted motion
-and the last policy on the first four starts, and a drop under pushes that the policy makes good, if there is one.
+corrections of its own rollouts; fine-tuned by PPO where `--fine-tune-steps` asks for it; how the last does by the bottle's
+turn, and under random pushes. All of these see "state", which shows poses relative to palm and bottle as well; "partial" sees
+points of the bottle from one camera, noisy, and no pose, and learns from the last of them what it does (`baselines.distill`).
+"synthetic" is the recording that comes with the project. Finished stages in `--work` are kept, so that an interrupted run
+goes on. Each recording has a log of its own beside the result, which is made from all of them, and pictures: the retargeted
+motion and the last policy on the first four starts, and a drop under pushes that the policy makes good, if there is one.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class LadderArguments:
     """demonstrations to make from the one"""
     corrections: int = 900
     """of rollouts of a clone, in each round"""
-    rounds: int = 0
+    rounds: int = 2
     """of corrections, each of the policy that the one before gave"""
-    fine_tune_steps: int = 600_000
-    """environment steps of PPO; 0 leaves it out"""
+    fine_tune_steps: int = 0
+    """environment steps of PPO after them; 0 leaves it out"""
     distill_steps: int = 8000
     """gradient steps of "partial" """
     episodes: int = 500
