@@ -33,14 +33,14 @@ def _completed(script: str, *typed: str) -> list[str]:
 def test_bash_completes_commands_subcommands_and_options(words: dict[str, list[str]]) -> None:
     script = completion_script(words)
     assert _completed(script, "dexvid", "re") == ["record", "replay"]
-    assert {"bc", "ppo"} <= set(_completed(script, "dexvid", "train", ""))
+    assert {"bc", "ppo", "distill"} <= set(_completed(script, "dexvid", "train", ""))
     assert _completed(script, "dexvid", "train", "bc", "--data") == ["--dataset"]
     assert _completed(script, "dexvid", "record", "GraspLift", "--pol") == ["--policy"]
     assert _completed(script, "dexvid", "record", "GraspLift", "--out", "demo") == []  # left to the shell: file names
 
 
 def test_options_are_those_of_the_command_alone(words: dict[str, list[str]]) -> None:
-    assert words["train"] == ["bc", "ppo", "--help"]  # its examples show options of its subcommands
+    assert words["train"] == ["bc", "ppo", "distill", "--help"]  # its examples show options of its subcommands
     assert "--policy" not in words["dataset merge"]
     assert "--total-steps" in words["train ppo"]
 
