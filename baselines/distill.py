@@ -9,6 +9,7 @@ the truth, whatever noise, delay or view the pupil has. The first round is playe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -137,7 +138,8 @@ class _Classroom:
         shared = {name: value for name, value in teacher.env_options.items() if name not in VIEW_OPTIONS}
         self.teacher, self.options = teacher, {**shared, **view}
         self.envs: Any = make_vector_env(teacher.env_id, num_envs, {**self.options, "control_mode": teacher.control_mode})
-        try:
+        with contextlib.ExitStack() as unless_complete:
+            unless_complete.callback(self.envs.close)
             self.shapes = part_shapes(self.envs.single_observation_space)
             core = self.envs.unwrapped.core
             seen = {name: value for name, value in teacher.env_options.items() if name in VIEW_OPTIONS and name != "privileged"}
@@ -148,9 +150,7 @@ class _Classroom:
                     f"the teacher sees {known}, but {teacher.env_id} with its options shows {shown}; "
                     "use the version that it was trained with"
                 )
-        except Exception:
-            self.envs.close()
-            raise
+            unless_complete.pop_all()
 
     def play(self, number: int, seed: int, pupil: Policy | None) -> tuple[list[Episode], float]:
         """A round: an episode in every environment, and the share of them that end in success.

@@ -57,16 +57,17 @@ def test_the_teacher_sees_the_truth_of_simulations_that_the_pupil_sees_noisily()
 
 def test_a_second_view_leaves_the_environment_as_it_is() -> None:
     options = {"observation_mode": "pointcloud", "points": "partial", "randomization": "full"}
-    watched, alone = (make_vector_env("DexVid-GraspLift-v0", 2, options) for _ in range(2))
-    view = watched.unwrapped.core.true_view()  # type: ignore[attr-defined]
+    envs: list[Any] = [make_vector_env("DexVid-GraspLift-v0", 2, options) for _ in range(2)]
+    watched, alone = envs
+    view = watched.unwrapped.core.true_view()
     action = np.full((2, 23), 0.3, dtype=np.float32)
-    seen = [envs.reset(seed=1)[0] for envs in (watched, alone)]
+    seen = [one.reset(seed=1)[0] for one in envs]
     for _ in range(5):
         view.see()
         view.observe()
         for name, part in seen[0].items():
             np.testing.assert_array_equal(part, seen[1][name])
-        seen = [envs.step(action)[0] for envs in (watched, alone)]
+        seen = [one.step(action)[0] for one in envs]
     watched.close()
     alone.close()
 
