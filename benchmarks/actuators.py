@@ -46,6 +46,8 @@ DRIVE_SEEDS = 6
 MAX_OVERSHOOT = 0.10
 MAX_LIMIT_EXCEEDANCE_RAD = 0.01
 MAX_CRUSHED_EXCEEDANCE_RAD = 0.05  # while the arm presses a finger against the table with all its strength
+#: A stop acts on what has passed it: a finger that the arm's blow flings at it passes it by its speed times a physics step.
+MAX_CRUSHED_STEPS = 1  # control steps in a row with a joint farther beyond its limit than that
 MAX_MEAN_SPEED = 1.1  # of the limit, over one control step
 MAX_STEADY_ERROR_RAD = 0.002
 
@@ -175,7 +177,8 @@ def drive(control_mode: str, steps: int, seed: int) -> dict[str, float]:
 
     Returns:
         Largest torque and largest change of a target over their limits, largest excess of targets and of joints over the
-        joint limits (rad).
+        joint limits (rad), and the most control steps in a row at whose ends one joint was over its limit by more than
+        `MAX_CRUSHED_EXCEEDANCE_RAD`.
     """
     env = gymnasium.make(ENV_ID, control_mode=control_mode, max_episode_steps=steps + 1)
     env.reset(seed=seed)
@@ -184,7 +187,8 @@ def drive(control_mode: str, steps: int, seed: int) -> dict[str, float]:
     model, data = inner.model, inner.data
     actuators = np.array([model.actuator(name).id for name in ARM_HAND.joint_names])
     qposadr = np.array([model.joint(name).qposadr[0] for name in ARM_HAND.joint_names])
-    worst = {"torque": 0.0, "target_rate": 0.0, "target_excess_rad": 0.0, "joint_excess_rad": 0.0}
+    worst = {"torque": 0.0, "target_rate": 0.0, "target_excess_rad": 0.0, "joint_excess_rad": 0.0, "joint_excess_steps": 0.0}
+    beyond_steps = np.zeros(ARM_HAND.num_joints)
     size = int(np.prod(env.action_space.shape or (0,)))
     action = np.zeros(size, dtype=np.float32)
     for index in range(steps):
@@ -195,11 +199,14 @@ def drive(control_mode: str, steps: int, seed: int) -> dict[str, float]:
         targets, positions = data.ctrl[actuators], data.qpos[qposadr]
         rate = np.abs(targets - before) * CONTROL_HZ / ARM_HAND.speed_limit_rad_per_s
         force = np.abs(data.actuator_force[actuators]) / model.actuator_forcerange[actuators, 1]
+        excess_rad = np.maximum(ARM_HAND.lower_rad - positions, positions - ARM_HAND.upper_rad)
+        beyond_steps = np.where(excess_rad > MAX_CRUSHED_EXCEEDANCE_RAD, beyond_steps + 1, 0)
         found = {
             "torque": force.max(),
             "target_rate": rate.max(),
             "target_excess_rad": np.maximum(ARM_HAND.lower_rad - targets, targets - ARM_HAND.upper_rad).max(),
-            "joint_excess_rad": np.maximum(ARM_HAND.lower_rad - positions, positions - ARM_HAND.upper_rad).max(),
+            "joint_excess_rad": excess_rad.max(),
+            "joint_excess_steps": beyond_steps.max(),
         }
         worst = {name: max(worst[name], float(value)) for name, value in found.items()}
         if terminated or truncated:
@@ -240,6 +247,12 @@ def checks(rows: list[dict[str, Any]], driven: dict[str, dict[str, float]]) -> l
                 f"{mode}, random: joints beyond their limits, rad",
                 figures["joint_excess_rad"],
                 MAX_CRUSHED_EXCEEDANCE_RAD,
+                "lower",
+            ),
+            Check(
+                f"{mode}, random: control steps in a row with a joint more than {MAX_CRUSHED_EXCEEDANCE_RAD} rad beyond",
+                figures["joint_excess_steps"],
+                MAX_CRUSHED_STEPS,
                 "lower",
             ),
         ]
