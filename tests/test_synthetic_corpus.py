@@ -193,11 +193,13 @@ def test_the_corpora_have_nothing_in_common() -> None:
     evaluation = [clip_config("evaluation", number) for number in range(EVALUATION_CLIPS)]
     training = [clip_config("training", number, seed) for seed in (0, 1, 1999) for number in range(100)]
     wild = [clip_config("wild", number, seed) for seed in (0, 1, 1999) for number in range(100)]
+    bottles = [clip_config("bottles", number, seed) for seed in (0, 1, 1999) for number in range(20)]
     assert EVALUATION_CLIPS >= 20
+    assert {config.kind for config in bottles} == {"place"}
     assert {config.kind for config in evaluation} == set(KINDS)
     assert {config.kind for config in wild} == set(WILD_KINDS)
     assert not set(WILD_KINDS) & set(KINDS)
-    for configs in (evaluation, wild):
+    for configs in (evaluation, wild, bottles):
         assert {config.side for config in configs} == {"right", "left"}
 
     def members(configs: list[ClipConfig], make: Callable[[ClipConfig], object]) -> set[object]:
@@ -220,6 +222,9 @@ def test_the_corpora_have_nothing_in_common() -> None:
         assert len(ours) > 5
         assert not ours & theirs
         assert not others & (ours | theirs)
+        alone = members(bottles, make)
+        assert len(alone) == len(bottles)  # nobody and nothing twice
+        assert not alone & (ours | theirs | others)
     assert len(members(evaluation, lambda config: config.seed)) == EVALUATION_CLIPS
     assert len(members(training, lambda config: config.seed)) == len(training)
 

@@ -21,10 +21,10 @@ class SynthesizeArguments:
 
     Attributes:
         out: folder of the corpus; clips that are complete there stay as they are.
-        corpus: the fixed one for evaluation, one of the same kinds for training, or wild: everyday handling that is none of the
-            tasks; they share no person, thing, camera or seed.
+        corpus: the fixed one for evaluation, one of the same kinds for training, wild: everyday handling that is none of the
+            tasks, or bottles: another one is placed by somebody else in each; they share no person, thing, camera or seed.
         count: how many clips; all 24 of the evaluation corpus by default, and 24 of the others.
-        seed: of a training or wild corpus, 0 to 1999.
+        seed: of a corpus other than that for evaluation, 0 to 1999.
         first: number of the first clip, to share the work between machines.
         pictures: their size and rate.
     """

@@ -1,7 +1,8 @@
 """The corpora of synthetic clips: which clips they hold, made one after the other, each in a folder that appears when done.
 
-Evaluation, training and wild clips have no person, thing, camera or seed in common. The evaluation corpus is fixed: clip i
-never changes. The wild corpus shows everyday handling that is none of the tasks.
+The corpora have no person, thing, camera or seed in common. The evaluation corpus is fixed: clip i never changes. The wild
+corpus shows everyday handling that is none of the tasks. In every clip of the bottles' corpus somebody else places another
+bottle before another camera.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from demos.synthetic.wild_scripts import WILD_KINDS
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import atomic_folder, atomic_path
 
-Corpus = Literal["evaluation", "training", "wild"]
+Corpus = Literal["evaluation", "training", "wild", "bottles"]
 
 EVALUATION_CLIPS = 24
 #: Raised by every change that alters what a clip shows, so that older clips are made again.
 MAKER_VERSION = 1
 _PEOPLE = {"evaluation": 12, "training": 60, "wild": 60}
-_KINDS = {"evaluation": KINDS, "training": KINDS, "wild": WILD_KINDS}
+_KINDS: dict[Corpus, tuple[str, ...]] = {"evaluation": KINDS, "training": KINDS, "wild": WILD_KINDS, "bottles": ("place",)}
 #: Seeds of clip i: the ranges never meet.
-_FIRST_SEED = {"evaluation": 1_000_000, "training": 1_000_000_000, "wild": 4_000_000_000}
+_FIRST_SEED = {"evaluation": 1_000_000, "training": 1_000_000_000, "wild": 4_000_000_000, "bottles": 7_000_000_000}
 _SEEDS_PER_CORPUS_SEED = 1_000_000
 _DONE = "clip.json"
 
@@ -67,7 +68,7 @@ def clip_config(corpus: Corpus, number: int, seed: int = 0, pictures: Pictures |
     Args:
         corpus: which.
         number: from 0.
-        seed: of a training or wild corpus; the evaluation corpus is fixed.
+        seed: of a corpus other than the evaluation corpus, which is fixed.
         pictures: their size and rate.
 
     Raises:
@@ -83,14 +84,20 @@ def clip_config(corpus: Corpus, number: int, seed: int = 0, pictures: Pictures |
     rng, pictures = pool_rng(corpus, clip_seed, "clip"), pictures or Pictures()
     kinds = _KINDS[corpus]
     fps = float(rng.choice([24.0, 25.0, 30.0]))
+    if corpus == "evaluation":
+        person, thing = number % _PEOPLE[corpus], number // len(kinds) + number % len(kinds)
+    elif corpus == "bottles":  # nobody and nothing comes twice
+        person = thing = seed * _SEEDS_PER_CORPUS_SEED + number
+    else:
+        person, thing = int(rng.integers(_PEOPLE[corpus])), int(rng.integers(1000))
     return ClipConfig(
         corpus=corpus,
         number=number,
         seed=clip_seed,
         kind=kinds[number % len(kinds)],
         side="left" if number % 3 == 2 else "right",
-        person=int(number % _PEOPLE[corpus] if corpus == "evaluation" else rng.integers(_PEOPLE[corpus])),
-        thing=number // len(kinds) + number % len(kinds) if corpus == "evaluation" else int(rng.integers(1000)),
+        person=person,
+        thing=thing,
         camera=clip_seed,
         width=pictures.width,
         height=pictures.height,
@@ -140,7 +147,7 @@ def make_corpus(
         corpus: which.
         count: how many clips.
         out: folder of the corpus.
-        seed: of a training or wild corpus.
+        seed: of a corpus other than the evaluation corpus.
         pictures: their size and rate.
         first: number of the first clip.
         report: told the share of the work that is done.

@@ -1,6 +1,7 @@
 """The things that synthetic people handle, with the sizes of everyday objects, and how each may be held.
 
 Evaluation and training use different things; a training thing is also stretched a little, so that no two clips need the same.
+In the pool of bottles each is of a shape of its own.
 """
 
 from __future__ import annotations
@@ -170,8 +171,10 @@ def make_thing(pool: str, number: int, *, tossed: bool = False) -> Thing:
     """Thing `number` of a pool; with `tossed` only such as may be thrown.
 
     Numbers beyond the list come again with another label: in the evaluation pool as they are, in others a little larger or
-    smaller and in another colour.
+    smaller and in another colour. In the pool "bottles" every number is another bottle.
     """
+    if pool == "bottles":
+        return _some_bottle(number)
     rows = [row for row in _POOLS[pool] if row[5] or not tossed]
     name, shape, mass, holds, colours, tosses = rows[number % len(rows)]
     rng = pool_rng(pool, number, "thing")
@@ -181,6 +184,23 @@ def make_thing(pool: str, number: int, *, tossed: bool = False) -> Thing:
     colours = {"cap": _vivid(rng), **colours}
     seed = int(rng.integers(2**31))
     return Thing(name, f"{pool}-{name}-{seed:08x}", shape, mass, holds, colours, seed, tosses)
+
+
+def _some_bottle(number: int) -> Thing:
+    """A round bottle of any usual size; slender enough to be held from the side, and wide enough to stand."""
+    rng = pool_rng("bottles", number, "thing")
+    diameter = float(rng.uniform(0.052, 0.076))
+    height = diameter * float(rng.uniform(2.6, 3.6))
+    neck, body = float(rng.uniform(0.40, 0.60)) * diameter, float(rng.uniform(0.62, 0.78)) * height
+    full_kg = 1000.0 * 0.25 * np.pi * diameter**2 * body
+    colours: dict[str, Rgb | str] = {"cap": _vivid(rng), "body": _another((0.62, 0.40, 0.80), rng)}
+    if rng.random() < 0.7:
+        colours["label"] = "picture"
+    seed = int(rng.integers(2**31))
+    mass = 0.03 + float(rng.uniform(0.2, 1.0)) * full_kg
+    return Thing(
+        "bottle", f"bottles-{number:05d}-{seed:08x}", _bottle(diameter, height, neck, body), mass, _TALL, colours, seed
+    )
 
 
 def make_drawer(pool: str, number: int) -> Thing:

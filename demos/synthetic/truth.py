@@ -28,7 +28,7 @@ class ClipTruth:
 
     Attributes:
         clip_id: name of the clip; with `corpus`, `kind`, `person_id`, `object_id`, `camera_id` and `seed` its origin.
-        corpus: "evaluation", "training" or "wild".
+        corpus: "evaluation", "training", "wild" or "bottles".
         kind: one of `scripts.KINDS` or `wild_scripts.WILD_KINDS`.
         person_id: who.
         object_id: what is handled.
