@@ -254,12 +254,42 @@ RESETS: dict[str, dict[str, Any]] = {
     "DexVid-OpenCabinet-v0": {"cabinet_position": (0.8, 0.02), "cabinet_yaw": 0.05, "opening": 0.2},
 }
 
+#: In place of a position and a yaw.
+POSES = {"object_pose", "bottle_pose"}
+
+
+@pytest.mark.parametrize("env_id", [env_id for env_id in IDS if "OpenCabinet" not in env_id])
+def test_a_reset_puts_the_object_into_any_pose(env_id: str) -> None:
+    env, free = make(env_id).unwrapped, make(env_id).unwrapped
+    name, half = f"{env.task.noun}_pose", np.sqrt(0.5)
+    pose = np.array([0.45, 0.35, 0.35, half, half, 0.0, 0.0])  # lying on its side, in the air, beside the hand
+    env.reset(seed=3, options={name: pose})
+    free.reset(seed=3)
+    adr = env.task.object_qposadr
+    np.testing.assert_allclose(env.data.qpos[adr : adr + 7], pose)
+    np.testing.assert_allclose(env.data.body(env.task.noun).xpos, pose[:3])
+    others = np.delete(np.arange(env.model.nq), np.arange(adr, adr + 7))
+    assert np.array_equal(env.data.qpos[others], free.data.qpos[others])
+    height = [env.data.qpos[adr + 2]]
+    for _ in range(4):
+        env.step(HOLD)
+        height.append(env.data.qpos[adr + 2])
+    assert height[-1] < 0.30  # it falls
+    for wrong, said in (
+        (np.array([*pose[:2], 0.0, *pose[3:]]), "mm in it: add that to z"),
+        (np.array([*pose[:3], 1.0, 1.0, 0.0, 0.0]), "unit quaternion"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            env.reset(options={name: wrong})
+    with pytest.raises(OptionError, match="leave one out"):
+        env.reset(options={name: pose, f"{env.task.noun}_yaw": 0.1})
+
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_reset_options_are_honoured_and_draw_the_rest_alike(env_id: str) -> None:
     env, free = make(env_id).unwrapped, make(env_id).unwrapped
     options = RESETS[env_id]
-    assert set(options) == set(env.task.reset_options)
+    assert set(options) == set(env.task.reset_options) - POSES
     env.reset(seed=3, options=options)
     free.reset(seed=3)
     task, memory = env.task, env.task.memory

@@ -76,12 +76,13 @@ class BottlePickPlace(ObjectTask):
     Reset options:
         bottle_position: (x, y) of the standing bottle, m.
         bottle_yaw: its turn about the vertical, rad.
+        bottle_pose: (x, y, z, qw, qx, qy, qz) in place of both: centre, m, and unit quaternion; lying or in the air, too.
         target_position: (x, y) of the target on the table, m.
     """
 
     noun = "bottle"
     moved_body: ClassVar[str] = "bottle"
-    reset_options: ClassVar[tuple[str, ...]] = ("bottle_position", "bottle_yaw", "target_position")
+    reset_options: ClassVar[tuple[str, ...]] = ("bottle_position", "bottle_yaw", "bottle_pose", "target_position")
     summary: ClassVar[str] = "Pick up a standing bottle, place it upright on a target, let go of it, and leave it at rest."
     start: ClassVar[str] = (
         "The robot starts at home, within `home_noise_rad`. The bottle stands on the table; its place and the target are drawn "

@@ -53,13 +53,14 @@ class GraspLift(ObjectTask):
         object: one of `objects`, by name.
         object_position: (x, y) of its centre on the table, m.
         object_yaw: its turn about the vertical, rad.
+        object_pose: (x, y, z, qw, qx, qy, qz) in place of both: centre, m, and unit quaternion; lying or in the air, too.
         goal_position: (x, y, z) of the goal, m.
     """
 
     noun = "object"
     moved_body: ClassVar[str] = "object"
     noslip_iterations: ClassVar[int] = 20  # light objects of all shapes: with 10 a mug turns by a degree in ten seconds
-    reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "goal_position")
+    reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "object_pose", "goal_position")
     summary: ClassVar[str] = "Lift an everyday object to a goal in the air and hold it there for a second."
     start: ClassVar[str] = (
         "The robot starts at home, within `home_noise_rad`. One of `objects` rests on the table; its place, its yaw and the "

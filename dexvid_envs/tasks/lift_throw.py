@@ -59,13 +59,14 @@ class LiftThrow(ObjectTask):
         object: one of `objects`, by name.
         object_position: (x, y) of its centre on the table, m.
         object_yaw: its turn about the vertical, rad.
+        object_pose: (x, y, z, qw, qx, qy, qz) in place of both: centre, m, and unit quaternion; lying or in the air, too.
         bucket_position: (x, y) of the bucket's axis, m.
     """
 
     noun = "object"
     moved_body: ClassVar[str] = "object"
     noslip_iterations: ClassVar[int] = 20  # light objects of all shapes: with 10 a mug turns by a degree in ten seconds
-    reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "bucket_position")
+    reset_options: ClassVar[tuple[str, ...]] = ("object", "object_position", "object_yaw", "object_pose", "bucket_position")
     cameras: ClassVar[tuple[ScenicCamera, ...]] = (
         ScenicCamera("overview", (1.55, -1.62, 1.00), (0.58, 0.0, 0.22), 40.0),
         ScenicCamera("front", (2.45, -0.02, 1.25), (0.66, -0.02, 0.13), 37.0),

@@ -15,7 +15,7 @@ from dexvid_envs.kernels import all_within
 from dexvid_envs.observations import ObservationField, Sources, memory_source
 from dexvid_envs.randomization import Randomization
 from dexvid_envs.simulation import Simulation
-from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, set_free_pose, vector_option
+from dexvid_envs.tasks.task import FloatArray, Task, TaskConfig, number_option, pose_option, set_free_pose, vector_option
 from robots.everyday_parts import EverydayObject
 from robots.object_switch import OBJECT_FIELDS, ObjectTable, add_switchable_object
 
@@ -93,7 +93,8 @@ class ObjectTask(Task):
     def place_object(self, row: int, rng: np.random.Generator, options: Mapping[str, Any]) -> None:
         """Draws shape, place and yaw of the object, which stands on the table then.
 
-        Reset options: `<noun>` (a name), `<noun>_position` ((x, y) m) and `<noun>_yaw` (rad).
+        Reset options: `<noun>` (a name), `<noun>_position` ((x, y) m) and `<noun>_yaw` (rad), or `<noun>_pose` in place of
+        both ((x, y, z) m of its centre and unit quaternion (w, x, y, z)), in which it may lie, or be in the air.
         """
         config = self.config
         index = int(rng.integers(len(self.object_names)))
@@ -113,6 +114,32 @@ class ObjectTask(Task):
         self.use_variant(row, variant)
         standing = np.array([x, y, self.variant_extents[variant, 2] / 2])
         set_free_pose(self.simulation, row, self.object_qposadr, standing, yaw)
+        if (pose := self._given_pose(options, variant)) is not None:
+            self.simulation.qpos[row, self.object_qposadr : self.object_qposadr + 7] = pose
+
+    def _given_pose(self, options: Mapping[str, Any], variant: int) -> FloatArray | None:
+        """(7,) the pose that a reset asks for, if it asks for one.
+
+        Raises:
+            OptionError: it is no pose, it is in the table, or it is given twice.
+        """
+        name = f"{self.noun}_pose"
+        pose = pose_option(options, name)
+        if pose is None:
+            return None
+        if twice := [other for other in (f"{self.noun}_position", f"{self.noun}_yaw") if other in options]:
+            raise OptionError(
+                f"reset options {name!r} and {twice[0]!r} both say where it is; expected one of them, leave one out"
+            )
+        turn = np.empty(9)
+        mujoco.mju_quat2Mat(turn, pose[3:])
+        lowest_m = float(pose[2] + (self._points[variant] @ turn.reshape(3, 3)[2]).min())
+        if lowest_m < -_IN_TABLE_M:
+            raise OptionError(
+                f"reset option {name!r} is {options[name]!r}; expected a pose on the table or above it, this one is "
+                f"{-1e3 * lowest_m:.0f} mm in it: add that to z"
+            )
+        return pose
 
     def restore(self, row: int, memory: Mapping[str, Any]) -> None:
         """See `Task`.
@@ -194,6 +221,7 @@ class ObjectTask(Task):
 
 # The space over the table outside which an object is lost; it reaches 5 cm below the top.
 _TABLE_LOW_M, _TABLE_HIGH_M = np.array([-0.4, -0.8, -0.05]), np.array([1.2, 0.8, 9.95])
+_IN_TABLE_M = 0.002  # that the lowest point of a given pose may be in the table, as when it was measured
 
 
 def check_names(option: str, given: Sequence[str], known: Mapping[str, Any]) -> None:

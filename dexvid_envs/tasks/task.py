@@ -28,6 +28,8 @@ from robots.scene import CAMERAS, TABLE_TOP, ScenicCamera, TableTop, add_scenery
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
+_UNIT_TOLERANCE = 1e-3  # of the length of a given quaternion
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskConfig:
@@ -288,6 +290,25 @@ def vector_option(options: Mapping[str, Any], name: str, size: int) -> FloatArra
             f"reset option {name!r} is {options[name]!r}; expected {size} finite numbers ({', '.join('xyz'[:size])}) in metres"
         )
     return np.array(given)
+
+
+def pose_option(options: Mapping[str, Any], name: str) -> FloatArray | None:
+    """The option of that name, (7,) position m and unit quaternion (w, x, y, z), or None where it is not given.
+
+    Raises:
+        OptionError: the value is something else.
+    """
+    if name not in options:
+        return None
+    given = numbers(options[name])
+    if given is None or len(given) != 7 or abs(np.linalg.norm(given[3:]) - 1.0) > _UNIT_TOLERANCE:
+        raise OptionError(
+            f"reset option {name!r} is {options[name]!r}; expected 7 finite numbers: position (x, y, z) in metres and unit "
+            "quaternion (w, x, y, z)"
+        )
+    pose = np.array(given)
+    pose[3:] /= np.linalg.norm(pose[3:])
+    return pose
 
 
 def number_option(options: Mapping[str, Any], name: str, drawn: float) -> float:
