@@ -141,9 +141,9 @@ def _control() -> list[str]:
         table(("name", "value", "meaning"), scales),
         "## Limits of the joints",
         "Targets never leave the range nor go faster; the servos never push harder. The joints themselves follow each new "
-        "target in less than a control step, and so are faster than that for a moment. Their stops are soft and act on what has "
-        "passed them: a servo alone hardly gets beyond, a finger that the whole arm rams into the table does, by its speed times "
-        "a physics step, and is back by the next control step ([how far](../../benchmarks/results/actuators.md)).",
+        "target in less than a control step, and so are faster than that for a moment. Their stops are soft and act on what "
+        "has passed them: a servo alone hardly gets beyond, a finger that the whole arm rams into the table does, by its speed "
+        "times a physics step, and is back by the next control step ([how far](../../benchmarks/results/actuators.md)).",
         table(("joint", "lower, rad", "upper, rad", "home, rad", "speed, rad/s", "torque, N m"), limits),
     ]
 
