@@ -82,7 +82,7 @@ def main() -> int:
             log = {"commit": commit(), **Journey(clip, given).row()}
             with atomic_path(logs / f"{clip.name}.json") as temporary:
                 temporary.write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-        _tabulate(logs, given)
+        tabulate(logs, given)
     print(given.out.with_suffix(".md").read_text())
     return 0
 
@@ -170,7 +170,7 @@ def _rate(result: EvaluationResult) -> str:
     return f"{result.success.rate:.1%}"
 
 
-def _tabulate(logs: Path, given: TwentyVideosArguments) -> None:
+def tabulate(logs: Path, given: TwentyVideosArguments) -> None:
     """Writes the result from the logs of all videos."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(logs.glob("*.json"))]
     rows = [{**{name: log[name] for name in log if name != "commit"}, "commit": log["commit"][:7]} for log in found]
@@ -179,9 +179,8 @@ def _tabulate(logs: Path, given: TwentyVideosArguments) -> None:
         return [float(row[step].rstrip("%")) / 100 for row in rows if row[step].endswith("%")]
 
     checks = [Check("videos", len(rows), 20, "higher")]
-    refined = [row for row in rows if row["refined"]]
-    if refined:
-        share = sum(row["refined"] != "no" for row in refined) / len(refined)
+    if any(row["refined"] for row in rows):
+        share = sum(row["refined"].endswith("disturbed") for row in rows) / len(rows)
         checks.append(Check("share of them with a motion that succeeds", share, _WANTED_SHARE, "higher"))
     for step in ("state", "partial"):
         if rates := reach(step):
