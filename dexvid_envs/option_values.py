@@ -71,7 +71,8 @@ def check_fields(config: Any) -> None:
     """Checks the fields of a config, a frozen dataclass with defaults, by the types of those; tuples and weights are completed.
 
     Counts have to be 1 or more, other numbers finite and not below 0, and tuples of numbers as long as the default. Mappings
-    may hold the default's keys only, and keep its values elsewhere. Tuples of names are the owner's business.
+    may hold the default's keys only, and keep its values elsewhere; a number below 0 has to have such a default, as the weight
+    of a penalty. Tuples of names are the owner's business.
 
     Raises:
         OptionError: a field has a wrong value.
@@ -94,8 +95,12 @@ def check_fields(config: Any) -> None:
             _expect(given is not None and len(given) == len(default), field.name, value, f"{len(default)} finite numbers")
             object.__setattr__(config, field.name, given)
         elif isinstance(default, Mapping):
-            known = isinstance(value, Mapping) and all(key in default and is_number(value[key]) for key in value)
-            _expect(known, field.name, value, f"a mapping of {', '.join(default)} to finite numbers")
+            penalties = [key for key in default if default[key] < 0]  # any other weight below 0 would pay for the opposite
+            right = isinstance(value, Mapping) and all(
+                key in default and is_number(number) and (number >= 0 or key in penalties) for key, number in value.items()
+            )
+            but = f" (any for {', '.join(penalties)})" if penalties else ""
+            _expect(right, field.name, value, f"a mapping of {', '.join(default)} to finite numbers, 0 or more{but}")
             object.__setattr__(config, field.name, {**default, **value})
 
 

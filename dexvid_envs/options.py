@@ -30,6 +30,16 @@ VIEW_OPTIONS = (
 )
 
 
+#: What an option needs so that it means something: of other options the value that they have to have.
+NEEDED: Mapping[str, Mapping[str, str]] = {
+    "points": {"observation_mode": "pointcloud"},
+    "point_camera": {"observation_mode": "pointcloud", "points": "partial"},
+    "cameras": {"observation_mode": "rgbd"},
+    "image_width": {"observation_mode": "rgbd"},
+    "image_height": {"observation_mode": "rgbd"},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class EnvironmentOptions:
     """What can be chosen for every task.
@@ -76,12 +86,28 @@ class EnvironmentOptions:
             raise OptionError(
                 f"relative=True adds to the state vector: expected observation_mode='state', not {self.observation_mode!r}"
             )
+        if not isinstance(self.point_camera, str):
+            raise OptionError(f"point_camera={self.point_camera!r}: expected a camera's name, such as 'front'")
         expect_pixels(image_width=self.image_width, image_height=self.image_height)
         if not (isinstance(self.cameras, tuple) and self.cameras and all(isinstance(name, str) for name in self.cameras)):
             raise OptionError(f"cameras={self.cameras!r}: expected one or more camera names, such as ('front', 'side')")
+        if len(set(self.cameras)) < len(self.cameras):
+            raise OptionError(f"cameras={self.cameras!r}: expected each camera once; leave out the repeated name")
+        self._expect_nothing_ignored()
         if not isinstance(self.nan_folder, str | None):
             raise OptionError(f"nan_folder={self.nan_folder!r}: expected a folder's name, or None")
         make_randomization(self.randomization)
+
+    def _expect_nothing_ignored(self) -> None:
+        """Raises OptionError where an option other than its default changes nothing, beside the others as they are."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for name, needed in NEEDED.get(field.name, {}).items():
+                if value != field.default and getattr(self, name) != needed:
+                    raise OptionError(
+                        f"{field.name}={value!r} changes nothing with {name}={getattr(self, name)!r}: "
+                        f"expected {name}={needed!r}, or {field.name} left out or at its default {field.default!r}"
+                    )
 
 
 def expect_one_of(name: str, value: object, allowed: Sequence[str]) -> None:

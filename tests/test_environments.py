@@ -167,6 +167,8 @@ def test_bad_action_is_refused_and_nothing_moves(bad: Any, message: str) -> None
     assert same(env.state(), before)
 
 
+PARTIAL = {"observation_mode": "pointcloud", "points": "partial"}
+PICTURES = {"observation_mode": "rgbd"}
 WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"control_mode": "telepathy"}, "unknown control_mode 'telepathy'.*joint_delta, joint_target, wrist_delta"),
     ({"control_mode": 3}, "unknown control_mode 3"),
@@ -174,12 +176,27 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"observation_mode": "smell"}, "unknown observation_mode 'smell'.*state, pointcloud, keypoints, rgbd"),
     ({"observation_mode": ["state"]}, "unknown observation_mode"),
     ({"points": "some"}, "unknown points 'some'.*full, partial"),
-    ({"point_camera": "roof"}, "unknown camera 'roof': expected one of .*front"),
-    ({"cameras": ("roof",)}, "unknown camera 'roof': expected one of .*front"),
+    ({**PARTIAL, "point_camera": "roof"}, "unknown camera 'roof': expected one of .*front"),
+    ({**PARTIAL, "point_camera": np.zeros(2)}, r"point_camera=array.*: expected a camera's name, such as 'front'"),
+    ({**PICTURES, "cameras": ("roof",)}, "unknown camera 'roof': expected one of .*front"),
     ({"cameras": "front"}, r"cameras='front': expected one or more camera names"),
     ({"cameras": 5}, r"cameras=5: expected one or more camera names"),
+    ({**PICTURES, "cameras": ("side", "side")}, r"cameras=\('side', 'side'\): expected each camera once; leave out"),
     ({"image_width": 0}, "image_width=0: expected a whole number of pixels"),
     ({"image_height": 2.5}, "image_height=2.5: expected a whole number of pixels"),
+    (
+        {"points": "partial"},
+        r"points='partial' changes nothing with observation_mode='state': expected observation_mode='pointcloud', "
+        r"or points left out or at its default 'full'",
+    ),
+    ({**PICTURES, "points": "partial"}, "points='partial' changes nothing with observation_mode='rgbd'"),
+    ({"point_camera": "side"}, "point_camera='side' changes nothing with observation_mode='state'.*default 'front'"),
+    ({**PARTIAL, "points": "full", "point_camera": "side"}, "changes nothing with points='full': expected points='partial'"),
+    ({"cameras": ("side",)}, r"cameras=\('side',\) changes nothing with observation_mode='state': .*'rgbd'"),
+    ({**PARTIAL, "cameras": ["side"]}, "changes nothing with observation_mode='pointcloud': expected observation_mode='rgbd'"),
+    ({"image_width": 64}, "image_width=64 changes nothing with observation_mode='state'.*'rgbd'.*default 96"),
+    ({"observation_mode": "keypoints", "image_height": 64}, "image_height=64 changes nothing with .*'keypoints'"),
+    ({"relative": True, "observation_mode": "keypoints"}, "relative=True adds to the state vector: .*not 'keypoints'"),
     ({"privileged": "yes"}, "privileged='yes': expected True or False"),
     ({"nan_folder": 5}, "nan_folder=5: expected a folder"),
     ({"randomization": "wild"}, "unknown randomization 'wild': expected one of none, physics, full, disturbance"),
@@ -194,23 +211,32 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"home_noise_rad": float("nan")}, "home_noise_rad=nan"),
     ({"start_centre_m": (0.5,)}, r"start_centre_m=\(0.5,\): expected 2 finite numbers"),
     ({"start_centre_m": "ab"}, "start_centre_m='ab'"),
-    ({"weights": {"beauty": 1.0}}, "weights=.*expected a mapping of reach, .*success to finite numbers"),
+    ({"weights": {"beauty": 1.0}}, "weights=.*expected a mapping of reach, .*success to finite numbers, 0 or more"),
+    ({"weights": {"reach": -0.1}}, "weights={'reach': -0.1}: expected .* to finite numbers, 0 or more"),
     ({"weights": {"reach": "much"}}, "weights="),
     ({"weights": 3}, "weights=3"),
-    ({"render_mode": "hologram"}, "unknown render_mode 'hologram'"),
     ({"camera": "roof"}, "unknown camera 'roof': expected one of .*overview"),
     ({"width": 0}, "width=0: expected a whole number of pixels"),
     ({"height": "tall"}, "height='tall'"),
 ]
 
 
-@pytest.mark.filterwarnings("ignore:.*render_mode")
 @pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS, ids=lambda value: str(value)[:40])
 def test_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         make(BOTTLE, **options)
     with pytest.raises(OptionError, match=message):
         make_vec(BOTTLE, 2, **options)
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode")  # Gymnasium's own, before the environment says which there are
+@pytest.mark.parametrize("env_id", IDS)
+def test_wrong_render_mode_is_named_with_the_right_ones(env_id: str) -> None:
+    with pytest.raises(OptionError, match="unknown render_mode 'hologram': expected one of human, rgb_array"):
+        make(env_id, render_mode="hologram")
+    for wrong in ("hologram", "human"):
+        with pytest.raises(OptionError, match=f"unknown render_mode '{wrong}' of a vector env.*: expected None or rgb_array"):
+            make_vec(env_id, 2, render_mode=wrong)
 
 
 @pytest.mark.parametrize("objects", ["mug", (), ("anvil",), ("mug", 3), 5, None, ({},)])
@@ -258,10 +284,10 @@ def test_any_options_make_an_environment_or_are_refused(options: dict[str, Any])
 
 
 def test_options_may_be_lists_and_arrays() -> None:
-    given = {"start_centre_m": np.array([0.5, -0.1]), "start_half_extent_m": [0.0, 0.0], "cameras": ["side"]}
-    env = make(BOTTLE, **given).unwrapped
+    env = make(BOTTLE, start_centre_m=np.array([0.5, -0.1]), start_half_extent_m=[0.0, 0.0]).unwrapped
     env.reset(seed=0)
     assert np.allclose(env.task.object_pos_world[0, :2], (0.5, -0.1))
+    assert {"rgb_side", "depth_side"} < set(make(BOTTLE, **PICTURES, cameras=["side"]).observation_space)
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from environment_cases import IDS, make, write_free_pose
 from environment_cases import random_actions as actions
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.tasks.task import TaskConfig
 
 HOLD = np.zeros(23)
 
@@ -137,8 +140,22 @@ def test_weights_may_be_given_in_part_and_in_any_order(env_id: str) -> None:
         changed = doubled.step(action)[4]
         assert changed == info | {"reward/reach": changed["reward/reach"]}
         assert changed["reward/reach"] == pytest.approx(2 * info["reward/reach"])
-    with pytest.raises(OptionError, match=r"weights=.*expected a mapping of reach.*success to finite numbers"):
+    with pytest.raises(OptionError, match=r"weights=.*expected a mapping of reach.*success to finite numbers, 0 or more"):
         make(env_id, weights={"beauty": 1.0})
+
+
+@dataclasses.dataclass(frozen=True)
+class PenaltyConfig(TaskConfig):
+    """Of a user's task."""
+
+    weights: Mapping[str, float] = dataclasses.field(default_factory=lambda: {"reach": 0.5, "effort": -0.1, "success": 1.0})
+
+
+def test_only_a_penalty_may_have_a_weight_below_zero() -> None:
+    assert PenaltyConfig(weights={"effort": -0.2}).weights == {"reach": 0.5, "effort": -0.2, "success": 1.0}
+    expected = r"weights=.*expected a mapping of reach, effort, success to finite numbers, 0 or more \(any for effort\)"
+    with pytest.raises(OptionError, match=expected):
+        PenaltyConfig(weights={"success": -1.0})
 
 
 def test_drawer_has_to_stay_open_for_ten_steps() -> None:
