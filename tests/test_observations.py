@@ -38,7 +38,7 @@ def push(env: Any) -> None:
 @pytest.mark.parametrize("observation", observation_cases())
 @pytest.mark.parametrize("control_mode", CONTROL_MODES)
 @pytest.mark.parametrize("env_id", IDS)
-def test_checker_finds_nothing_and_a_pickled_copy_runs_alike(
+def test_checker_finds_nothing_and_seeded_runs_are_identical_also_of_a_pickled_copy(
     env_id: str, control_mode: str, observation: dict[str, Any]
 ) -> None:
     randomization = STRONG if control_mode == "joint_target" else None
@@ -48,11 +48,13 @@ def test_checker_finds_nothing_and_a_pickled_copy_runs_alike(
         check_env(env.unwrapped, skip_render_check=True)
     twin = pickle.loads(pickle.dumps(env))
     traces = []
-    for one in (env, twin):
+    for one in (env, env, twin):
         started = one.reset(seed=7)
         traces.append(digest([started, drive(one, actions(6, env.action_space.shape[0]))]))
-        one.close()
     assert traces[0] == traces[1]
+    assert traces[0] == traces[2]
+    env.close()
+    twin.close()
 
 
 @pytest.mark.parametrize("observation", observation_cases("full", "partial+", "state+", "rgbd+"))
