@@ -23,6 +23,7 @@ from dexvid_envs.playback import make_policy, play_episodes, video_writer
 from dexvid_envs.viewer import HumanViewer, aim_like
 
 needs_rendering = pytest.mark.skipif(rendering.choose_backend() is None, reason="no off-screen OpenGL library")
+CHECKPOINT = Path(__file__).parents[1] / "baselines" / "checkpoints" / "grasp_lift"
 
 
 # ---- environment ids ---------------------------------------------------------------------------------------------------
@@ -47,14 +48,26 @@ def test_a_slip_names_the_closest(name: str) -> None:
 
 
 @needs_rendering
-def test_video_and_figures_of_every_episode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "random",
+        "zero",
+        "scripted",
+        pytest.param(str(CHECKPOINT), id="checkpoint"),
+        pytest.param(f"{__name__}:HalfPolicy", id="module:Class"),
+    ],
+)
+def test_video_and_figures_of_every_episode(policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     video, figures = tmp_path / "new" / "play.mp4", tmp_path / "play.json"
-    arguments = ["play", "GraspLift", "--policy", "random", "--episodes", "2", "--seed", "5"]
+    arguments = ["play", "GraspLift", "--policy", policy, "--episodes", "2", "--seed", "5"]
     arguments += ["--video", str(video), "--width", "80", "--height", "60", "--camera", "front", "--json", str(figures)]
     assert main([*arguments, "--env-option", 'objects=["mug"]', "--env-option", "max_episode_steps=4"]) == 0
     content = json.loads(figures.read_text())
     assert content["environment"] == "DexVid-GraspLift-v0"
-    assert content["env_options"] == {"objects": ["mug"], "max_episode_steps": 4}
+    assert content["policy"] == policy
+    own = {"observation_mode": "pointcloud", "control_mode": "joint_delta"} if policy == str(CHECKPOINT) else {}
+    assert content["env_options"] == own | {"objects": ["mug"], "max_episode_steps": 4}
     assert [episode["seed"] for episode in content["episodes"]] == [5, 6]
     assert all(episode["steps"] == 4 and episode["finished"] for episode in content["episodes"])
     reader: Any = imageio.get_reader(video)
