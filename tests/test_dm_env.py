@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from absl.testing import absltest
 from dm_env import test_utils
+from environment_cases import FEW_OBJECTS, IDS
 from gymnasium import spaces
 
 from dexvid_envs.dm_control_env import DmControlEnv, load
@@ -30,10 +31,11 @@ class ContractTest(test_utils.EnvironmentTestMixin, absltest.TestCase):
             yield rng.uniform(spec.minimum, spec.maximum).astype(spec.dtype)
 
 
-@pytest.mark.parametrize("environment_id", ["DexVid-GraspLift-v0", "DexVid-BottlePickPlace-v0"])
+@pytest.mark.parametrize("environment_id", IDS)
 def test_transitions_equal_those_of_gymnasium(environment_id: str) -> None:
-    env = gymnasium.make(environment_id, max_episode_steps=8)
-    ours = load(environment_id, seed=3, max_episode_steps=8)
+    options = {"max_episode_steps": 8, **FEW_OBJECTS.get(environment_id, {})}
+    env = gymnasium.make(environment_id, **options)
+    ours = load(environment_id, seed=3, **options)
     rng = np.random.default_rng(0)
     for episode in range(2):
         observation, _ = env.reset(seed=3) if episode == 0 else env.reset()

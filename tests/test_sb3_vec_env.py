@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from environment_cases import STRONG, make_vec, needs_rendering, observation_cases, row_of, same
+from environment_cases import IDS, STRONG, make_vec, needs_rendering, observation_cases, row_of, same
 
 GRASP = "DexVid-GraspLift-v0"
 COUNT, STEPS, LIMIT = 3, 26, 8  # short episodes, so that their ends and resets are in the trace
@@ -24,11 +24,12 @@ def test_stable_baselines3_gets_pictures() -> None:
 
 
 @pytest.mark.parametrize("observation", observation_cases("state", "full+"))
-def test_stable_baselines3_adapter_gives_the_same_transitions(observation: dict[str, Any]) -> None:
+@pytest.mark.parametrize("env_id", IDS)
+def test_stable_baselines3_adapter_gives_the_same_transitions(env_id: str, observation: dict[str, Any]) -> None:
     from baselines.sb3_vec_env import Sb3VecEnv
 
     options = {"max_episode_steps": LIMIT, "randomization": STRONG, **observation}
-    vector, adapter = make_vec(GRASP, COUNT, **options), Sb3VecEnv(make_vec(GRASP, COUNT, **options))
+    vector, adapter = make_vec(env_id, COUNT, **options), Sb3VecEnv(make_vec(env_id, COUNT, **options))
     adapter.seed(11)
     observations = adapter.reset()
     assert same(observations, vector.reset(seed=11)[0])
