@@ -4,7 +4,7 @@
     python -m benchmarks.throughput --quick --out throughput.json
 
 Every figure is a ratio of two loops that take turns in one run, so that a busy machine slows both. Peers that are not installed
-(Gymnasium-Robotics) are named as absent. What is compared stands in `benchmarks/throughput_loops.py`.
+(Gymnasium-Robotics) are named as absent, in the table too. What is compared stands in `benchmarks/throughput_loops.py`.
 
 Turns of many environments are short and begin after a reset; the rows of whole episodes have all of it, contacts and the resets
 at their ends included. The last rows say where the time goes (`benchmarks/throughput_profile.py`).
@@ -105,6 +105,7 @@ def main(config: ThroughputConfig) -> None:
             add(f"{count} environments: {peer.__name__} / native", ratio, 1.4, "higher", us=ours / count * 1e6)
 
     absent = _adroit(config, add)
+    rows += [{"what": f"absent, so not compared: {' '.join(peer.split())}"} for peer in absent]  # one line of the table
     base = None
     for count in config.sizes:
         with loops.vector_env(loops.HELD_ENV_ID, count) as turn:
