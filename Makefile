@@ -1,10 +1,12 @@
 # What a person or a server runs; each target does the set-up it needs (tools/setup.sh), once.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test setup check format clean
+.PHONY: help quickstart test test-environments setup check format clean
 .NOTPARALLEL:
 
 ARGS ?=
 PYTHON_IN_VENV := .venv/bin/python
+ENVIRONMENT_TESTS := $(addprefix tests/test_,$(addsuffix .py,every_mode observations environments states vector_env rewards \
+	randomization nan_guard history))
 
 # The environment's packages alone are used, whatever the user's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -12,7 +14,7 @@ export PYTHONNOUSERSITE := 1
 
 help:  ## this list
 	@echo 'usage: make TARGET [ARGS="..."]'
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 22
 
 quickstart:  ## sample video to trained policy and a report.html, in minutes (ARGS go to `dexvid quickstart`)
 	@tools/setup.sh video
@@ -21,6 +23,10 @@ quickstart:  ## sample video to trained policy and a report.html, in minutes (AR
 test:  ## all tests, on all cores (ARGS go to pytest)
 	@tools/setup.sh video,view,dev
 	@$(PYTHON_IN_VENV) -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+test-environments:  ## those over every environment, observation and control mode, on all cores; says how long they took
+	@tools/setup.sh video,view,dev
+	@$(PYTHON_IN_VENV) -m pytest -n auto --maxprocesses 8 --dist worksteal $(ENVIRONMENT_TESTS) $(ARGS)
 
 setup:  ## the set-up alone, with everything the tests need
 	@tools/setup.sh video,view,dev
