@@ -80,7 +80,7 @@ def trace_of_all() -> dict[str, str]:
     traces = {}
     for env_id, control_mode, (name, observation) in itertools.product(IDS, CONTROL_MODES, OBSERVATIONS.items()):
         if "rgbd" in name and (control_mode != "joint_target" or rendering.choose_backend() is None):
-            continue  # a picture's way to the eye is the same in all control modes, and its context takes seconds to make
+            continue  # a picture's way to the eye is the same in all control modes, and its context costs more than the rest
         env = make(env_id, control_mode=control_mode, randomization=STRONG, **observation)
         started, moves = env.reset(seed=7), actions(4, env.action_space.shape[0])
         traces[f"{env_id} {control_mode} {name}"] = digest([started, drive(env, moves), env.unwrapped.state()])
