@@ -43,6 +43,7 @@ from baselines.transformer import SIZES, Size, TransformerActor
 from demos.demonstration import Demonstration, common_options
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
+from dexvid_envs.options import overridden
 
 _HELD_OUT_STEPS = 8192  # enough for a held-out loss to two digits
 _PIECE_STEPS = 512  # of a held-out loss, at once
@@ -216,7 +217,7 @@ def train_clone(
         "steps": trainer.step,
         "held_out_loss": held_out_loss,
     }
-    options = common_options(demonstrations) | observation
+    options = overridden(common_options(demonstrations), observation)
     checkpoint = Checkpoint(trainer.average, first.env_id, options, first.control_mode, training)
     if run_folder is not None:
         checkpoint.save(run_folder / "checkpoint")

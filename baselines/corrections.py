@@ -24,7 +24,7 @@ from demos.provenance import model_hash, side_taken, to_json, versions
 from demos.replay import demonstrations_from_batch
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import DexVidError, OptionError
-from dexvid_envs.options import VIEW_OPTIONS
+from dexvid_envs.options import VIEW_OPTIONS, overridden
 from robots.arm_hand import ARM_HAND
 
 FloatArray = NDArray[np.float64]
@@ -129,7 +129,7 @@ class _Run:
         self.options = common_options(demonstrations)
         own = checkpoint.env_options.items()
         view = {name: value for name, value in own if name in VIEW_OPTIONS or name not in self.options}
-        self.watched = CopyPlayer(self.env_id, self.options | view, self.control_mode, config.batch)
+        self.watched = CopyPlayer(self.env_id, overridden(self.options, view), self.control_mode, config.batch)
         self.recorded = CopyPlayer(self.env_id, self.options, self.control_mode, config.batch)
         self.policy = checkpoint.policy()
         self.facts = {

@@ -22,6 +22,7 @@ from baselines.tokens import part_shapes
 from demos.demonstration import Demonstration
 from demos.provenance import side_taken, to_json
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.options import overridden
 
 _SIDE_BY_SIDE = 32  # states observed at once
 
@@ -197,7 +198,7 @@ def _observe(
     seen: dict[int, dict[str, NDArray[Any]]] = {}
     for indices in alike.values():
         first = demonstrations[indices[0]]
-        every = {**first.env_options, "control_mode": first.control_mode, **options}
+        every = overridden({**first.env_options, "control_mode": first.control_mode}, options)
         envs = make_vector_env(first.env_id, _SIDE_BY_SIDE, every)
         try:
             envs.reset(seed=TRAINING_SEEDS_START)  # what is randomised is drawn; the states below replace the rest

@@ -14,6 +14,7 @@ from baselines.evaluate import EVALUATION_SEED, evaluate, make_vector_env
 from baselines.policy import load_policy
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
+from dexvid_envs.options import overridden
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,4 +75,4 @@ def _environment(config: EvaluateArguments) -> tuple[str, dict[str, Any]]:
     from baselines.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(Path(config.policy))
-    return config.env or checkpoint.env_id, {**checkpoint.make_options(), **given}
+    return config.env or checkpoint.env_id, overridden(checkpoint.make_options(), given)

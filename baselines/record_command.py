@@ -50,10 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     from baselines.episode_recorder import RecordConfig, RecordReport, record_episodes
     from demos.dataset import DatasetWriter
     from dexvid_envs.environment_ids import find_environment_id
+    from dexvid_envs.options import overridden
     from dexvid_envs.playback import checkpoint_options
     from dexvid_envs.progress import progress_bar
 
-    options = {**checkpoint_options(config.policy), **parse_env_options(config.env_option)}
+    options = overridden(checkpoint_options(config.policy), parse_env_options(config.env_option))
     env_id = find_environment_id(config.env)
     settings = RecordConfig(config.count, config.seed, config.failures, config.rest_steps)
     with progress_bar("record") as bar, DatasetWriter(config.out, resume=config.resume) as writer:

@@ -21,7 +21,7 @@ from baselines.evaluate import TRAINING_SEEDS_START, make_vector_env
 from baselines.tokens import as_parts, part_shapes
 from baselines.transformer import SIZES, Size, TransformerActor, TransformerConfig
 from dexvid_envs.errors import OptionError
-from dexvid_envs.options import VIEW_OPTIONS
+from dexvid_envs.options import VIEW_OPTIONS, overridden
 
 _SAMPLED_ENVS, _SAMPLED_STEPS = 16, 60
 _STD_FLOOR = 0.01
@@ -74,7 +74,7 @@ def pretrained_actor(
     if not isinstance(actor, TransformerActor):
         raise OptionError(f"a {type(actor).__name__} fits no other task; pretrain a plain transformer")
     seen = {name: value for name, value in pretrained.env_options.items() if name in VIEW_OPTIONS}
-    options = {**seen, **(env_options or {})}
+    options = overridden(seen, env_options or {})
     shapes, action_size, sample = _sample(env_id, {**options, "control_mode": pretrained.control_mode}, seed)
     old = actor.config
     differing = {name for name in {*old.observation, *shapes} if old.observation.get(name) != shapes.get(name)} - {"goal"}

@@ -26,6 +26,7 @@ from demos.demonstration import common_options
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import clear_up_inside, write_alone
+from dexvid_envs.options import overridden
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _clone(arguments: CloneArguments) -> int:
     initial = None
     if arguments.init is not None:
         check_same_kind(demonstrations)
-        seen = common_options(demonstrations) | observation
+        seen = overridden(common_options(demonstrations), observation)
         initial = load_checkpoint(arguments.init)
         if initial.env_id != demonstrations[0].env_id:
             initial = pretrained_actor(initial, demonstrations[0].env_id, seen, seed=arguments.seed)
@@ -144,7 +145,7 @@ def _fine_tune(arguments: FineTuneArguments) -> int:
     with progress_bar() as progress:
         result = fine_tune(
             arguments.env or clone.env_id,
-            {**clone.env_options, **parse_env_options(arguments.env_option)},
+            overridden(clone.env_options, parse_env_options(arguments.env_option)),
             clone,
             arguments.config,
             seed=arguments.seed,

@@ -110,6 +110,16 @@ class EnvironmentOptions:
                     )
 
 
+def overridden(options: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options, of a checkpoint or a demonstration, with those given in their place.
+
+    Another observation mode comes without what only the old one needed, of which whoever gives it need not know.
+    """
+    mode = options.get("observation_mode", EnvironmentOptions.observation_mode)
+    changed = given.get("observation_mode", mode) != mode
+    return {name: value for name, value in options.items() if not (changed and name in NEEDED)} | dict(given)
+
+
 def expect_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     """Raises OptionError, listing what is allowed, unless the value is among it."""
     if not (isinstance(value, str) and value in allowed):

@@ -17,6 +17,7 @@ from dexvid_envs.commands import PLAY
 from dexvid_envs.environment_ids import find_environment_id
 from dexvid_envs.errors import OptionError, RenderingUnavailableError
 from dexvid_envs.files import atomic_path
+from dexvid_envs.options import overridden
 from dexvid_envs.playback import Episode, checkpoint_options, play_episodes, video_writer
 from dexvid_envs.progress import progress_bar
 from dexvid_envs.viewer import WITHOUT_A_WINDOW, HumanViewer, camera_names, why_no_window
@@ -51,7 +52,7 @@ class PlayArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(PlayArguments, PLAY, arguments)
-    options = {**checkpoint_options(config.policy), **parse_env_options(config.env_option)}
+    options = overridden(checkpoint_options(config.policy), parse_env_options(config.env_option))
     env_id = find_environment_id(config.env)
     _check(config)
     picture = {"render_mode": "rgb_array", "camera": config.camera, "width": config.width, "height": config.height}

@@ -228,6 +228,9 @@ def test_states_are_observed_again_as_the_environment_shows_them(shipped):
     np.testing.assert_array_equal(make_episodes([shipped])[0].parts["state"], shipped.observations)
     again = make_episodes([shipped], {"observation_mode": "state"})[0].parts["state"]
     np.testing.assert_allclose(again, shipped.observations, atol=1e-5)
+    # One that was recorded among points shows the state without the points' options.
+    cloudy = dataclasses.replace(shipped, env_options={**shipped.env_options, **CLOUD})
+    np.testing.assert_array_equal(make_episodes([cloudy], {"observation_mode": "state"})[0].parts["state"], again)
 
 
 def test_each_demonstration_is_observed_among_its_own_objects():

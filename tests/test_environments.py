@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from dexvid_envs.control import ControlConfig
 from dexvid_envs.errors import ActionError, DexVidError, OptionError
-from dexvid_envs.options import EnvironmentOptions
+from dexvid_envs.options import EnvironmentOptions, overridden
 from dexvid_envs.registration import REGISTRATIONS, register_environments
 from dexvid_envs.rewards import Tolerances, tolerance
 from robots.arm_hand import ARM_HAND
@@ -227,6 +227,16 @@ def test_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
         make(BOTTLE, **options)
     with pytest.raises(OptionError, match=message):
         make_vec(BOTTLE, 2, **options)
+
+
+def test_another_observation_mode_comes_without_the_options_of_the_old_one() -> None:
+    seen = {**PARTIAL, "point_camera": "side", "bottle": "pet"}
+    assert overridden(seen, {"observation_mode": "keypoints"}) == {"observation_mode": "keypoints", "bottle": "pet"}
+    assert overridden(seen, {"observation_mode": "pointcloud", "hold_steps": 5}) == seen | {"hold_steps": 5}
+    assert overridden({}, {"observation_mode": "state"}) == {"observation_mode": "state"}
+    mistaken = overridden({"bottle": "pet"}, {"observation_mode": "rgbd", "points": "partial"})  # given, and so still refused
+    with pytest.raises(OptionError, match="points='partial' changes nothing"):
+        make(BOTTLE, **mistaken)
 
 
 @pytest.mark.filterwarnings("ignore:.*render_mode")  # Gymnasium's own, before the environment says which there are
