@@ -43,6 +43,9 @@ class FitOptions:
         shape_sigma_m: of a key point of the detector's own 3D shape.
         turn_sigma_rad: of the direction in which the detector's shape is turned.
         angle_sigma_rad: of the angles of the hinges that the detector's shape has.
+        usual_turn_sigma_rad: of the direction in which a hand usually is when the detector answers so.
+        usual_angle_sigma_rad: of its hinges, where the answer is like no known one, and where it is like many.
+        usual_pixel_sigma: as `pixel_sigma`, where the answer is like many known ones, of which most hide a part of the hand.
         speed_m_s: usual speed of the wrist across and along the view.
         turn_rad_s: usual rate of turning.
         bend_rad_s: usual rate of the hinges.
@@ -53,6 +56,9 @@ class FitOptions:
     shape_sigma_m: float = 0.01
     turn_sigma_rad: float = 0.5
     angle_sigma_rad: float = 0.6
+    usual_turn_sigma_rad: float = 0.25
+    usual_angle_sigma_rad: tuple[float, float] = (0.4, 0.25)
+    usual_pixel_sigma: float = 0.14
     speed_m_s: tuple[float, float] = (1.0, 0.2)
     turn_rad_s: float = 3.0
     bend_rad_s: float = 4.0
@@ -73,6 +79,8 @@ class Seen:
         distance_m: usual distance of the hand in the clip; None where that is not known.
         surface: (T, M, 3) m, points that a depth camera saw on or about the hand; NaN where there are fewer.
         table: (4,) upward direction in the camera frame and height of the camera above the table in m; no hand is below it.
+        familiar: (T,) in [0, 1]; where it is given, the prior is not the detector's shape but how hands usually are when the
+            detector answers so, and this is how much like known answers its answer is.
     """
 
     pixels: FloatArray
@@ -84,6 +92,7 @@ class Seen:
     distance_m: float | None = None
     surface: FloatArray | None = None
     table: FloatArray | None = None
+    familiar: FloatArray | None = None
 
     def __getitem__(self, frames: slice | NDArray) -> Seen:
         return dataclasses.replace(
@@ -93,6 +102,7 @@ class Seen:
             weight=self.weight[frames],
             prior=self.prior[frames],
             surface=None if self.surface is None else self.surface[frames],
+            familiar=None if self.familiar is None else self.familiar[frames],
         )
 
 
@@ -109,7 +119,7 @@ class Equations:
 
 def misfit(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) -> FloatArray:
     """How badly (T,) postures explain pixels and table, and how unusual they are."""
-    sigma = np.maximum(options.pixel_sigma * seen.size_px, 0.7)[:, None, None]
+    sigma = _pixel_sigma(seen, options)
     points = hand_points(posture, shape)
     marks = points + mark_arms(posture, shape)
     squared = np.nan_to_num(((project(marks, seen.K) - seen.pixels) / sigma) ** 2).sum(axis=-1)
@@ -133,7 +143,7 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
     by_point = np.zeros((frames, 21, 2, 3))
     by_point[..., 0, 0], by_point[..., 0, 2] = fx / z, -fx * x / z**2
     by_point[..., 1, 1], by_point[..., 1, 2] = fy / z, -fy * y / z**2
-    sigma = np.maximum(options.pixel_sigma * seen.size_px, 0.7)[:, None, None]
+    sigma = _pixel_sigma(seen, options)
     projected = np.stack([fx * x / z + seen.K[0, 2], fy * y / z + seen.K[1, 2]], axis=-1)
     error = np.nan_to_num((projected - seen.pixels) / sigma)
     squared = (error**2).sum(axis=-1)
@@ -156,10 +166,11 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
     diagonal = np.arange(NUM_PARAMETERS)
     turn = Rotation.from_matrix(posture.rotation @ seen.prior.rotation.swapaxes(-1, -2)).as_rotvec()
     sure = (seen.weight > 0.0)[:, None]
-    normal[:, diagonal[:3], diagonal[:3]] += sure * options.turn_sigma_rad**-2
-    gradient[:, :3] += sure * turn * options.turn_sigma_rad**-2
-    normal[:, diagonal[6:], diagonal[6:]] += sure * options.angle_sigma_rad**-2
-    gradient[:, 6:] += sure * (posture.angles - seen.prior.angles) * options.angle_sigma_rad**-2
+    turn_sigma, angle_sigma = _prior_sigmas(seen, options)
+    normal[:, diagonal[:3], diagonal[:3]] += sure * turn_sigma**-2
+    gradient[:, :3] += sure * turn * turn_sigma**-2
+    normal[:, diagonal[6:], diagonal[6:]] += sure * angle_sigma**-2
+    gradient[:, 6:] += sure * (posture.angles - seen.prior.angles) * angle_sigma**-2
     normal[:, diagonal, diagonal] += 1e-6
     if seen.distance_m is not None:
         normal[:, 5, 5] += (options.reach_sigma * seen.distance_m) ** -2
@@ -173,6 +184,22 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
         gradient -= np.einsum("tkp,tk->tp", rising, below)
         _add_usual_turn(normal, gradient, posture, seen.table[:3])
     return Equations(normal, gradient, mixed, shape_normal, shape_gradient)
+
+
+def _pixel_sigma(seen: Seen, options: FitOptions) -> FloatArray:
+    """(T, 1, 1) px, of a detected key point."""
+    sigma = options.pixel_sigma * np.ones(len(seen.size_px))
+    if seen.familiar is not None:
+        sigma *= (options.usual_pixel_sigma / options.pixel_sigma) ** seen.familiar
+    return np.maximum(sigma * seen.size_px, 0.7)[:, None, None]
+
+
+def _prior_sigmas(seen: Seen, options: FitOptions) -> tuple[float, FloatArray]:
+    """Of the prior's turn, and (T, 1) of its angles."""
+    if seen.familiar is None:
+        return options.turn_sigma_rad, np.full((len(seen.size_px), 1), options.angle_sigma_rad)
+    unknown, known = options.usual_angle_sigma_rad
+    return options.usual_turn_sigma_rad, unknown * (known / unknown) ** seen.familiar[:, None]
 
 
 def _unusual_turn(posture: Posture, up: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -42,17 +42,18 @@ PALM_SIGMA = 0.04  # of the hand length
 #: Radius of the flesh at base, proximal and distal joint and tip of a finger, and at the wrist, in hand lengths.
 RADIUS_RATIOS: FloatArray = np.array([0.19, *([0.15, 0.12, 0.11, 0.08] + [0.12, 0.10, 0.088, 0.072] * 4)])
 
-#: From the key points to where MediaPipe marks them, in the frame of the hand and the same unit: mean over synthetic training
-#: clips. It marks the skin of the back rather than the middles of joints, the wrist nearer to the arm, the thumb flatter.
+#: From the key points to where MediaPipe marks them, in the frame of the hand and the same unit: robust mean over synthetic
+#: training clips. It marks the skin of the back rather than the middles of joints, the wrist nearer to the arm, the thumb
+#: flatter.
 MARK_RATIOS: FloatArray = np.zeros((21, 3))
 MARK_RATIOS[[0, 5, 9, 13, 17]] = [
-    (-0.04, -0.035, -0.03),
-    (-0.04, 0.005, 0.015),
-    (-0.05, -0.015, -0.025),
-    (-0.04, -0.015, 0.0),
-    (-0.025, -0.015, 0.07),
+    (-0.03, -0.035, -0.02),
+    (-0.025, -0.005, -0.005),
+    (-0.025, -0.005, -0.025),
+    (-0.02, 0.01, 0.015),
+    (-0.01, 0.01, 0.085),
 ]
-MARK_RATIOS[1:5] = [(0.03, 0.07, -0.055), (-0.12, 0.01, -0.015), (-0.12, 0.015, -0.025), (-0.095, 0.045, -0.045)]
+MARK_RATIOS[1:5] = [(0.05, 0.02, -0.07), (-0.115, -0.025, -0.025), (-0.115, -0.005, -0.05), (-0.085, 0.045, -0.06)]
 
 NUM_ANGLES = len(JOINT_NAMES)
 #: Parameters of a posture: turn (3), shift (3), then the angles.

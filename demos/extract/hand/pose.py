@@ -11,6 +11,7 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from demos.camera import project
 from demos.extract.hand.detection import FLOW, LOST, RawHand, hand_size_px
@@ -19,6 +20,7 @@ from demos.extract.hand.fit import best_start, fit_clip, follow, posture_of_shap
 from demos.extract.hand.flags import find_jumps, find_stalls
 from demos.extract.hand.model import HandShape, Posture, hand_points
 from demos.extract.hand.surface import collect_surface, depth_misfit
+from demos.extract.hand.usual import describe, usual_posture
 from demos.interaction import HAND_BONES, HandTrack
 from demos.parts import DepthFrames
 
@@ -26,6 +28,7 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _MIDDLE_BASE = 9
+_FAMILIARITY_S = 0.3  # in which it changes at most
 _SIDE_SURE = 0.9  # share of the evidence from which the detector's word on the side is taken
 _OTHER_SIDE_HANDICAP = 1.1  # the other side has to explain the clip this much better
 
@@ -151,10 +154,19 @@ def _seen(raw: RawHand, K: FloatArray, fps: float, hand_length_m: float, options
         detected[..., 0] *= -1.0
         table = None if table is None else table * [-1.0, 1.0, 1.0, 1.0]
     turns = view_turns(pixels[known].mean(axis=1), K)
-    prior = posture_of_shape(detected[known] @ turns.swapaxes(-1, -2), HandShape.average(hand_length_m), options)
+    other_side = np.zeros(len(known), bool) if raw.side_seen is None else ~raw.side_seen
+    up = None if table is None else table[:3]
+    usual = usual_posture(describe(pixels[known], detected[known], other_side[known], K, up), up is not None)
+    familiar = None
+    if usual is None:
+        prior = posture_of_shape(detected[known] @ turns.swapaxes(-1, -2), HandShape.average(hand_length_m), options)
+    else:
+        prior, familiar = usual[0], np.zeros(len(known))
+        familiar[known] = gaussian_filter1d(usual[1], _FAMILIARITY_S * fps, mode="nearest")
     trust = np.where(raw.origin == FLOW, 0.3, 1.0) * np.clip(raw.confidence, 0.05, 1.0)
     size_px = hand_size_px(np.nan_to_num(pixels))
-    return Seen(pixels, size_px, np.where(known, trust, 0.0), _fill(prior, known), K, fps, table=table)
+    trust = np.where(known, trust, 0.0)
+    return Seen(pixels, size_px, trust, _fill(prior, known), K, fps, table=table, familiar=familiar)
 
 
 def _doubtful_steps(points: FloatArray, fps: float, moving: BoolArray | None) -> tuple[BoolArray, BoolArray]:
