@@ -25,8 +25,8 @@ BoolArray = NDArray[np.bool_]
 
 SAMPLES = Path(__file__).with_name("usual_postures.npz")
 _KERNEL, _RIDGE = 0.3, 0.1  # chosen by leaving out one person of the training clips after the other
-_STRANGE = 0.25  # doubt, as median over a clip, beyond which samples say nothing
-_FAMILIAR = 0.06  # doubt of answers that are like many samples; most of people who are not among the samples have less
+_STRANGE = 0.06  # doubt, as median over a clip, beyond which samples say nothing: of nine in ten people left out it is less
+_FAMILIAR = 0.03  # doubt of answers that are like many samples; most of people who are left out of the samples have less
 _KNUCKLES = np.array([5, 9, 13, 17])
 _UP_COLUMNS = slice(105, 108)
 
