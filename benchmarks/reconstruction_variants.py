@@ -159,8 +159,9 @@ def run_key(variant: Variant, clip: Clip, telling: Telling, video: Path) -> str:
 
 @functools.cache
 def code_sha256() -> str:
-    """Hash of the code that extracts."""
-    files = sorted(path for path in (_ROOT / "demos").rglob("*.py") if "synthetic" not in path.parts)
+    """Hash of the code that extracts, and of the samples that it has learnt from."""
+    found = [path for pattern in ("*.py", "extract/**/*.npz") for path in (_ROOT / "demos").rglob(pattern)]
+    files = sorted(path for path in found if "synthetic" not in path.parts)
     return sha256_of_files(files)
 
 

@@ -46,7 +46,7 @@ class UsualPostures:
     """
 
     corpus: Path = Path("synthetic_training")
-    clips: int = 60
+    clips: int = 48
     seed: int = 900
     every: int = 4
     out: Path = SAMPLES
@@ -115,7 +115,7 @@ def samples_of_clip(folder: Path, detector: MediaPipeHands, rng: np.random.Gener
             continue
         pixels, shape = found[0].image[None].copy(), found[0].shape[None] - found[0].shape[None, :1]
         other_side = np.array([found[0].side != truth.hand_side])
-        shape = np.where(other_side[:, None, None], shape * [1.0, 1.0, -1.0], shape) * flip
+        shape = shape * flip * np.where(other_side, [1.0, 1.0, -1.0], 1.0)
         if truth.hand_side == "left":
             pixels[..., 0] = 2.0 * truth.K[0, 2] - pixels[..., 0]
         # a left hand's frame is the mirror image of a right one's

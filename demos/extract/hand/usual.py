@@ -110,7 +110,7 @@ class Learnt:
         u, _, vt = np.linalg.svd(found[:, :9].reshape(-1, 3, 3))
         vt[:, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
         doubt = 1.0 - np.einsum("nm,mn->n", alike, cho_solve(self.factor, alike.T))
-        return u @ vt, found[:, 9:], np.clip(doubt, 0.0, 1.0)
+        return np.einsum("nij,njk->nik", u, vt), found[:, 9:], np.clip(doubt, 0.0, 1.0)
 
 
 def learn(features: FloatArray, targets: FloatArray) -> Learnt:
