@@ -5,8 +5,7 @@
 
 ARGS ?=
 PYTHON_IN_VENV := .venv/bin/python
-ENVIRONMENT_TESTS := $(addprefix tests/test_,$(addsuffix .py,every_mode observations environments states vector_env rewards \
-	randomization nan_guard history))
+ENVIRONMENT_TESTS := $(addprefix tests/test_,$(addsuffix .py,every_mode observations environments states vector_env))
 
 # The environment's packages alone are used, whatever the user's shell has set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
