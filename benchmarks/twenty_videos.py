@@ -7,10 +7,10 @@ camera matrix, and finds hand, bottle, table and metres by itself, with the sett
 there on everything is as in the ladder of one video (`benchmarks.single_video_ladder`): starts and targets anywhere in regions
 of 30 x 30 cm, bottles of any yaw, other sizes and masses, other friction.
 
-A video that does not lead to a policy has to say so. "ended" tells how far each came and what stopped it: an extraction that
-failed, gates that it did not pass (what failed them goes on nevertheless, so that the gates' worth is seen), a search that
-found no motion which brings the bottle to its target, or the policy's success. Each video has a log beside the result, which
-is made from all of them; finished stages in `--work` are kept.
+A video that does not lead to a policy has to say so: "gates" names those that its extraction did not pass (it goes on
+nevertheless, so that the gates' worth is seen), "ended" the last step, or what stopped it: an extraction that failed, or a
+search that found no motion which brings the bottle to its target. Each video has a log beside the result, which is made from
+all of them; finished stages in `--work` are kept.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 
 from baselines.evaluate import EvaluationResult
+from baselines.quickstart import StageStore
 from benchmarks.reconstruction_score import score
 from benchmarks.reconstruction_truth import Clip
 from benchmarks.result import RESULTS, Check, commit, write_result
@@ -108,8 +108,12 @@ class Journey:
         except DexVidError as error:
             return row | {"ended": f"no extraction: {error}"}
         failed = read_failed_gates(self.extraction)
-        row |= {"gates": f"{len(failed)} failed" if failed else "passed"} | self._errors()
-        row |= {"minutes": round(seconds / 60, 1), "ended": "; ".join(failed) if failed else "extracted"}
+        row |= {
+            "gates": "; ".join(failed) or "passed",
+            **self._errors(),
+            "minutes": round(seconds / 60, 1),
+            "ended": "extraction",
+        }
         for step in _STEPS[1 : _STEPS.index(self.arguments.until) + 1]:
             try:
                 stages = self._stages()
@@ -123,14 +127,15 @@ class Journey:
 
     def _extract(self) -> float:
         """Extracts with the settings that a user has by default; seconds that it took."""
-        timing = self.extraction.with_name(f"{self.extraction.name}.seconds")
-        if not (self.extraction / "interaction.npz").is_file():
-            began = time.perf_counter()
-            self.extraction.parent.mkdir(parents=True, exist_ok=True)
+
+        def make() -> None:
             camera = self.clip / "cam_K.txt"
             extract(ExtractConfig(self.clip / "video.mp4", self.extraction, camera_matrix=camera, overlay=False, report=False))
-            timing.write_text(f"{time.perf_counter() - began:.1f}\n")
-        return float(timing.read_text())
+
+        self.extraction.parent.mkdir(parents=True, exist_ok=True)
+        store = StageStore(self.arguments.work / "runs" / self.clip.name / "stages", resume=True)  # the later stages' own
+        store.stage("extract", make)
+        return store.seconds["extract"]
 
     def _errors(self) -> dict[str, Any]:
         interaction = Interaction.load(self.extraction / "interaction.npz")

@@ -4,7 +4,7 @@
 
 Clips of the training corpus are made where they are missing; no person, thing, camera or seed of the evaluation corpus is among
 them. The hand is read about where it truly is, as the extraction reads it about where it was. At the end the samples of each
-person are left out in turn: how far wrong hands are turned and bent by the detector's shape, and by the other people's samples.
+person are left out in turn: how far wrong their hands are turned and bent by the other people's samples.
 """
 
 from __future__ import annotations
