@@ -56,7 +56,11 @@ class QuickstartArguments:
         if not self.quick:
             return self
         return dataclasses.replace(
-            self, count=12, episodes=8, clone_steps=200, fine_tune_steps=6400 if self.fine_tune_steps else 0
+            self,
+            count=min(self.count, 12),
+            episodes=min(self.episodes, 8),
+            clone_steps=min(self.clone_steps, 200),
+            fine_tune_steps=min(self.fine_tune_steps, 6400),
         )
 
 

@@ -114,7 +114,8 @@ class QuickstartRun:
     def _refine(self, placed: PlacedMotion) -> PseudoDemonstration:
         config = RefineConfig(seed=self.arguments.seed, spline_rounds=self.arguments.refine_rounds)
         if self.arguments.quick:
-            config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=2, replicates=3)
+            rounds = min(config.spline_rounds, 2)
+            config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=rounds, replicates=3)
 
         def make(report: Report) -> dict[str, Any]:
             result = refine_interaction(placed, self.arguments.env, self.env_options, config, progress=report)

@@ -143,7 +143,8 @@ def writing_commands() -> list[WritingCommand]:
         ),
         WritingCommand(
             "quickstart",
-            "quickstart --quick --no-video --fine-tune-steps 0 --out {out}/run",
+            "quickstart --quick --no-video --refine-rounds 1 --count 2 --clone-steps 20 --episodes 1 --fine-tune-steps 0"
+            " --out {out}/run",
             {"run/report.html": _page, "run/refined": _dataset, "run/clone/checkpoint": _checkpoint},
             resume="--resume",
         ),

@@ -1,9 +1,10 @@
 """kill -9 at random moments in every command that writes, and what is left and goes on afterwards.
 
-Half of the kills come at a random time, half at a random change of a file, where they hurt most. After each,
+Half of the kills come at a random time, half at a random change of a file, where they hurt most. A command that resumes is
+killed up to four times in a row. After each kill,
 - every file that is not marked as unfinished can be read,
 - an output that was there before is the old one or a whole new one, and one that was not is absent or whole,
-- the same command, with `--resume` where there is one, ends as a run that was not disturbed.
+- the same command, with `--resume` where there is one, ends as a run that was not disturbed (or is killed again).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from benchmarks.reliability_process import CommandProcess, Ended, import_everyth
 from benchmarks.reliability_row import Row
 from dexvid_envs.progress import Report
 
+_KILLED = -9  # exit code
+_IN_A_ROW = 4  # kills of a command that resumes, at most
 _LIMIT_S = 600.0  # of a run that is not disturbed
 
 
@@ -36,14 +39,14 @@ def chosen_commands(names: Sequence[str]) -> list[WritingCommand]:
 def kill_commands(
     names: Sequence[str], kills: int, earlier: Callable[[str, str], Row | None], *, seed: int = 0, report: Report | None = None
 ) -> Iterator[Row]:
-    """Kills every command so many times; yields a line after each kill, so that a sitting may end at any time.
+    """Kills every command so many times; yields a line after each turn, so that a sitting may end at any time.
 
     Args:
         names: of the commands; all where none is given.
         kills: of each, those of earlier sittings included.
         earlier: the line of a part and a command from an earlier sitting, if any.
         seed: of the moments.
-        report: called after every kill.
+        report: called after every turn.
     """
     commands = chosen_commands(names)
     import_everything()
@@ -54,7 +57,7 @@ def kill_commands(
         with tempfile.TemporaryDirectory(prefix="dexvid-kill-") as folder:
             victim = _Victim(command, Path(folder), np.random.default_rng([seed, zlib.crc32(command.name.encode()), row.tries]))
             while row.tries < kills:
-                victim.kill(row)
+                victim.kill(row, kills - row.tries)
                 yield row
                 if report:
                     share = (number + row.tries / kills) / len(commands)
@@ -81,18 +84,33 @@ class _Victim:
         shutil.copytree(self.out, self.old)
         self.most_left: list[str] = []
 
-    def kill(self, row: Row) -> None:
-        """One kill, and what comes after it; counts in the row."""
+    def kill(self, row: Row, at_most: int) -> None:
+        """One kill, or several in a row of a command that resumes, and what comes after them; counts in the row."""
         shutil.rmtree(self.out)
         if with_old := self.command.replaces and self.rng.random() < 0.5:
             shutil.copytree(self.old, self.out)
         else:
             self.out.mkdir()
         before = {name: fingerprint(self.out / name) for name in self.command.outputs}
+        in_a_row = int(self.rng.integers(1, _IN_A_ROW + 1)) if self.command.resume and not with_old else 1
+        for left in reversed(range(min(in_a_row, at_most))):
+            ended = self._run_and_kill(resume=not with_old and self._resumes())
+            wrong = self._damage(before, with_old)
+            over = not left or bool(wrong) or ended.code != _KILLED
+            if over:
+                wrong = wrong or self._go_on(with_old)
+            if ended.code == _KILLED or wrong:  # otherwise it was quicker than the kill
+                self._count(row, wrong)
+            if over:
+                return
+
+    def _run_and_kill(self, *, resume: bool) -> Ended:
         if self.rng.random() < 0.5:
-            self._run(kill_at_change=int(self.rng.integers(1, self.usual.changes + 1)))
-        else:
-            self._run(limit_s=float(self.rng.uniform(0.0, self.usual.seconds)))
+            return self._run(resume=resume, kill_at_change=int(self.rng.integers(1, self.usual.changes + 1)))
+        return self._run(resume=resume, limit_s=float(self.rng.uniform(0.0, self.usual.seconds)))
+
+    def _damage(self, before: dict[str, str], with_old: bool) -> list[str]:
+        """What is torn or gone after a kill, beside outputs whose fingerprints were `before`."""
         wrong = [f"after the kill: {text}" for text in damaged_files(self.out)]
         for name, reader in self.command.outputs.items():
             path = self.out / name
@@ -103,16 +121,17 @@ class _Victim:
                     reader(path)
                 except Exception as error:  # whatever a torn file makes its reader raise
                     wrong.append(f"after the kill: {name}: {error}")
-        if not wrong and not self.command.resume and not self.command.replaces and self._is_there():
-            self._count(row, wrong)  # it was over, and would refuse to write over it
-            return
-        resumed = not with_old and bool(self.command.resume) and self._has_begun()
+        return wrong
+
+    def _go_on(self, with_old: bool) -> list[str]:
+        """What is wrong after the same command has been run again to its end."""
+        if not self.command.resume and not self.command.replaces and self._is_there():
+            return []  # it was over, and would refuse to write over it
+        resumed = not with_old and self._resumes()
         again = self._run(resume=resumed)
         if again.code not in self.command.codes:
-            wrong.append(f"{'resumed' if resumed else 'run anew'}, it ends with {again.code}: {_last_line(again)}")
-        else:
-            wrong += self._whole()
-        self._count(row, wrong)
+            return [f"{'resumed' if resumed else 'run anew'}, it ends with {again.code}: {_last_line(again)}"]
+        return self._whole()
 
     def _count(self, row: Row, wrong: list[str]) -> None:
         self.most_left = max(self.most_left, left_over(self.out), key=len)
@@ -126,9 +145,10 @@ class _Victim:
     def _is_there(self) -> bool:
         return all((self.out / name).exists() for name in self.command.outputs)
 
-    def _has_begun(self) -> bool:
-        """Whether there is anything to resume; a kill may have come before."""
-        return any(self.out.rglob("*_state.safetensors")) or "train" not in self.command.name
+    def _resumes(self) -> bool:
+        """Whether it is told to resume; a training is only where there is something to resume, a kill may have come before."""
+        begun = any(self.out.rglob("*_state.safetensors")) or "train" not in self.command.name
+        return bool(self.command.resume) and begun
 
     def _run(self, *, resume: bool = False, kill_at_change: int | None = None, limit_s: float = _LIMIT_S) -> Ended:
         words = self.command.line(self.inputs, self.out, resume=resume)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,12 @@ from robots.objects import BOTTLES
 _LEAST_MOVED_M = 0.02  # of copies, even at the rim of a region
 
 
+@functools.cache
+def _bottle(name: str) -> EverydayObject:
+    """Asked for at every placement that is tried, and its surfaces take a tenth of a second to make."""
+    return bottle_object(name, BOTTLES[name])
+
+
 class TrackedBottlePickPlace(TrackedTask):
     """Goals are targets on the table."""
 
@@ -25,7 +32,7 @@ class TrackedBottlePickPlace(TrackedTask):
 
     def object_shape(self) -> EverydayObject:
         """See `TrackedTask`."""
-        return bottle_object(self.settings.bottle, BOTTLES[self.settings.bottle])
+        return _bottle(self.settings.bottle)
 
     def place(self, displacement_m: FloatArray) -> TaskPlace:
         """As far apart as the video has it, along the task's own way: start and target give way alike, within their regions.
