@@ -208,3 +208,11 @@ def test_the_quick_form_of_the_fuzzing(tmp_path: Path) -> None:
     content = json.loads(out.read_text())
     assert [row["what"] for row in content["rows"]] == names
     assert [row["bad"] for row in content["rows"]] == [0] * len(names), content["rows"]
+
+
+def test_a_command_that_resumes_is_killed_several_times_in_a_row_and_ends_whole(tmp_path: Path) -> None:
+    out = tmp_path / "reliability.json"
+    command = [sys.executable, "-m", "benchmarks.reliability", "--parts", "kill", "--kills", "5", "--commands", "train bc"]
+    subprocess.run([*command, "--out", str(out)], cwd=Path(__file__).parents[1], capture_output=True, check=False)
+    (row,) = json.loads(out.read_text())["rows"]
+    assert (row["what"], row["tries"], row["bad"]) == ("train bc", 5, 0)
