@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import tyro
-from scipy.stats import theilslopes
 
 from benchmarks.reliability_row import Row
 from dexvid_envs.files import atomic_path
@@ -108,7 +107,10 @@ def growth_mib(rss_mib: Sequence[float], every_s: float, warm_up_s: float) -> fl
     warm = rss_mib[math.ceil(warm_up_s / every_s) :]
     if len(warm) * every_s < _LEAST_S:
         return None
-    return round(float(theilslopes(np.asarray(warm))[0]) * len(rss_mib), 2)
+    first, second = np.triu_indices(len(warm), 1)
+    values = np.asarray(warm)
+    slopes = (values[second] - values[first]) / (second - first)
+    return round(float(np.median(slopes)) * len(rss_mib), 2)
 
 
 def _watch(half: _Half, folder: Path, seconds: float) -> Iterator[SoakRow]:
