@@ -3,14 +3,16 @@
     python -m benchmarks.reliability [--parts fuzz kill disk soak] [--cases N] [--kills N] [--commands NAME ...] [--minutes M]
     python -m benchmarks.reliability --quick --out FILE.json
 
-Writes `results/reliability.json` and `.md` after every line; a later sitting keeps the lines of other parts, adds kills to
-those of the same commit, and leaves out a half of the soak that is over. Linux only: it forks, limits memory, and mounts a
-small file system for the full disk (as root; others get a limit on the size of files instead).
+Writes `results/reliability.json` and `.md` after every line; processes with different parts or commands may run side by side.
+A later sitting keeps the lines of other parts, adds kills to those of the same commit, and leaves out a half of the soak that
+is over. Linux only: it forks, limits memory, and mounts a small file system for the full disk (as root; others get a limit on
+the size of files instead).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import sys
 from collections.abc import Callable
@@ -107,8 +109,11 @@ class _Table:
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self._path, self._config, self._commit = path, config, commit()
-        rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else []
-        self._rows = {(row["part"], row["what"]): row for row in rows}
+        self._rows = self._stored()
+
+    def _stored(self) -> dict[tuple[str, str], dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(self._path.read_text())["rows"] if self._path.is_file() else []
+        return {(row["part"], row["what"]): row for row in rows}
 
     def of_this_commit(self, part: str, what: str) -> dict[str, Any] | None:
         """A line that was made at this very commit."""
@@ -125,11 +130,14 @@ class _Table:
         return Row(**values)
 
     def add(self, row: Row) -> None:
-        """Takes the place of an older line of the same."""
-        self._rows[row.part, row.what] = dataclasses.replace(row, commit=self._commit).to_json()
-        order = ("fuzz", "kill", *_DISK_PARTS, "soak")
-        rows = sorted(self._rows.values(), key=lambda one: order.index(one["part"]))
-        write_result(self._path, "reliability", self._config, rows, checks(rows))
+        """Takes the place of an older line of the same; other processes may add theirs to the same file meanwhile."""
+        with open(self._path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._rows = self._stored()
+            self._rows[row.part, row.what] = dataclasses.replace(row, commit=self._commit).to_json()
+            order = ("fuzz", "kill", *_DISK_PARTS, "soak")
+            rows = sorted(self._rows.values(), key=lambda one: order.index(one["part"]))
+            write_result(self._path, "reliability", self._config, rows, checks(rows))
 
 
 def checks(rows: list[dict[str, Any]]) -> list[Check]:
