@@ -1,15 +1,13 @@
 """Every reader of a file that may come from outside, with a small good example that is damaged before it is read.
 
-The foreign layouts are those of `tests/test_importers_fuzz.py`, which writes an example of each.
+The foreign layouts are those of `benchmarks.foreign_examples`, which writes an example of each.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,11 +54,11 @@ def readers() -> list[Reader]:
 
 
 def _foreign_readers() -> list[Reader]:
-    sys.path.insert(0, str(_ROOT / "tests"))
-    cases: dict[str, Any] = importlib.import_module("test_importers_fuzz").CASES
+    from benchmarks.foreign_examples import CASES
+
     archives = {"hamer", "cotracker", "spatialtracker-v2", "spatialtracker-v2-depth", "tapvid-3d", "spider"}
     found = []
-    for name, (write, read) in cases.items():
+    for name, (write, read) in CASES.items():
         if name == "spider-robot":  # of a robot's file, of which there is no good example
             continue
         damage = damage_npz if name in archives else damage_json if name == "combined" else damage_bytes
