@@ -206,7 +206,7 @@ def test_what_no_job_can_do_without_ends_the_run(tmp_path: Path, function: str, 
 
 def test_a_job_begins_only_when_there_is_memory_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [8e9]
-    monkeypatch.setattr("demos.scale.processes.available_bytes", lambda: free[0])
+    monkeypatch.setattr("demos.scale.processes.free_memory_bytes", lambda: free[0])
     engine = ProcessEngine(tmp_path, ScaleOptions(workers=4, job_memory_gb=2.0))
     try:
         engine.start(Job("first", "scale_jobs:sleep", {}, {"seconds": 600.0}))
