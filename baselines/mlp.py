@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.machine import whole_cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def faster_thread_count(gradient_step: Callable[[], object]) -> int:
         gradient_step: forward and backward pass of a training batch; called some ten times.
     """
     seconds: dict[int, float] = {}
-    for count in {1, os.cpu_count() or 1}:
+    for count in {1, whole_cores()}:
         with torch_threads(count):
             times = []
             for _ in range(5):
