@@ -10,11 +10,9 @@ from typing import Annotated, Any
 import tyro
 
 from baselines.commands import EVALUATE
-from baselines.evaluate import EVALUATION_SEED, evaluate, make_vector_env
-from baselines.policy import load_policy
+from baselines.evaluate import EVALUATION_SEED
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
-from dexvid_envs.options import overridden
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +38,9 @@ class EvaluateArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(EvaluateArguments, EVALUATE, arguments)
+    from baselines.evaluate import evaluate, make_vector_env
+    from baselines.policy import load_policy
+
     env_id, options = _environment(config)
     probe = make_vector_env(env_id, 1, options)
     policy = load_policy(config.policy, probe)
@@ -73,6 +74,7 @@ def _environment(config: EvaluateArguments) -> tuple[str, dict[str, Any]]:
             raise OptionError(f"policy {config.policy!r} names no environment of its own; add --env ID")
         return config.env, given
     from baselines.checkpoint import load_checkpoint
+    from dexvid_envs.options import overridden
 
     checkpoint = load_checkpoint(Path(config.policy))
     return config.env or checkpoint.env_id, overridden(checkpoint.make_options(), given)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from demos.commands import REFINE
-from demos.refine import RefineConfig
+from demos.refinement.settings import RefineConfig
 from demos.scale.command import folders_with, refuse_options, run_and_tell
 from demos.scale.job import Job
 from demos.scale.options import ManySources

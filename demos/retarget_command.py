@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from demos.commands import RETARGET
-from demos.retarget import RetargetConfig
+from demos.retargeting.settings import RetargetConfig
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import InputFileError
 
@@ -38,6 +37,8 @@ class RetargetArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(RetargetArguments, RETARGET, arguments)
+    import numpy as np
+
     from demos.checks import check_interaction, inspect_interaction
     from demos.pseudo_demonstration import place_and_retarget
     from demos.source import load_interaction, warn_of_failed_gates
