@@ -40,21 +40,23 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(EvaluateArguments, EVALUATE, arguments)
     from baselines.evaluate import evaluate, make_vector_env
     from baselines.policy import load_policy
+    from dexvid_envs.progress import progress_bar
 
     env_id, options = _environment(config)
     probe = make_vector_env(env_id, 1, options)
     policy = load_policy(config.policy, probe)
     probe.close()
     print(f"{config.policy} in {env_id}, {config.episodes} episodes from seed {config.seed}, options {options}")
-    result = evaluate(
-        policy,
-        env_id,
-        episodes=config.episodes,
-        seed=config.seed,
-        env_options=options,
-        num_envs=config.num_envs,
-        progress=lambda done: print(f"  {done} of {config.episodes} episodes", flush=True),
-    )
+    with progress_bar("evaluate") as bar:
+        result = evaluate(
+            policy,
+            env_id,
+            episodes=config.episodes,
+            seed=config.seed,
+            env_options=options,
+            num_envs=config.num_envs,
+            progress=lambda done: bar(done / config.episodes, f"{done} of {config.episodes} episodes"),
+        )
     print(f"success at the end:  {result.success}")
     print(f"success at any time: {result.ever_success}")
     print(f"mean return {result.mean_return:.2f}, mean length {result.mean_length:.0f} steps")

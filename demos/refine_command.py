@@ -129,9 +129,9 @@ def _refine(config: RefineArguments) -> PseudoDemonstration:
     if config.object is not None:
         given |= {"bottle": config.object} if "Bottle" in env_id else {"objects": (config.object,)}
     options = closest_options(interaction, env_id, given)
-    with progress_bar("retarget"):
+    with progress_bar("retarget") as report:
         turn = None if config.turn_deg is None else math.radians(config.turn_deg)
-        placed = place_and_retarget(interaction, env_id, options, yaw_rad=turn)
+        placed = place_and_retarget(interaction, env_id, options, yaw_rad=turn, report=report)
     rounds = config.rounds or config.out.with_name(config.out.name + ".rounds")
     with progress_bar("refine") as report:
         result = refine_interaction(placed, env_id, options, config.config, progress=report, store=rounds)
@@ -146,5 +146,6 @@ def _refine(config: RefineArguments) -> PseudoDemonstration:
     if config.video:
         from demos.side_by_side import render_side_by_side
 
-        render_side_by_side(result.placed.interaction, result.demonstration, config.video)
+        with progress_bar("video") as report:
+            render_side_by_side(result.placed.interaction, result.demonstration, config.video, report=report)
     return result

@@ -54,9 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     for doubt in doubts:
         print(f"warning: {doubt}", file=sys.stderr)
     with progress_bar("retarget") as report:
-        report(0.0, "choosing the turn of the world")
-        placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option), config.config)
-        report(1.0, "done")
+        placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option), config.config, report=report)
     motion = placed.motion
     arrays = {name: getattr(motion, name) for name in ("qpos", "targets", "error_m", "source_frame")}
     write_npz(config.out, arrays | {"doubts": np.array(doubts, dtype=str)})

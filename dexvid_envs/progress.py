@@ -13,6 +13,7 @@ Report = Callable[[float, str], None]
 #: Called with the stage's name, its finished share in [0, 1] (None where nobody knows it), and a line on its state.
 StageReport = Callable[[str, float | None, str], None]
 _EVERY_S = 10.0  # between lines in a log
+_SHORT_S = 2.0  # of a shorter stage a log says nothing
 
 ItemT = TypeVar("ItemT")
 
@@ -56,7 +57,7 @@ def stage_bars() -> Iterator[StageReport]:
     )
 
     columns = (
-        TextColumn("[bold]{task.description:<12}"),
+        TextColumn("[bold]{task.description:<16}"),
         BarColumn(bar_width=28),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -87,7 +88,7 @@ def progress_over(items: Sequence[ItemT], title: str, noun: str = "") -> Iterato
 
 
 class _Lines:
-    """What a log gets of one stage: a line every ten seconds with the time left, and one at the end."""
+    """What a log gets of one stage: a line every ten seconds with the time left, and one at the end, if it was not short."""
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
@@ -97,7 +98,8 @@ class _Lines:
 
     def tell(self, share: float | None, state: str) -> None:
         now, ends = time.monotonic(), share is not None and share >= 1.0
-        if self._ended if ends else now - self._last < _EVERY_S:
+        told = self._ended or now - self._begin < _SHORT_S if ends else now - self._last < _EVERY_S
+        if told:
             return
         self._last, self._ended = now, ends
         text = f"{self.stage}: " + ("" if share is None else f"{share:4.0%}, ") + f"{now - self._begin:.0f} s"
