@@ -48,7 +48,7 @@ class FineTuneArguments:
     out: Path
     """folder of the run; its checkpoint/ is the policy"""
     env: str | None = None
-    """environment id; by default the one that the actor was cloned for"""
+    """environment id, by default the one that the actor was cloned for; "DexVid-" and the version may be left out"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     demonstrations: Path | None = None
@@ -141,13 +141,15 @@ def _fine_tune(arguments: FineTuneArguments) -> int:
     from baselines.checkpoint import load_checkpoint
     from baselines.fine_tune import fine_tune
     from demos.dataset import read_dataset
+    from dexvid_envs.environment_ids import find_environment_id
     from dexvid_envs.options import overridden
 
+    env_id = None if arguments.env is None else find_environment_id(arguments.env)
     clone = load_checkpoint(arguments.init)
     demonstrations = [] if arguments.demonstrations is None else read_dataset(arguments.demonstrations)
     with _bars() as progress:
         result = fine_tune(
-            arguments.env or clone.env_id,
+            env_id or clone.env_id,
             overridden(clone.env_options, parse_env_options(arguments.env_option)),
             clone,
             arguments.config,

@@ -33,7 +33,7 @@ class RefineArguments:
     out: Path
     """the dataset folder to write (one episode); of several sources each gets one in it"""
     env: str | None = None
-    """environment; by default that of the task which the recording's key points show"""
+    """environment, by default that of the task which the recording shows; "DexVid-" and the version may be left out"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     importer: str | None = None
@@ -61,6 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     Of several sources, 1 if any has no result.
     """
     config = parse_config(RefineArguments, REFINE, arguments)
+    from dexvid_envs.environment_ids import find_environment_id
+
+    if config.env is not None:
+        config = dataclasses.replace(config, env=find_environment_id(config.env))
     sources = folders_with("interaction.npz", config.source, config.many.more)
     if sources is not None:
         return _refine_many(sources, config)
