@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from baselines.episodes import EpisodeData, check_same_kind, hash_episodes, make
 from baselines.mlp import faster_thread_count, torch_threads
 from baselines.networks import Actor, module_of
 from baselines.progress import ProgressCallback, RunLog, TrainProgress
+from baselines.settings import CloneConfig
 from baselines.training_state import (
     STATE_NAME,
     check_identity,
@@ -39,7 +40,7 @@ from baselines.training_state import (
     restoring,
     save_training_state,
 )
-from baselines.transformer import SIZES, Size, TransformerActor
+from baselines.transformer import TransformerActor
 from demos.demonstration import Demonstration, common_options
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
@@ -48,84 +49,6 @@ from dexvid_envs.options import overridden
 _HELD_OUT_STEPS = 8192  # enough for a held-out loss to two digits
 _PIECE_STEPS = 512  # of a held-out loss, at once
 _FIRST_OBSERVATIONS, _CHOICE_WEIGHT = 256, 0.1  # of a gradient step of the choice, and what its loss counts
-
-
-@dataclasses.dataclass(frozen=True)
-class CloneConfig:
-    """Settings of behaviour cloning; change `max_seconds` or `max_steps` first, then `input_noise`.
-
-    Attributes:
-        policy: "mlp" (reads the `state` observation) or "transformer" (reads any, see `baselines.tokens`).
-        size: of the transformer: "small" for two cores, "hop" as published.
-        window_steps: of the transformer's training windows; beyond its context, so that later steps have a full history.
-        max_steps: gradient steps; with `max_seconds` unset the run is repeatable bit for bit on one machine.
-        max_seconds: ends earlier after this wall time, the learning rate's schedule fitted to it; None for steps alone.
-        batch_size: transitions of a gradient step.
-        learning_rate: peak of a cosine schedule that falls to 1 % after a linear warm-up; None takes 1e-3, for `hop` 1e-4.
-        warmup_fraction: part of the run that the warm-up takes.
-        weight_decay: of AdamW.
-        gradient_clip: largest norm of the gradient.
-        hidden: widths of the MLP's hidden layers.
-        input_noise: standard deviation of Gaussian noise on observations, in their own standard deviations; pictures have none.
-        std_floor: smallest standard deviation of the normalisation, in the observation's unit (m, rad, m/s, rad/s).
-        ema_decay: decay a step of the averaged weights, which become the policy.
-        hold_steps: every demonstration is extended by this many steps of holding still in its last state.
-        held_out_fraction: part of the episodes kept for the held-out loss; never fewer than one where there are two or more.
-        report_every_steps: steps between reports.
-        save_every_s: wall time between savings of the training state (with a run folder).
-        commit: the actor chooses once an episode from which side it takes the object, of those that the demonstrations are
-            known to take, and stays with it (`baselines.committed`).
-        threads: torch threads; -1 takes whichever of one and all cores is faster at the start, 0 does so in runs by wall time
-            and else takes one, with which a run repeats to the last bit.
-    """
-
-    policy: Literal["mlp", "transformer"] = "mlp"
-    size: Size = "small"
-    window_steps: int = 32
-    max_steps: int = 6000
-    max_seconds: float | None = None
-    batch_size: int = 1024
-    learning_rate: float | None = None
-    warmup_fraction: float = 0.03
-    weight_decay: float = 1e-4
-    gradient_clip: float = 1.0
-    hidden: tuple[int, ...] = (512, 512, 256)
-    input_noise: float = 0.05
-    std_floor: float = 0.01
-    ema_decay: float = 0.998
-    hold_steps: int = 10
-    held_out_fraction: float = 0.03
-    report_every_steps: int = 100
-    save_every_s: float = 20.0
-    commit: bool = False
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        positive = {"max_steps": self.max_steps, "batch_size": self.batch_size, "report_every_steps": self.report_every_steps}
-        positive |= {"learning_rate": self.peak_rate, "gradient_clip": self.gradient_clip, "std_floor": self.std_floor}
-        positive |= {"window_steps": self.window_steps}
-        positive |= {} if self.max_seconds is None else {"max_seconds": self.max_seconds}
-        for name, value in positive.items():
-            if not value > 0:
-                raise OptionError(f"{name} has to be positive, got {value}")
-        for name, value in {"held_out_fraction": self.held_out_fraction, "ema_decay": self.ema_decay}.items():
-            if not 0 <= value < 1:
-                raise OptionError(f"{name} has to be at least 0 and less than 1, got {value}")
-        if min(self.input_noise, self.hold_steps, self.weight_decay, self.warmup_fraction) < 0:
-            raise OptionError("input_noise, hold_steps, weight_decay and warmup_fraction must not be negative")
-        if self.policy not in ("mlp", "transformer") or self.size not in SIZES:
-            raise OptionError(
-                f"unknown policy {self.policy!r} or size {self.size!r}: expected mlp or transformer, and {' or '.join(SIZES)}"
-            )
-        if self.policy == "transformer" and self.batch_size % self.window_steps:
-            raise OptionError(f"batch_size={self.batch_size} has to be a multiple of window_steps={self.window_steps}")
-
-    @property
-    def peak_rate(self) -> float:
-        """Learning rate after the warm-up."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return 1e-4 if self.policy == "transformer" and self.size == "hop" else 1e-3
 
 
 @dataclasses.dataclass(frozen=True)

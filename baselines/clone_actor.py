@@ -13,7 +13,7 @@ from baselines.transformer import SIZES, TransformerActor, TransformerConfig
 from dexvid_envs.errors import OptionError
 
 if TYPE_CHECKING:
-    from baselines.bc import CloneConfig
+    from baselines.settings import CloneConfig
 
 
 def new_actor(config: CloneConfig, data: EpisodeData) -> Actor:

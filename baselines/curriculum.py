@@ -7,7 +7,6 @@ other episodes begin as the task itself draws them.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,33 +15,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
+from baselines.settings import CurriculumConfig
 from demos.demonstration import Demonstration
 from dexvid_envs.errors import DexVidError, OptionError
-
-
-@dataclasses.dataclass(frozen=True)
-class CurriculumConfig:
-    """Settings of the starts from demonstrations.
-
-    Attributes:
-        share: of the episodes that begin in a demonstration's state; 0 is none.
-        stride: part of a demonstration by which the frontier moves back.
-        success_rate: of episodes that begin at the frontier, at which it moves back.
-        episodes: so many of them are looked at, at least.
-        steps_left: an episode that begins late still gets so many steps.
-    """
-
-    share: float = 0.0
-    stride: float = 0.1
-    success_rate: float = 0.6
-    episodes: int = 30
-    steps_left: int = 40
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 < self.stride <= 1 and 0 < self.success_rate <= 1):
-            raise OptionError(f"share, stride and success_rate of the curriculum have to lie within 0 and 1, got {self}")
-        if min(self.episodes, self.steps_left) < 1:
-            raise OptionError(f"episodes and steps_left of the curriculum have to be at least 1, got {self}")
 
 
 class ReverseCurriculum:

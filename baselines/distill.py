@@ -24,13 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.bc import CloneConfig, CloneData, CloneTrainer, weights_sha256
+from baselines.bc import CloneData, CloneTrainer, weights_sha256
 from baselines.checkpoint import Checkpoint, load_checkpoint
 from baselines.episodes import Episode, EpisodeData
 from baselines.evaluate import TRAINING_SEEDS_START, last_infos, make_vector_env
 from baselines.mlp import faster_thread_count, torch_threads
 from baselines.policy import Policy
 from baselines.progress import CSV_NAME, ProgressCallback, RunLog, TrainProgress, read_progress
+from baselines.settings import DistillConfig
 from baselines.tokens import part_shapes
 from baselines.training_state import STATE_NAME, load_training_state
 from dexvid_envs.errors import InputFileError, OptionError
@@ -39,30 +40,6 @@ from dexvid_envs.npz_file import read_npz, write_npz
 from dexvid_envs.options import VIEW_OPTIONS
 
 ROUNDS_NAME = "rounds"  # folder of the rounds played so far, in an unfinished run's folder
-
-
-@dataclasses.dataclass(frozen=True)
-class DistillConfig:
-    """Settings of the distillation.
-
-    Attributes:
-        rounds: in each the pupil plays an episode in every environment; the first is the teacher's.
-        num_envs: environments side by side.
-        played_until: part of the training by which all rounds have been played; the rest learns from what there is.
-        clone: of the regression; its pupil is a `small` transformer by default. `held_out_fraction`, `hold_steps` and `commit`
-            have no meaning here.
-    """
-
-    rounds: int = 16
-    num_envs: int = 64
-    played_until: float = 0.7
-    clone: CloneConfig = dataclasses.field(default_factory=lambda: CloneConfig(policy="transformer", max_steps=8000))
-
-    def __post_init__(self) -> None:
-        if min(self.rounds, self.num_envs) < 1 or not 0 <= self.played_until <= 1:
-            raise OptionError(f"distillation needs at least 1 round and environment and 0 <= played_until <= 1, got {self}")
-        if self.clone.commit:
-            raise OptionError("a pupil does as its teacher does and makes no choice of its own; leave out commit")
 
 
 @dataclasses.dataclass(frozen=True)

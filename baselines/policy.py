@@ -96,6 +96,7 @@ class ReplayPolicy:
         return actions
 
 
+SCRIPTED = "scripted"
 BUILT_IN: dict[str, type[Any]] = {"zero": ZeroPolicy, "random": RandomPolicy}
 
 
@@ -104,9 +105,9 @@ def load_policy(spec: str, env: Any) -> Policy:
 
     Args:
         spec: a checkpoint folder (or a run's folder that holds `checkpoint/`), `module:Class` of anyone's class, which is made
-            with `(observation_space, action_space)` if it takes them and with nothing otherwise, or "zero" or "random".
-            A module is also looked for in the current folder.
-        env: a single or a vector environment; its spaces are those of one environment.
+            with `(observation_space, action_space)` if it takes them and with nothing otherwise, or "zero", "random" or
+            "scripted". A module is also looked for in the current folder.
+        env: a single or a vector environment; its spaces are those of one environment. A scripted policy looks into it.
 
     Raises:
         InputFileError: the checkpoint is missing or damaged.
@@ -114,6 +115,10 @@ def load_policy(spec: str, env: Any) -> Policy:
     """
     if spec in BUILT_IN:
         return BUILT_IN[spec](*single_spaces(env))
+    if spec == SCRIPTED:
+        from dexvid_envs.scripted import make_scripted_policy
+
+        return make_scripted_policy(env)
     if ":" in spec and not Path(spec).exists():
         return _make_from_class(spec, env)
     from baselines.checkpoint import load_checkpoint

@@ -29,7 +29,7 @@ class QuickstartArguments:
     out: Path = Path("runs/quickstart")
     """folder for everything that is made"""
     env: str = "DexVid-BottlePickPlace-v0"
-    """environment"""
+    """environment; "DexVid-" and the version may be left out"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option; by default bottle=NAME of the bottle nearest in size to the recorded one"""
     count: int = 1200
@@ -67,6 +67,9 @@ class QuickstartArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(QuickstartArguments, QUICKSTART, arguments)
+    from dexvid_envs.environment_ids import find_environment_id
+
+    config = dataclasses.replace(config, env=find_environment_id(config.env))
     from baselines.quickstart_stages import QuickstartRun
     from dexvid_envs.files import clear_up_inside, write_alone
 

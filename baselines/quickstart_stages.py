@@ -102,12 +102,12 @@ class QuickstartRun:
     # ---- the stages ------------------------------------------------------------------------------------------------
 
     def _retarget(self) -> PlacedMotion:
-        def make() -> dict[str, Any]:
-            placed = place_and_retarget(self.interaction, self.arguments.env, self.env_options)
+        def make(report: Report) -> dict[str, Any]:
+            placed = place_and_retarget(self.interaction, self.arguments.env, self.env_options, report=report)
             return {"yaw_rad": placed.yaw_rad, "candidates": placed.yaw_candidates}
 
-        with progress_bar("retarget"):
-            chosen = self.store.stage("retarget", make)
+        with progress_bar("retarget") as report:
+            chosen = self.store.stage("retarget", lambda: make(report))
             placed = place_and_retarget(self.interaction, self.arguments.env, self.env_options, yaw_rad=chosen["yaw_rad"])
         return dataclasses.replace(placed, yaw_candidates=chosen["candidates"])
 
@@ -297,6 +297,7 @@ class QuickstartRun:
             folder / "side-by-side.mp4",
             source_video=film if film.is_file() else None,
             stride=2,
+            report=lambda share, state: bar(0.4 * share, f"side by side, {state}"),
         )
         videos["The person's key points and the bottle, and the robot in physics after the search"] = (
             folder / "side-by-side.mp4"

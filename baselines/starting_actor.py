@@ -18,8 +18,9 @@ from torch import Tensor
 
 from baselines.checkpoint import Checkpoint
 from baselines.evaluate import TRAINING_SEEDS_START, make_vector_env
+from baselines.settings import Size
 from baselines.tokens import as_parts, part_shapes
-from baselines.transformer import SIZES, Size, TransformerActor, TransformerConfig
+from baselines.transformer import SIZES, TransformerActor, TransformerConfig
 from dexvid_envs.errors import OptionError
 from dexvid_envs.options import VIEW_OPTIONS, overridden
 

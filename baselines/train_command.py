@@ -9,24 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import tyro
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from baselines.bc import CloneConfig, train_clone
-from baselines.checkpoint import load_checkpoint
 from baselines.commands import TRAIN
-from baselines.distill import DistillConfig, distill
-from baselines.episodes import check_same_kind
-from baselines.fine_tune import fine_tune
-from baselines.ppo import FineTuneConfig
 from baselines.progress import ProgressCallback, TrainProgress
-from baselines.starting_actor import pretrained_actor
-from baselines.training_state import STATE_NAME
-from demos.dataset import read_dataset
-from demos.demonstration import common_options
+from baselines.settings import CloneConfig, DistillConfig, FineTuneConfig
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import clear_up_inside, write_alone
-from dexvid_envs.options import overridden
+from dexvid_envs.progress import stage_bars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +48,7 @@ class FineTuneArguments:
     out: Path
     """folder of the run; its checkpoint/ is the policy"""
     env: str | None = None
-    """environment id; by default the one that the actor was cloned for"""
+    """environment id, by default the one that the actor was cloned for; "DexVid-" and the version may be left out"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     demonstrations: Path | None = None
@@ -111,6 +101,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _clone(arguments: CloneArguments) -> int:
+    from baselines.bc import train_clone
+    from baselines.checkpoint import load_checkpoint
+    from baselines.episodes import check_same_kind
+    from baselines.starting_actor import pretrained_actor
+    from demos.dataset import read_dataset
+    from demos.demonstration import common_options
+    from dexvid_envs.options import overridden
+
     demonstrations = read_dataset(arguments.dataset)
     observation = parse_env_options(arguments.env_option)
     initial = None
@@ -120,7 +118,7 @@ def _clone(arguments: CloneArguments) -> int:
         initial = load_checkpoint(arguments.init)
         if initial.env_id != demonstrations[0].env_id:
             initial = pretrained_actor(initial, demonstrations[0].env_id, seen, seed=arguments.seed)
-    with progress_bar() as progress:
+    with _bars() as progress:
         result = train_clone(
             demonstrations,
             arguments.config,
@@ -140,11 +138,18 @@ def _clone(arguments: CloneArguments) -> int:
 
 
 def _fine_tune(arguments: FineTuneArguments) -> int:
+    from baselines.checkpoint import load_checkpoint
+    from baselines.fine_tune import fine_tune
+    from demos.dataset import read_dataset
+    from dexvid_envs.environment_ids import find_environment_id
+    from dexvid_envs.options import overridden
+
+    env_id = None if arguments.env is None else find_environment_id(arguments.env)
     clone = load_checkpoint(arguments.init)
     demonstrations = [] if arguments.demonstrations is None else read_dataset(arguments.demonstrations)
-    with progress_bar() as progress:
+    with _bars() as progress:
         result = fine_tune(
-            arguments.env or clone.env_id,
+            env_id or clone.env_id,
             overridden(clone.env_options, parse_env_options(arguments.env_option)),
             clone,
             arguments.config,
@@ -164,7 +169,10 @@ def _fine_tune(arguments: FineTuneArguments) -> int:
 
 
 def _distill(arguments: DistillArguments) -> int:
-    with progress_bar() as progress:
+    from baselines.checkpoint import load_checkpoint
+    from baselines.distill import distill
+
+    with _bars() as progress:
         result = distill(
             load_checkpoint(arguments.teacher),
             parse_env_options(arguments.env_option),
@@ -186,6 +194,8 @@ def _percents(rates: Sequence[float]) -> str:
 
 def _check_out(out: Path, resume: bool) -> None:
     """Refuses to write over another run, or to resume where there is none."""
+    from baselines.training_state import STATE_NAME
+
     if out.exists() and not out.is_dir():
         raise OptionError(f"--out {out} is a file; expected a folder to write the run into")
     if not resume and any((out / name).exists() for name in (STATE_NAME, "checkpoint")):
@@ -193,15 +203,12 @@ def _check_out(out: Path, resume: bool) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[ProgressCallback]:
-    """A bar on the terminal with the stage, the figures and the time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[left]}  {task.fields[figures]}")) as bar:
-        task = bar.add_task("starting", total=1.0, left="", figures="")
+def _bars() -> Iterator[ProgressCallback]:
+    """A bar for each stage, with the figures and the time left."""
+    with stage_bars() as bars:
 
         def show(report: TrainProgress) -> None:
-            left = "" if report.remaining_s is None else f"{report.remaining_s:.0f} s left"
             figures = ", ".join(f"{name} {value:.4g}" for name, value in report.figures.items() if name != "elapsed_s")
-            bar.update(task, completed=report.fraction, description=report.stage, left=left, figures=figures)
+            bars(report.stage, report.fraction, figures)
 
         yield show

@@ -17,7 +17,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from baselines.tokens import ObservationTokens, Parts, as_parts, check_shapes
 from dexvid_envs.errors import OptionError
 
-Size = Literal["small", "hop"]
 #: Settings of `TransformerConfig` by size: `hop` as published (1.87 M parameters), `small` trains on two cores.
 SIZES: dict[str, dict[str, int]] = {
     "small": {"width": 64, "layers": 2, "heads": 4, "num_points": 32},

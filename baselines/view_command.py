@@ -15,6 +15,7 @@ import tyro
 from baselines.commands import VIEW
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.progress import Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +42,10 @@ def main(arguments: Sequence[str]) -> int:
     if config.port is not None and not 1 <= config.port <= 65535:
         raise OptionError(f"--port {config.port}: expected 1 to 65535")
     from demos.view.page import StoryPage
+    from dexvid_envs.progress import progress_bar
 
-    page = StoryPage(story_of(config), config.port)
+    with progress_bar("prepare") as report:
+        page = StoryPage(story_of(config, report), config.port)
     try:
         print(f"{page.story.title}\n{page.url}   (Ctrl-C ends it)", flush=True)
         if config.open and (sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def story_of(config: ViewArguments) -> Any:
+def story_of(config: ViewArguments, report: Report = lambda share, state: None) -> Any:
     """What lies at the path, as a `demos.view.story.Story`.
 
     Raises:
@@ -72,10 +75,11 @@ def story_of(config: ViewArguments) -> Any:
         length = dataset_length(path)
         if not 0 <= config.episode < length:
             raise OptionError(f"--episode {config.episode}: {path} holds episodes 0 to {length - 1}")
-        return demonstration_story(read_dataset(path, [config.episode])[0], config.source, config.film)
+        return demonstration_story(read_dataset(path, [config.episode])[0], config.source, config.film, report=report)
     if (path / "checkpoint").is_dir() or any(path.glob("*.safetensors")):
+        report(0.0, "playing an episode")
         return demonstration_story(_policy_episode(path, config.episode))
-    return recording_story(path, config.film)
+    return recording_story(path, config.film, report=report)
 
 
 def _policy_episode(path: Path, episode: int) -> Any:

@@ -16,6 +16,7 @@ from demos.commands import DATASET
 from demos.demonstration import Demonstration
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.progress import Report
 
 _SHOWN = 20
 
@@ -213,7 +214,17 @@ def check_episode(dataset: Path, episode: int, players: list[Any], *, replay: bo
 
 
 def _info(config: Info) -> dict[str, Any]:
-    report = describe(config.dataset)
+    from dexvid_envs.progress import progress_bar
+
+    read = 0
+    with progress_bar("read") as bar:
+
+        def count(_: Demonstration, length: int) -> None:
+            nonlocal read
+            read += 1
+            bar(read / length, f"{read} of {length} episodes")
+
+        report = describe(config.dataset, count)
     steps = report["steps"]
     print(f"{config.dataset}: {report['episodes']} episodes, {report['megabytes']:.1f} MB")
     print(f"  steps        {steps['total']} ({steps['shortest']} to {steps['longest']} an episode), 20 a second")
@@ -254,22 +265,27 @@ def _check(config: Check) -> dict[str, Any]:
 
 
 def _export(config: Export) -> dict[str, Any]:
-    from demos.dataset import read_dataset
+    from demos.dataset import dataset_length
     from demos.exporters.lerobot import write_lerobot
     from demos.exporters.robomimic import write_robomimic
+    from dexvid_envs.progress import progress_bar
 
     if config.task is not None and config.to != "lerobot":
         raise OptionError("--task belongs to the LeRobot layout; leave it out or export --to lerobot")
-    demonstrations = read_dataset(config.dataset)
-    if config.to == "lerobot":
-        write_lerobot(config.out, demonstrations, task=config.task)
-    else:
-        write_robomimic(config.out, demonstrations)
+    count = dataset_length(config.dataset)
+    with progress_bar("read") as bar:
+        demonstrations = list(_read_one_by_one(((config.dataset, episode) for episode in range(count)), count, bar))
+    with progress_bar("export") as bar:
+        if config.to == "lerobot":
+            write_lerobot(config.out, demonstrations, task=config.task, report=bar)
+        else:
+            write_robomimic(config.out, demonstrations, report=bar)
     return _written(config.out, len(demonstrations), sum(one.num_steps for one in demonstrations), layout=config.to)
 
 
 def _merge(config: Merge) -> dict[str, Any]:
     from demos.dataset import dataset_length, write_dataset
+    from dexvid_envs.progress import progress_bar
 
     if len(config.datasets) < 2:
         raise OptionError(f"got {len(config.datasets)} dataset to merge, expected two or more")
@@ -277,23 +293,31 @@ def _merge(config: Merge) -> dict[str, Any]:
         raise OptionError(f"--out {config.out} is one of the datasets to merge, expected another folder")
     lengths = [dataset_length(one) for one in config.datasets]
     pairs = zip(config.datasets, lengths, strict=True)
-    kept = _Kept(episode for dataset, length in pairs for episode in _read_one_by_one(dataset, range(length)))
-    write_dataset(config.out, kept)
+    episodes = ((dataset, episode) for dataset, length in pairs for episode in range(length))
+    with progress_bar("merge") as bar:
+        kept = _Kept(_read_one_by_one(episodes, sum(lengths), bar))
+        write_dataset(config.out, kept)
     return _written(config.out, kept.episodes, kept.steps)
 
 
 def _filter(config: Filter) -> dict[str, Any]:
     from demos.dataset import dataset_length, write_dataset
+    from dexvid_envs.progress import progress_bar
 
     if config.out.absolute() == config.dataset.absolute():
         raise OptionError(f"--out {config.out} is the dataset itself, expected another folder")
-    episodes = config.episode or range(dataset_length(config.dataset))
-    fitting = (one for one in _read_one_by_one(config.dataset, episodes) if _fits(one, config))
-    chosen = list(itertools.islice(fitting, 1))
-    if not chosen:
-        raise OptionError(f"no episode of {config.dataset} fulfils the conditions; see 'dexvid dataset info {config.dataset}'")
-    kept = _Kept(itertools.islice(itertools.chain(chosen, fitting), config.first))
-    write_dataset(config.out, kept)
+    count = len(config.episode) or dataset_length(config.dataset)
+    episodes = config.episode or range(count)
+    with progress_bar("filter") as bar:
+        read = _read_one_by_one(((config.dataset, episode) for episode in episodes), count, bar)
+        fitting = (one for one in read if _fits(one, config))
+        chosen = list(itertools.islice(fitting, 1))
+        if not chosen:
+            raise OptionError(
+                f"no episode of {config.dataset} fulfils the conditions; see 'dexvid dataset info {config.dataset}'"
+            )
+        kept = _Kept(itertools.islice(itertools.chain(chosen, fitting), config.first))
+        write_dataset(config.out, kept)
     return _written(config.out, kept.episodes, kept.steps)
 
 
@@ -303,11 +327,13 @@ def _fits(one: Demonstration, config: Filter) -> bool:
     return long_enough and right_tier and (not config.success or bool(one.successes[-1]))
 
 
-def _read_one_by_one(dataset: Path, episodes: Iterable[int]) -> Iterator[Demonstration]:
+def _read_one_by_one(episodes: Iterable[tuple[Path, int]], count: int, report: Report) -> Iterator[Demonstration]:
+    """The episodes of datasets, given by folder and number; never listed, for a damaged dataset may promise billions."""
     from demos.dataset import read_dataset
 
-    for episode in episodes:
+    for done, (dataset, episode) in enumerate(episodes, start=1):
         yield from read_dataset(dataset, [episode])
+        report(done / count, f"{done} of {count} episodes")
 
 
 class _Kept:

@@ -128,6 +128,7 @@ def choose_yaw(
     ends: Callable[[float], Sequence[tuple[FloatArray, FloatArray]]],
     config: RetargetConfig,
     penalty_mm: Callable[[float], float] = lambda yaw_rad: 0.0,
+    tried: Callable[[], None] = lambda: None,
 ) -> tuple[float, list[dict[str, float]]]:
     """The turn of the recording's world about the vertical, which is free, that the robot reaches best.
 
@@ -137,6 +138,7 @@ def choose_yaw(
         ends: starts and ends of the object, (2,) or (3,) m each, at which the motion has to be reachable with a turn.
         config: of the retargeting.
         penalty_mm: what else speaks against a turn.
+        tried: called after each turn.
 
     Returns:
         The yaw in rad, and a row for each candidate with its mean and largest fingertip error in mm.
@@ -160,6 +162,7 @@ def choose_yaw(
                 "penalty_mm": float(penalty_mm(yaw)),
             }
         )
+        tried()
     best = min(rows, key=lambda row: row["mean_error_mm"] + 0.2 * row["max_error_mm"] + row["penalty_mm"])
     return best["yaw_rad"], rows
 

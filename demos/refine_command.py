@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from demos.commands import REFINE
-from demos.refine import RefineConfig
+from demos.refinement.settings import RefineConfig
 from demos.scale.command import folders_with, refuse_options, run_and_tell
 from demos.scale.job import Job
 from demos.scale.options import ManySources
@@ -33,7 +33,7 @@ class RefineArguments:
     out: Path
     """the dataset folder to write (one episode); of several sources each gets one in it"""
     env: str | None = None
-    """environment; by default that of the task which the recording's key points show"""
+    """environment, by default that of the task which the recording shows; "DexVid-" and the version may be left out"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     importer: str | None = None
@@ -61,6 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     Of several sources, 1 if any has no result.
     """
     config = parse_config(RefineArguments, REFINE, arguments)
+    from dexvid_envs.environment_ids import find_environment_id
+
+    if config.env is not None:
+        config = dataclasses.replace(config, env=find_environment_id(config.env))
     sources = folders_with("interaction.npz", config.source, config.many.more)
     if sources is not None:
         return _refine_many(sources, config)
@@ -129,9 +133,9 @@ def _refine(config: RefineArguments) -> PseudoDemonstration:
     if config.object is not None:
         given |= {"bottle": config.object} if "Bottle" in env_id else {"objects": (config.object,)}
     options = closest_options(interaction, env_id, given)
-    with progress_bar("retarget"):
+    with progress_bar("retarget") as report:
         turn = None if config.turn_deg is None else math.radians(config.turn_deg)
-        placed = place_and_retarget(interaction, env_id, options, yaw_rad=turn)
+        placed = place_and_retarget(interaction, env_id, options, yaw_rad=turn, report=report)
     rounds = config.rounds or config.out.with_name(config.out.name + ".rounds")
     with progress_bar("refine") as report:
         result = refine_interaction(placed, env_id, options, config.config, progress=report, store=rounds)
@@ -146,5 +150,6 @@ def _refine(config: RefineArguments) -> PseudoDemonstration:
     if config.video:
         from demos.side_by_side import render_side_by_side
 
-        render_side_by_side(result.placed.interaction, result.demonstration, config.video)
+        with progress_bar("video") as report:
+            render_side_by_side(result.placed.interaction, result.demonstration, config.video, report=report)
     return result

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from demos.commands import RETARGET
-from demos.retarget import RetargetConfig
+from demos.retargeting.settings import RetargetConfig
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import InputFileError
 
@@ -26,7 +25,7 @@ class RetargetArguments:
     out: Path
     """the .npz file to write: qpos, targets (T, 23) rad, error_m (T, 4), source_frame (T,), and doubts about the recording"""
     env: str = "DexVid-BottlePickPlace-v0"
-    """environment in whose world the motion is placed"""
+    """environment in whose world the motion is placed; "DexVid-" and the version may be left out"""
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     importer: str | None = None
@@ -38,24 +37,26 @@ class RetargetArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(RetargetArguments, RETARGET, arguments)
+    import numpy as np
+
     from demos.checks import check_interaction, inspect_interaction
     from demos.pseudo_demonstration import place_and_retarget
     from demos.source import load_interaction, warn_of_failed_gates
+    from dexvid_envs.environment_ids import find_environment_id
     from dexvid_envs.npz_file import write_npz
     from dexvid_envs.progress import progress_bar
 
     if config.out.suffix != ".npz":
         raise InputFileError(f"--out {config.out}: expected a file name that ends in .npz")
+    env_id = find_environment_id(config.env)
     interaction = load_interaction(config.source, config.importer)
     warn_of_failed_gates(config.source)
     check_interaction(interaction)
-    doubts = [str(finding) for finding in inspect_interaction(interaction, config.env)]  # of another task: still a motion
+    doubts = [str(finding) for finding in inspect_interaction(interaction, env_id)]  # of another task: still a motion
     for doubt in doubts:
         print(f"warning: {doubt}", file=sys.stderr)
     with progress_bar("retarget") as report:
-        report(0.0, "choosing the turn of the world")
-        placed = place_and_retarget(interaction, config.env, parse_env_options(config.env_option), config.config)
-        report(1.0, "done")
+        placed = place_and_retarget(interaction, env_id, parse_env_options(config.env_option), config.config, report=report)
     motion = placed.motion
     arrays = {name: getattr(motion, name) for name in ("qpos", "targets", "error_m", "source_frame")}
     write_npz(config.out, arrays | {"doubts": np.array(doubts, dtype=str)})

@@ -28,6 +28,7 @@ from demos.video import probe_video, read_frames
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
+from dexvid_envs.progress import Report
 from dexvid_envs.rendering import make_renderer
 from dexvid_envs.video_file import whole_video
 
@@ -51,6 +52,7 @@ def render_side_by_side(
     camera: str | None = None,
     stride: int = 1,
     film_panel: bool = False,
+    report: Report = lambda share, state: None,
 ) -> Path:
     """Writes an MP4 with the human's key points and the object on the left, the robot of a demonstration on the right.
 
@@ -66,6 +68,7 @@ def render_side_by_side(
         camera: name of one of the scene's cameras; by default one from which the object hides little of the hand.
         stride: every how many control steps a picture is drawn; the video keeps its duration.
         film_panel: the film has a picture of its own, left of the others.
+        report: called with the finished share and a line on the state.
 
     Raises:
         OptionError: the sizes are not divisible by 16, or the path is no .mp4.
@@ -84,7 +87,7 @@ def render_side_by_side(
         HumanScene(interaction, robot.env, width, height, camera) as human,
         _writer(path, FPS / stride) as add,
     ):
-        for step in shown:
+        for done, step in enumerate(shown, start=1):
             right = draw_frame(robot.picture(demonstration, step), _outcome(demonstration, step))
             right = draw_captions(right, [Caption("robot (physics)", (12, 12))])
             filmed = film.get(int(interaction.frame_index[frames[step]]))
@@ -94,6 +97,7 @@ def render_side_by_side(
                 panels.insert(0, _film_picture(filmed, width, height, bool(live[step])))
             text = phases[step], f"{step / FPS:.1f} s"
             add(_with_footer(panels, *text, step / demonstration.num_steps))
+            report(done / len(shown), f"{done} of {len(shown)} pictures")
     return path
 
 

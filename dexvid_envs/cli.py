@@ -141,9 +141,12 @@ def _run(arguments: Sequence[str]) -> int:
     if command is None:
         raise OptionError(f"no command {arguments[0]!r}; expected one of {', '.join(sorted(commands))}")
     module_name, function_name = command.target.split(":")
-    _check_graphics_setting()
-    run = getattr(importlib.import_module(module_name), function_name)
-    return run(arguments[1:]) or 0
+    try:
+        run = getattr(importlib.import_module(module_name), function_name)
+        return run(arguments[1:]) or 0
+    except Exception:
+        _check_graphics_setting()  # not before: it loads mujoco, which `--help` and others do without
+        raise
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ PREFIX = "DexVid-"
 def find_environment_id(name: str) -> str:
     """The registered id that `name` means: "GraspLift", "grasplift-v0" and "DexVid-GraspLift-v0" are the same.
 
-    Without a version the newest is taken. Any other id that Gymnasium knows is returned as it is.
+    Without a version the newest is taken. Any other id that Gymnasium knows is returned as it is, and so is "module:ID", for
+    which Gymnasium imports the module first.
 
     Raises:
         OptionError: nothing is registered under that name; the message names the closest.
     """
     import dexvid_envs  # noqa: F401 (registers the environments)
 
-    if name in gymnasium.registry:
+    if name in gymnasium.registry or ":" in name:
         return name
     ids = sorted((key for key in gymnasium.registry if key.startswith(PREFIX)), key=_version)
     by_short_name: dict[str, str] = {}

@@ -7,20 +7,18 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import gymnasium
 import tyro
 
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.commands import PLAY
-from dexvid_envs.environment_ids import find_environment_id
 from dexvid_envs.errors import OptionError, RenderingUnavailableError
-from dexvid_envs.files import atomic_path
-from dexvid_envs.options import overridden
-from dexvid_envs.playback import Episode, checkpoint_options, play_episodes, video_writer
-from dexvid_envs.progress import progress_bar
-from dexvid_envs.viewer import WITHOUT_A_WINDOW, HumanViewer, camera_names, why_no_window
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from dexvid_envs.playback import Episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +50,12 @@ class PlayArguments:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(PlayArguments, PLAY, arguments)
+    import gymnasium
+
+    from dexvid_envs.environment_ids import find_environment_id
+    from dexvid_envs.options import overridden
+    from dexvid_envs.playback import checkpoint_options
+
     options = overridden(checkpoint_options(config.policy), parse_env_options(config.env_option))
     env_id = find_environment_id(config.env)
     _check(config)
@@ -77,6 +81,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check(config: PlayArguments) -> None:
     """Refuses at once what would fail later."""
+    from dexvid_envs.viewer import WITHOUT_A_WINDOW, why_no_window
+
     if config.episodes < 1:
         raise OptionError(f"--episodes {config.episodes}: expected 1 or more")
     if config.video is None:
@@ -89,6 +95,10 @@ def _check(config: PlayArguments) -> None:
 
 def _play(env: gymnasium.Env[Any, Any], config: PlayArguments) -> list[Episode]:
     """Plays all episodes with window or film, and a progress bar."""
+    from dexvid_envs.playback import play_episodes
+    from dexvid_envs.progress import progress_bar
+    from dexvid_envs.viewer import camera_names
+
     inner: Any = env.unwrapped
     names = camera_names(inner.model)
     if config.camera not in names:
@@ -106,6 +116,8 @@ def _play(env: gymnasium.Env[Any, Any], config: PlayArguments) -> list[Episode]:
 
 
 def _film(stack: contextlib.ExitStack, env: gymnasium.Env[Any, Any], path: Path, fps: float) -> Callable[[], bool]:
+    from dexvid_envs.playback import video_writer
+
     append = stack.enter_context(video_writer(path, fps))
 
     def show() -> bool:
@@ -116,6 +128,8 @@ def _film(stack: contextlib.ExitStack, env: gymnasium.Env[Any, Any], path: Path,
 
 
 def _window(stack: contextlib.ExitStack, inner: Any, fps: float, camera: str) -> Callable[[], bool]:
+    from dexvid_envs.viewer import HumanViewer
+
     viewer = stack.enter_context(HumanViewer(inner.model, fps=fps, camera=camera))
     return lambda: viewer.show(inner.data)
 
@@ -127,6 +141,8 @@ def _line(episode: Episode) -> str:
 
 
 def _write(path: Path, env_id: str, options: dict[str, Any], config: PlayArguments, episodes: list[Episode]) -> None:
+    from dexvid_envs.files import atomic_path
+
     content = {
         "environment": env_id,
         "env_options": options,

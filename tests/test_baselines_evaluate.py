@@ -159,12 +159,23 @@ def test_command(tmp_path, capsys):
     assert "success at the end:" in capsys.readouterr().out
 
 
+def test_the_command_takes_short_ids_and_scripted_policies(tmp_path, capsys):
+    target = tmp_path / "result.json"
+    arguments = ["--policy", "scripted", "--env", "opencabinet", "--episodes", "3", "--num-envs", "2", "--json", str(target)]
+    assert main(["evaluate", *arguments]) == 0
+    content = json.loads(target.read_text())
+    assert content["env_id"] == "DexVid-OpenCabinet-v0"
+    assert content["success"]["successes"] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--policy", "nowhere", "--env", ENV_ID], "checkpoint nowhere does not exist"),
         (["--policy", "zero"], "names no environment of its own; add --env ID"),
-        (["--policy", "zero", "--env", "DexVid-Nothing-v0"], "cannot make environment"),
+        (["--policy", "zero", "--env", "DexVid-Nothing-v0"], "no environment 'DexVid-Nothing-v0'"),
+        (["--policy", "scripted"], "names no environment of its own; add --env ID"),
+        (["--policy", "scripted", "--env", "Flicker-v0"], "SyncVectorEnv has no scripted policy"),
         (["--policy", "zero", "--env", ENV_ID, "--env-option", "bottle"], "expected NAME=VALUE"),
         (["--policy", "zero", "--env", "CartPole-v1"], "expected a flat box for actions"),
     ],

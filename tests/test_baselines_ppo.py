@@ -265,7 +265,7 @@ def test_runs_on_the_real_environment(tmp_path, capsys):
     assert "after 64 steps: success" in output
     assert load_checkpoint(tmp_path / "run").env_options == {}
     assert main([*arguments, "--env", "DexVid-Nothing-v0", "--resume"]) == 2
-    assert "cannot make environment 'DexVid-Nothing-v0'" in capsys.readouterr().err
+    assert "no environment 'DexVid-Nothing-v0'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_refine_takes_several_sources(tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("a", "b"):
         (tmp_path / "many" / name).mkdir(parents=True)
         (tmp_path / "many" / name / "interaction.npz").touch()
-    options = ["--env", "DexVid-GraspLift-v0", "--env-option", "objects=[1]", "--mass-factor", "0.9", "1.1", "--seed", "3"]
+    options = ["--env", "grasplift", "--env-option", "objects=[1]", "--mass-factor", "0.9", "1.1", "--seed", "3"]
     assert main(["refine", str(tmp_path / "many"), "--out", str(tmp_path / "out"), *options]) == 0
     assert [(one.source, one.out) for one in given] == [(tmp_path / "many" / n, tmp_path / "out" / n) for n in ("a", "b")]
     assert {(one.env, one.env_option) for one in given} == {("DexVid-GraspLift-v0", ("objects=[1]",))}

@@ -24,6 +24,7 @@ from demos.demonstration import TIERS, Demonstration
 from demos.exporters.parts import CONTROL_HZ, expect_new, expect_one_kind, observation_parts
 from dexvid_envs.errors import InputFileError, MissingExtraError
 from dexvid_envs.files import atomic_folder
+from dexvid_envs.progress import Report
 from dexvid_envs.registration import REGISTRATIONS
 
 CODEBASE_VERSION = "v3.0"
@@ -37,13 +38,20 @@ _FIGURES = ("min", "max", "mean", "std", "count")
 Columns = dict[str, NDArray[Any]]
 
 
-def write_lerobot(path: Path, demonstrations: Sequence[Demonstration], *, task: str | None = None) -> None:
+def write_lerobot(
+    path: Path,
+    demonstrations: Sequence[Demonstration],
+    *,
+    task: str | None = None,
+    report: Report = lambda share, state: None,
+) -> None:
     """Writes a LeRobot dataset folder.
 
     Args:
         path: of the folder, which must not exist or be empty.
         demonstrations: of one environment.
         task: what is done, in a sentence; by default the environment's own.
+        report: called with the finished share and a line on the state.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -65,6 +73,7 @@ def write_lerobot(path: Path, demonstrations: Sequence[Demonstration], *, task: 
             figures = _figures(frames)
             rows.append(_episode_row(episode, one, sentence, index, chunk_index, file_index, figures))
             index += one.num_steps
+            report((episode + 1) / len(demonstrations), f"{episode + 1} of {len(demonstrations)} episodes")
         files.close()
         features = _features(demonstrations[0], frames)
         _write_table(pq, folder / _EPISODES_PATH.format(chunk_index=0, file_index=0), pa.Table.from_pylist(rows))

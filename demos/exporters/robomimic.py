@@ -26,6 +26,7 @@ from demos.exporters.parts import expect_new, expect_one_kind, observation_parts
 from demos.hdf5_file import new_file, read_stored, read_text
 from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_path
+from dexvid_envs.progress import Report
 
 #: robomimic's number for Gym environments.
 _GYM_TYPE = 2
@@ -33,7 +34,14 @@ _OWN = "dexvid"
 _TIER_NAMES = [str(tier) for tier in TIERS]
 
 
-def write_robomimic(path: Path, demonstrations: Sequence[Demonstration], *, valid_share: float = 0.1, seed: int = 0) -> None:
+def write_robomimic(
+    path: Path,
+    demonstrations: Sequence[Demonstration],
+    *,
+    valid_share: float = 0.1,
+    seed: int = 0,
+    report: Report = lambda share, state: None,
+) -> None:
     """Writes a robomimic file.
 
     Args:
@@ -41,6 +49,7 @@ def write_robomimic(path: Path, demonstrations: Sequence[Demonstration], *, vali
         demonstrations: of one environment.
         valid_share: of the episodes, drawn for the filter key `valid`; all others are in `train`.
         seed: of that draw.
+        report: called with the finished share and a line on the state.
 
     Raises:
         OptionError: there is something at `path`.
@@ -62,6 +71,7 @@ def write_robomimic(path: Path, demonstrations: Sequence[Demonstration], *, vali
         data.attrs["env_args"] = json.dumps(env_args)
         for index, one in enumerate(demonstrations):
             _write_episode(data.create_group(_name(index)), one)
+            report((index + 1) / len(demonstrations), f"{index + 1} of {len(demonstrations)} episodes")
         masks = _masks(demonstrations, valid_share, seed)
         for name, episodes in masks.items():
             file.create_dataset(f"mask/{name}", data=np.array([_name(index) for index in episodes], dtype="S"))

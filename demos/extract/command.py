@@ -41,36 +41,25 @@ def main(arguments: Sequence[str]) -> int:
 
 def _extract_one(config: ExtractConfig) -> int:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from demos.extract.gates import gate_text
     from demos.extract.pipeline import extract
     from demos.extract.work_folder import work_path
+    from dexvid_envs.progress import stage_bars
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        tasks = {}
+    try:
+        with stage_bars() as bars:
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=total or None)
+            def report(stage: str, done: int, total: int) -> None:
+                bars(stage, done / total if total else None, f"{done} of {total}" if total > 1 else "")
 
-        try:
             result = extract(config, report)
-        except KeyboardInterrupt:
-            kept = work_path(config.out, config.keep_work)
-            if kept.is_dir():
-                console.print(f"stopped; the same command goes on where it was (the work so far is in {kept})", soft_wrap=True)
-            raise
+    except KeyboardInterrupt:
+        kept = work_path(config.out, config.keep_work)
+        if kept.is_dir():
+            console.print(f"stopped; the same command goes on where it was (the work so far is in {kept})", soft_wrap=True)
+        raise
     _print_summary(console, config, result.quality, [gate_text(gate) for gate in result.failed_gates])
     return 0
 

@@ -19,12 +19,14 @@ from demos.resample import resample, select_frames
 from demos.retarget import RetargetConfig, RobotMotion
 from demos.timeline import PlanConfig
 from dexvid_envs.errors import DexVidError
+from dexvid_envs.progress import Report
 
 FloatArray = NDArray[np.float64]
 _ROUND = 0.10  # wider side over narrower one, less 1, below which a thing has no heading
 _MM_PER_RAD = 40.0  # how much a heading counts that the task does not have, as fingertip error
 _MM_PER_BENT_M = 100.0  # the same for a path that has to be led elsewhere than in the video; half of it is its mean distance
 _NEARBY_RAD = tuple(np.radians((-20.0, -10.0, 0.0, 10.0, 20.0)))  # beside the best turn
+_PLAN_TURNS = 4  # a plan takes about as long as trying so many turns
 _LEAST_KNOWN = 0.7  # share of the frames from which the others are filled
 _SLOW = 0.35  # of a throw's largest speed, below which it has not begun
 
@@ -74,6 +76,7 @@ def place_and_retarget(
     plan_config: PlanConfig | None = None,
     yaw_rad: float | None = None,
     turns: int = 12,
+    report: Report = lambda share, state: None,
 ) -> PlacedMotion:
     """Places a recording in the task's world and retargets it.
 
@@ -83,6 +86,7 @@ def place_and_retarget(
         retarget_config, plan_config: settings.
         yaw_rad: turn of the recording's world about the vertical; the one that the robot reaches best if None.
         turns: how many are tried then, all around.
+        report: called with the finished share and a line on the state.
 
     Raises:
         DexVidError: the recording has no object pose to go by, hand key points are missing, the object is never moved or
@@ -100,9 +104,17 @@ def place_and_retarget(
     yaw, candidates = yaw_rad, []
     if yaw is None:
         bare = dataclasses.replace(config, contact=False, smoothness_weight=0.0)  # what can be reached, and quickly
-        yaw, candidates = choose_yaw(recording, aim.yaws_rad(turns), aim.ends, bare, aim.penalty_mm)
+        tries, done = aim.yaws_rad(turns), 0
+        count = len(tries) + (len(_NEARBY_RAD) if aim.bends else 0)
+
+        def tried() -> None:
+            nonlocal done
+            done += 1
+            report(done / (count + _PLAN_TURNS), f"{done} of {count} turns tried")
+
+        yaw, candidates = choose_yaw(recording, tries, aim.ends, bare, aim.penalty_mm, tried)
         if aim.bends:
-            yaw, _ = choose_yaw(recording, [yaw + nearby for nearby in _NEARBY_RAD], aim.ends, bare, aim.penalty_mm)
+            yaw, _ = choose_yaw(recording, [yaw + nearby for nearby in _NEARBY_RAD], aim.ends, bare, aim.penalty_mm, tried)
     place = aim.place(yaw)
     releases = tracked.ending == "release"
     if tracked.ending == "throw":

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from demos.commands import SYNTHESIZE
-from demos.synthetic.corpus import Corpus, Pictures, make_corpus
+from demos.synthetic.settings import Corpus, Pictures
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import OptionError
 
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(SynthesizeArguments, SYNTHESIZE, arguments)
     if config.count < 1:
         raise OptionError(f"expected a positive --count, got {config.count}")
+    from demos.synthetic.corpus import make_corpus
     from dexvid_envs.progress import progress_bar
 
     with progress_bar("synthesize") as report:

@@ -11,7 +11,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -19,12 +18,11 @@ from scipy.ndimage import distance_transform_edt
 from demos.synthetic.clips import ClipConfig, NoSoundMotionError, make_clip
 from demos.synthetic.people import pool_rng
 from demos.synthetic.scripts import KINDS
+from demos.synthetic.settings import Corpus, Pictures
 from demos.synthetic.truth import ClipTruth
 from demos.synthetic.wild_scripts import WILD_KINDS
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import atomic_folder, atomic_path
-
-Corpus = Literal["evaluation", "training", "wild", "bottles"]
 
 EVALUATION_CLIPS = 24
 #: Raised by every change that alters what a clip shows, so that older clips are made again.
@@ -35,31 +33,6 @@ _KINDS: dict[Corpus, tuple[str, ...]] = {"evaluation": KINDS, "training": KINDS,
 _FIRST_SEED = {"evaluation": 1_000_000, "training": 1_000_000_000, "wild": 4_000_000_000, "bottles": 7_000_000_000}
 _SEEDS_PER_CORPUS_SEED = 1_000_000
 _DONE = "clip.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """Size and rate of a corpus's pictures.
-
-    Attributes:
-        width: px.
-        height: px.
-        fps: pictures a second; 24, 25 or 30 by default, as the clip's seed has it.
-        depth_unit_mm: resolution of the stored depth; a coarser one makes smaller files.
-    """
-
-    width: int = 640
-    height: int = 480
-    fps: float | None = None
-    depth_unit_mm: float = 0.2
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.height) < 64 or self.width % 2 or self.height % 2:
-            raise OptionError(f"expected an even width and height of at least 64 px, got {self.width} and {self.height}")
-        if not (self.fps is None or 4.0 <= self.fps <= 120.0) or not 0.1 <= self.depth_unit_mm <= 10.0:
-            raise OptionError(
-                f"expected 4 to 120 pictures a second and a depth unit of 0.1 to 10 mm, got {self.fps} and {self.depth_unit_mm}"
-            )
 
 
 def clip_config(corpus: Corpus, number: int, seed: int = 0, pictures: Pictures | None = None) -> ClipConfig:

@@ -17,6 +17,7 @@ from demos.replay_plot import measure_forces
 from demos.source import load_interaction
 from demos.video import FrameCache, probe_video, read_frames
 from dexvid_envs.errors import InputFileError
+from dexvid_envs.progress import Report
 
 FloatArray = NDArray[np.float64]
 _OVERLAY, _FILM_NAMES = "overlay.mp4", ("source.mp4", "video.mp4")
@@ -70,12 +71,13 @@ class Story:
             self.film.close()
 
 
-def recording_story(source: Path, film: Path | None = None) -> Story:
+def recording_story(source: Path, film: Path | None = None, *, report: Report = lambda share, state: None) -> Story:
     """An extraction, or another extractor's output.
 
     Args:
         source: an extraction's folder, its `interaction.npz`, or a folder in another extractor's layout.
         film: the video; else one is looked for in the folder.
+        report: called with the finished share and a line on the state.
 
     Raises:
         InputFileError: the source or the film cannot be read.
@@ -86,9 +88,9 @@ def recording_story(source: Path, film: Path | None = None) -> Story:
     film = film or next((folder / name for name in _FILM_NAMES if (folder / name).is_file()), None)
     cache, picture = None, np.full(len(steps), -1)
     if film is not None:
-        cache, picture = _pictures(film, interaction.frame_index)
+        cache, picture = _pictures(film, interaction.frame_index, report)
     elif (folder / _OVERLAY).is_file():  # it holds the pictures that were looked at, one after the other
-        cache, picture = _pictures(folder / _OVERLAY, interaction.frame_index // _stride(folder))
+        cache, picture = _pictures(folder / _OVERLAY, interaction.frame_index // _stride(folder), report)
     tips = interaction.hand_keypoints_world[:, 4::4].mean(axis=1)
     centre = np.where(interaction.object_visible[..., None], interaction.object_points_world, np.nan)
     with np.errstate(all="ignore"):
@@ -102,8 +104,14 @@ def recording_story(source: Path, film: Path | None = None) -> Story:
     return Story(title, interaction.fps, interaction, steps, None, cache, picture, curves)
 
 
-def demonstration_story(demonstration: Demonstration, source: Path | None = None, film: Path | None = None) -> Story:
-    """A demonstration, with the recording behind it where that is given or known.
+def demonstration_story(
+    demonstration: Demonstration,
+    source: Path | None = None,
+    film: Path | None = None,
+    *,
+    report: Report = lambda share, state: None,
+) -> Story:
+    """A demonstration, with the recording behind it where that is given or known; see `recording_story`.
 
     Raises:
         InputFileError: the source is another's, or a file cannot be read.
@@ -118,7 +126,7 @@ def demonstration_story(demonstration: Demonstration, source: Path | None = None
         frame = np.array([rows.get(int(number), -1) for number in demonstration.source_frame])
         curves.append(Curve("object to the video's path, mm", 1000.0 * path_error(interaction, demonstration)))
         if recording.film is not None:
-            cache, picture = _pictures(recording.film, demonstration.source_frame)
+            cache, picture = _pictures(recording.film, demonstration.source_frame, report)
     player = Player(demonstration.env_id, demonstration.env_options, demonstration.control_mode)
     try:
         curves.append(Curve("grip on the object, N", measure_forces(player, demonstration).total_n))
@@ -128,7 +136,7 @@ def demonstration_story(demonstration: Demonstration, source: Path | None = None
     return Story(title, 20.0, interaction, frame, demonstration, cache, picture, tuple(curves))
 
 
-def _pictures(film: Path, wanted: NDArray[np.int64]) -> tuple[FrameCache, NDArray[np.int64]]:
+def _pictures(film: Path, wanted: NDArray[np.int64], report: Report) -> tuple[FrameCache, NDArray[np.int64]]:
     """The film's pictures with the wanted numbers, and which of them stands beside each.
 
     Raises:
@@ -140,6 +148,7 @@ def _pictures(film: Path, wanted: NDArray[np.int64]) -> tuple[FrameCache, NDArra
         if one.index in needed:
             kept[one.index] = len(cache)
             cache.append(one.rgb)
+            report(0.9 * len(kept) / len(needed), f"{len(kept)} of {len(needed)} pictures of the film")
     if not kept:
         cache.close()
         raise InputFileError(f"{film} has none of the frames {min(needed)} to {max(needed)}; give the film of this recording")

@@ -38,7 +38,9 @@ def make_scripted_policy(env: Any) -> ScriptedPolicy[Any]:
     Raises:
         OptionError: the environment's task has no scripted policy.
     """
-    core: EnvironmentCore = env.unwrapped.core
+    core = getattr(env.unwrapped, "core", None)
+    if not isinstance(core, EnvironmentCore):
+        raise OptionError(f"{type(env.unwrapped).__name__} has no scripted policy; expected one of this project's environments")
     for task_type, policy_type in SCRIPTED_POLICIES.items():
         if isinstance(core.task, task_type):
             return policy_type(core)
