@@ -241,7 +241,7 @@ def _add_camera(spec: mujoco.MjSpec, view: Viewpoint) -> None:
     spec.worldbody.add_camera(name=CAMERA_NAME, pos=view.T_world_camera[:3, 3], quat=quat.tolist(), fovy=view.fovy_deg)
 
 
-def video_writer(path: Path, shutter: Shutter) -> Any:
+def film_writer(path: Path, shutter: Shutter) -> Any:
     """An H.264 writer of the shutter's quality (`append_data`, `close`); equal pictures give equal files."""
     return imageio.get_writer(
         path,

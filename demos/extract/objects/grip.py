@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from demos.camera import FloatArray
-from demos.extract.objects.contact import runs
 from demos.interaction import FINGERTIPS, HandTrack
+from demos.runs import runs
 
 BoolArray = NDArray[np.bool_]
 
