@@ -280,7 +280,7 @@ class Player:
 def record(
     env_id: str, env_options: Mapping[str, Any], control_mode: str, actions: ArrayLike, **arguments: Any
 ) -> Demonstration:
-    """Plays actions in a fresh environment; further arguments as in `Player.record`, which is quicker for many."""
+    """Plays actions (T, A) in a fresh environment; further arguments as in `Player.record`, which is quicker for many."""
     player = Player(env_id, env_options, control_mode)
     try:
         return player.record(actions, **arguments)

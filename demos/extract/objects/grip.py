@@ -31,7 +31,7 @@ class Grip:
         return bool(np.isfinite(self.middle).all())
 
     def thickness_m(self, contact: BoolArray) -> float:
-        """Of what is held: the tips' middles are half a finger outside; infinite without contact."""
+        """Of what is held in the frames of contact (T,): the tips' middles are half a finger outside; infinite without any."""
         return max(float(np.median(self.width[contact])) - _FINGER_M, _FINGER_M) if contact.any() and self.known else np.inf
 
 

@@ -52,7 +52,7 @@ class Outlines:
     foot: FloatArray
 
     def pick(self, index: IntArray) -> Outlines:
-        """Those of the given frames."""
+        """Those of the given frames (F,)."""
         return Outlines(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
 

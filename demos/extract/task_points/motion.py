@@ -82,7 +82,13 @@ class MotionProposer:
 
 
 def basic_queries(hand_px: FloatArray, objects: Sequence[TrackedObject], contact: BoolArray) -> list[TaskPointQuery]:
-    """Wrist, fingertips and the middle of the moved object, which every result has where they are known at all."""
+    """Wrist, fingertips and the middle of the moved object, which every result has where they are known at all.
+
+    Args:
+        hand_px: (T, 21, 2) px; NaN where unknown.
+        objects: the moved one first.
+        contact: (T,) whether the hand touches it.
+    """
     queries = []
     start, _ = longest_contact(contact)
     known = np.flatnonzero(np.isfinite(hand_px).all(axis=(1, 2)))
