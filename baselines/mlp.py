@@ -96,15 +96,15 @@ class MlpActor(nn.Module):
         return self.config.observation_size
 
     def features(self, parts: Mapping[str, Tensor], starts: Tensor, memory: Any = None) -> tuple[Tensor, None]:
-        """The normalised observation."""
+        """The normalised observations, of the shape (..., D) that `parts["state"]` has; `starts` does not matter."""
         return self.normalizer(parts["state"]), None
 
     def head(self, features: Tensor) -> Tensor:
-        """Mean actions from `features`."""
+        """Mean actions (..., A) from `features` (..., D)."""
         return self.layers(features)
 
     def act(self, parts: Mapping[str, Tensor], starts: Tensor, memory: Any = None) -> tuple[Tensor, None]:
-        """Mean actions of observations."""
+        """Mean actions (..., A) of the observations `parts["state"]` (..., D)."""
         return self(parts["state"]), None
 
     def initial_memory(self, count: int) -> None:
@@ -115,7 +115,7 @@ class MlpActor(nn.Module):
         self.normalizer.fit(parts["state"], std_floor)
 
     def deviations(self) -> dict[str, Tensor]:
-        """Standard deviation of the observation in the training data."""
+        """Standard deviation (D,) of the observation in the training data, in its units."""
         return {"state": self.normalizer.std}
 
     def policy(self) -> MlpPolicy:

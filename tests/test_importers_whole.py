@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from benchmarks.foreign_layouts import hold_content, spider_content, truth, write_hold, write_mano, write_points
 from demos.camera import transform
 from demos.importers import guess_importer
-from demos.importers.hold import HoldConfig, load_hold, read_hold_hand, read_hold_object, split_projection
+from demos.importers.hold import HoldConfig, load_hold, read_hold_object, split_projection
 from demos.importers.mcc_ho import read_mcc_ho
 from demos.importers.spider import SpiderConfig, load_spider, read_spider_robot
 from demos.interaction import FINGERTIPS, Interaction
@@ -39,13 +39,13 @@ def test_hold(tmp_path: Path) -> None:
     right = content["entities"]["right"]
     keypoints = mano.keypoints_of_pose(right["hand_poses"].astype(np.float64), right["mean_shape"])
     expected = (keypoints + right["hand_trans"][:, None] - content["normalize_shift"]) * [1, -1, -1]
-    hand = read_hold_hand(tmp_path, tmp_path / "mano_right.npz")
-    np.testing.assert_allclose(hand.keypoints_camera, expected, atol=1e-6)
     interaction = load_hold(tmp_path, HoldConfig(fps=20.0, object_name="bottle", camera_pitch_deg=25.0))
     assert interaction.object_names == ("bottle",)
     np.testing.assert_allclose(interaction.K, truth().K, atol=1e-3)
     back = transform(np.linalg.inv(interaction.T_world_camera), interaction.object_points_world)
     np.testing.assert_allclose(back, truth().points, atol=1e-6)
+    back = transform(np.linalg.inv(interaction.T_world_camera), interaction.hand_keypoints_world)
+    np.testing.assert_allclose(back, expected, atol=1e-6)
     assert guess_importer(tmp_path) == "hold"
     assert load_interaction(tmp_path).num_frames == T
 

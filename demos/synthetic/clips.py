@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.synthetic.drawing import FloatArray
-from demos.synthetic.film import Shutter, film, video_writer
+from demos.synthetic.film import Shutter, film, film_writer
 from demos.synthetic.flight import BUCKET_NAME
 from demos.synthetic.gesture import PHASES, mirror, pose
 from demos.synthetic.holds import TOUCHING_M, HeldThing, Touch, solve_hold
@@ -219,7 +219,7 @@ def make_clip(config: ClipConfig, folder: Path, report: Callable[[float, str], N
     label_names = ("background", "hand", "arm", *(o.name for o in objects))
     labels = {geom: label_names.index(o.name) for o in objects for geom in o.label_keys}
     lookup, depths, pictures = DepthLookup(view, act, objects), DepthStore(1e-3 * config.depth_unit_mm), []
-    with video_writer(folder / "video.mp4", shutter) as add:
+    with film_writer(folder / "video.mp4", shutter) as add:
         for frame, shot in enumerate(film(spec, dimensions, acted, view, shutter, labels, config.seed)):
             add(shot.rgb)
             depths.append(shot.depth_m)

@@ -244,7 +244,7 @@ def _add_camera(spec: mujoco.MjSpec, view: Viewpoint) -> None:
 
 
 @contextlib.contextmanager
-def video_writer(path: Path, shutter: Shutter) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+def film_writer(path: Path, shutter: Shutter) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
     """Yields a function that adds a picture to an H.264 video of the shutter's quality; equal pictures give equal files.
 
     Raises:

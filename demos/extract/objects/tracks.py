@@ -117,7 +117,7 @@ class Trail:
 def trail_of(
     cache: FrameCache, seed: ObjectSeed, hand: FloatArray, fps: float, scene: StaticScene, frames: Sequence[int]
 ) -> Trail:
-    """Follows what the seed shows through F frames only; until the first of them it is taken to rest."""
+    """Follows what the seed shows, with a hand (T, 21, 2) px, through F frames only; until the first it is taken to rest."""
     follower = _Follower(cache, seed, hand, fps, scene, None)
     middle: list[FloatArray] = []
     follower.follow(frames, lambda: middle.append(follower.shape.middle()))
