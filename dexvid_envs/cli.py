@@ -49,11 +49,16 @@ def find_commands() -> dict[str, Command]:
 
 
 def parse_config(config_type: type[ConfigT], command: Command, arguments: Sequence[str]) -> ConfigT:
-    """Makes a typed config from the command line (tyro); `--help` shows the command's examples."""
+    """Makes a typed config from the command line (tyro); `--help` shows the command's examples.
+
+    An option `json: Path | None` may be given without a file, see `dexvid_envs.json_output`.
+    """
     import tyro
 
+    from dexvid_envs.json_output import with_json_target
+
     description = command.summary + "".join(f"\n\n  {example}" for example in command.examples)
-    return tyro.cli(config_type, prog=f"dexvid {command.name}", description=description, args=list(arguments))
+    return tyro.cli(config_type, prog=f"dexvid {command.name}", description=description, args=with_json_target(arguments))
 
 
 def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:

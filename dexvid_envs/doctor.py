@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import os
 import platform
 import subprocess
@@ -18,6 +17,7 @@ from packaging.requirements import Requirement
 
 from dexvid_envs.cli import parse_config
 from dexvid_envs.commands import DOCTOR, LIST
+from dexvid_envs.json_output import is_printed, json_output
 from dexvid_envs.rendering import HEADLESS_BACKENDS, INSTALL_HINT, RenderingUnavailableError, choose_backend, probe_backend
 
 DISTRIBUTION = "dexvid-envs"
@@ -35,10 +35,10 @@ class ListConfig:
     """Options of `dexvid list`.
 
     Attributes:
-        json: print JSON instead of a table.
+        json: a file for the same as JSON; - or nothing prints it instead of the table.
     """
 
-    json: bool = False
+    json: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +46,10 @@ class DoctorConfig:
     """Options of `dexvid doctor`.
 
     Attributes:
-        json: print JSON instead of lines.
+        json: a file for the same as JSON; - or nothing prints it instead of the lines.
     """
 
-    json: bool = False
+    json: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +73,12 @@ def list_main(arguments: Sequence[str]) -> int:
     """Prints the registered DexVid environments."""
     config = parse_config(ListConfig, LIST, arguments)
     rows = registered_environments()
-    if config.json:
-        print(json.dumps(rows, indent=2))
-        return 0
-    width = max((len(row["id"]) for row in rows), default=0)
-    for row in rows:
-        print(f"{row['id'].ljust(width)}  {row['summary']}")
+    with json_output(config.json) as write:
+        write(rows)
+    if not is_printed(config.json):
+        width = max((len(row["id"]) for row in rows), default=0)
+        for row in rows:
+            print(f"{row['id'].ljust(width)}  {row['summary']}")
     return 0
 
 
@@ -86,9 +86,9 @@ def doctor_main(arguments: Sequence[str]) -> int:
     """Prints what this machine can do; returns 1 if something is missing that nothing works without."""
     config = parse_config(DoctorConfig, DOCTOR, arguments)
     findings = examine()
-    if config.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    else:
+    with json_output(config.json) as write:
+        write([dataclasses.asdict(finding) for finding in findings])
+    if not is_printed(config.json):
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
             print(f"{finding.status.ljust(7)}  {finding.name.ljust(width)}  {finding.value}")
