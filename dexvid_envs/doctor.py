@@ -6,9 +6,10 @@ import dataclasses
 import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +19,15 @@ from packaging.requirements import Requirement
 from dexvid_envs.cli import parse_config
 from dexvid_envs.commands import DOCTOR, LIST
 from dexvid_envs.json_output import is_printed, json_output
+from dexvid_envs.progress import Report, progress_bar
 from dexvid_envs.rendering import HEADLESS_BACKENDS, INSTALL_HINT, RenderingUnavailableError, choose_backend, probe_backend
 
 DISTRIBUTION = "dexvid-envs"
 EXTRAS = {
     "video": "reading videos of hands",
     "view": "the viewer in the browser",
-    "scale": "many videos on many machines, LeRobot export",
+    "scale": "many videos on many machines",
+    "lerobot": "export of datasets to LeRobot's layout",
     "dev": "tests and checks",
 }
 IMPORT_TIMEOUT_S = 120.0
@@ -85,7 +88,8 @@ def list_main(arguments: Sequence[str]) -> int:
 def doctor_main(arguments: Sequence[str]) -> int:
     """Prints what this machine can do; returns 1 if something is missing that nothing works without."""
     config = parse_config(DoctorConfig, DOCTOR, arguments)
-    findings = examine()
+    with progress_bar("examine") as report:
+        findings = examine(report)
     with json_output(config.json) as write:
         write([dataclasses.asdict(finding) for finding in findings])
     if not is_printed(config.json):
@@ -110,16 +114,32 @@ def registered_environments() -> list[dict[str, Any]]:
     ]
 
 
-def examine() -> list[Finding]:
-    """All findings on this machine; takes some seconds, since the renderer and torch are really tried."""
+def examine(report: Report = lambda share, state: None) -> list[Finding]:
+    """All findings on this machine; takes some seconds, since renderer, window and torch are really tried.
+
+    Args:
+        report: called with the finished share and what is looked at.
+    """
+    looks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+        ("machine", _machine_findings),
+        ("packages", _package_findings),
+        ("rendering", lambda: [_rendering_finding()]),
+        ("window", lambda: [_window_finding(), _browser_finding()]),
+        ("gpu", lambda: [_gpu_finding()]),
+    )
+    findings: list[Finding] = []
+    for done, (what, look) in enumerate(looks):
+        report(done / len(looks), what)
+        findings += look()
+    return findings
+
+
+def _machine_findings() -> list[Finding]:
     return [
         Finding("python", "ok", f"{platform.python_version()} at {sys.executable}"),
         Finding("system", "ok", f"{platform.system()} {platform.machine()}"),
         Finding("cores", "ok", f"{usable_cores():g}"),
         _memory_finding(),
-        *_package_findings(),
-        _rendering_finding(),
-        _gpu_finding(),
     ]
 
 
@@ -186,11 +206,10 @@ def _installed(requirement: Requirement) -> tuple[str, bool]:
 
 
 def _install_command(extra: str) -> str:
-    """How to install the project with an extra, from its checkout if this is one."""
+    """How to install the project with an extra: from its checkout, for it is on no index of packages."""
     root = Path(__file__).resolve().parent.parent
-    if (root / "constraints.txt").is_file():
-        return f"cd {root} && {sys.executable} -m pip install -c constraints.txt -e '.{f'[{extra}]' if extra else ''}'"
-    return f"{sys.executable} -m pip install '{DISTRIBUTION}{f'[{extra}]' if extra else ''}'"
+    place = str(root) if (root / "constraints.txt").is_file() else f"CHECKOUT_OF_{DISTRIBUTION.upper()}"
+    return f"cd {place} && {sys.executable} -m pip install -c constraints.txt -e '.{f'[{extra}]' if extra else ''}'"
 
 
 def _video_finding() -> Finding:
@@ -223,6 +242,28 @@ def _rendering_finding() -> Finding:
     if not probe.usable:
         return Finding("rendering", "absent", f"{backend} ({chosen}): {probe.detail}", f"unset MUJOCO_GL, or {INSTALL_HINT}")
     return Finding("rendering", "ok", f"{backend} ({chosen}) on {probe.detail}")
+
+
+def _window_finding() -> Finding:
+    """Whether a window can be opened, as by `dexvid play` without `--video`."""
+    try:
+        from dexvid_envs.viewer import why_no_window
+
+        why = why_no_window()
+    except Exception as error:  # mujoco cannot be loaded: its own finding tells more
+        why = f"{type(error).__name__}: {error}"
+    if not why:
+        return Finding("window", "ok", "one can be opened")
+    remedy = "a desktop, `ssh -X`, or a virtual screen: sudo apt-get install -y xvfb libgl1, then xvfb-run -a dexvid play ..."
+    return Finding("window", "absent", why, remedy)
+
+
+def _browser_finding() -> Finding:
+    """Chromium, in which the tests look at pages; any browser shows them."""
+    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    if found is not None:
+        return Finding("browser for tests", "ok", found)
+    return Finding("browser for tests", "absent", "no Chromium; those tests are skipped", "sudo apt-get install -y chromium")
 
 
 def _gpu_finding() -> Finding:
