@@ -13,6 +13,7 @@ import tyro
 from baselines.commands import CORRECT
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import DexVidError
+from dexvid_envs.json_output import json_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class CorrectArguments:
     """of the choice of demonstrations and of how long the policy is played"""
     resume: bool = False
     """keep the corrections of an interrupted run to the same folder; their batches are played again"""
+    json: Path | None = None
+    """file for the outcome; - or nothing prints it"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,5 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         made = corrections(demonstrations, checkpoint, settings, report=report, progress=show)
         for correction in itertools.islice(made, len(writer), None):
             writer.add(correction)
-    print(f"{config.count} corrections, {report.acceptance:.0%} of {report.attempts} succeeded: {config.out}")
+    with json_output(config.json) as write:
+        print(f"{config.count} corrections, {report.acceptance:.0%} of {report.attempts} succeeded: {config.out}")
+        write({"out": str(config.out), "corrections": config.count, **to_json(report), "acceptance": float(report.acceptance)})
     return 0

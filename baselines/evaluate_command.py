@@ -13,6 +13,7 @@ from baselines.commands import EVALUATE
 from baselines.evaluate import EVALUATION_SEED
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
+from dexvid_envs.json_output import json_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class EvaluateArguments:
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     json: Path | None = None
-    """file for all figures and episodes"""
+    """file for all figures and episodes; - or nothing prints them"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,25 +44,24 @@ def main(arguments: Sequence[str]) -> int:
     from dexvid_envs.progress import progress_bar
 
     env_id, options = _environment(config)
-    print(f"{config.policy} in {env_id}, {config.episodes} episodes from seed {config.seed}, options {options}")
-    with progress_bar("evaluate") as bar:
-        result = evaluate(
-            lambda envs: load_policy(config.policy, envs),
-            env_id,
-            episodes=config.episodes,
-            seed=config.seed,
-            env_options=options,
-            num_envs=config.num_envs,
-            progress=lambda done: bar(done / config.episodes, f"{done} of {config.episodes} episodes"),
-        )
-    print(f"success at the end:  {result.success}")
-    print(f"success at any time: {result.ever_success}")
-    print(f"mean return {result.mean_return:.2f}, mean length {result.mean_length:.0f} steps")
-    for name, rate in result.per_object.items():
-        print(f"  {name}: {rate}")
-    if config.json is not None:
-        result.save(config.json, policy=config.policy)
-        print(f"wrote {config.json}")
+    with json_output(config.json) as write:
+        print(f"{config.policy} in {env_id}, {config.episodes} episodes from seed {config.seed}, options {options}")
+        with progress_bar("evaluate") as bar:
+            result = evaluate(
+                lambda envs: load_policy(config.policy, envs),
+                env_id,
+                episodes=config.episodes,
+                seed=config.seed,
+                env_options=options,
+                num_envs=config.num_envs,
+                progress=lambda done: bar(done / config.episodes, f"{done} of {config.episodes} episodes"),
+            )
+        print(f"success at the end:  {result.success}")
+        print(f"success at any time: {result.ever_success}")
+        print(f"mean return {result.mean_return:.2f}, mean length {result.mean_length:.0f} steps")
+        for name, rate in result.per_object.items():
+            print(f"  {name}: {rate}")
+        write({"policy": config.policy, **result.to_json()})
     return 0
 
 

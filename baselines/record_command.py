@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import tyro
 from baselines.commands import RECORD
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import DexVidError
+from dexvid_envs.json_output import json_output
 
 if TYPE_CHECKING:
     from demos.dataset import DatasetWriter
@@ -40,8 +40,8 @@ class RecordArguments:
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     resume: bool = False
     """go on with an interrupted recording to the same folder"""
-    json: bool = False
-    """print the outcome as one JSON object"""
+    json: Path | None = None
+    """file for the outcome; - or nothing prints it"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,27 +57,26 @@ def main(arguments: Sequence[str]) -> int:
     options = overridden(checkpoint_options(config.policy), parse_env_options(config.env_option))
     env_id = find_environment_id(config.env)
     settings = RecordConfig(config.count, config.seed, config.failures, config.rest_steps)
-    with progress_bar("record") as bar, DatasetWriter(config.out, resume=config.resume) as writer:
-        report = RecordReport(kept=len(writer))
+    with json_output(config.json) as write:
+        with progress_bar("record") as bar, DatasetWriter(config.out, resume=config.resume) as writer:
+            report = RecordReport(kept=len(writer))
 
-        def show(state: RecordReport) -> None:
-            bar(state.kept / config.count, f"{state.kept} kept of {state.attempts} episodes")
+            def show(state: RecordReport) -> None:
+                bar(state.kept / config.count, f"{state.kept} kept of {state.attempts} episodes")
 
-        made = record_episodes(
-            env_id,
-            config.policy,
-            options,
-            settings,
-            first_attempt=_next_attempt(writer, config),
-            report=report,
-            progress=show,
-        )
-        for demonstration in made:
-            writer.add(demonstration)
-    if config.json:
-        print(json.dumps({"out": str(config.out), **dataclasses.asdict(report)}))
-    else:
+            made = record_episodes(
+                env_id,
+                config.policy,
+                options,
+                settings,
+                first_attempt=_next_attempt(writer, config),
+                report=report,
+                progress=show,
+            )
+            for demonstration in made:
+                writer.add(demonstration)
         print(f"{report.kept} demonstrations of {report.attempts} episodes: {config.out}")
+        write({"out": str(config.out), **dataclasses.asdict(report)})
     return 0
 
 

@@ -16,6 +16,7 @@ from baselines.settings import CloneConfig, DistillConfig, FineTuneConfig
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import OptionError
 from dexvid_envs.files import clear_up_inside, write_alone
+from dexvid_envs.json_output import json_output
 from dexvid_envs.progress import stage_bars
 
 
@@ -37,6 +38,8 @@ class CloneArguments:
     """of weights, split, batches and noise"""
     resume: bool = False
     """go on with the interrupted run in --out"""
+    json: Path | None = None
+    """file for the outcome; - or nothing prints it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,8 @@ class FineTuneArguments:
     """of starts, exploration and the critic"""
     resume: bool = False
     """go on with the interrupted run in --out"""
+    json: Path | None = None
+    """file for the outcome; - or nothing prints it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,8 @@ class DistillArguments:
     """of weights, starts and batches"""
     resume: bool = False
     """go on with the interrupted run in --out"""
+    json: Path | None = None
+    """file for the outcome; - or nothing prints it"""
 
 
 Arguments = (
@@ -93,14 +100,19 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     config = parse_config(cast("type[Any]", Arguments), TRAIN, arguments)
     _check_out(config.out, config.resume)
-    with write_alone(config.out):
+    from demos.provenance import to_json
+
+    run: Any = {CloneArguments: _clone, FineTuneArguments: _fine_tune, DistillArguments: _distill}[type(config)]
+    with json_output(config.json) as write, write_alone(config.out):
         clear_up_inside(config.out)
-        if isinstance(config, CloneArguments):
-            return _clone(config)
-        return _distill(config) if isinstance(config, DistillArguments) else _fine_tune(config)
+        outcome = run(config)
+        print(f"next: dexvid evaluate --policy {config.out}")
+        write(to_json({"out": str(config.out), **outcome}))
+    return 0
 
 
-def _clone(arguments: CloneArguments) -> int:
+def _clone(arguments: CloneArguments) -> dict[str, Any]:
+    """Trains and tells; returns what `--json` writes."""
     from baselines.bc import train_clone
     from baselines.checkpoint import load_checkpoint
     from baselines.episodes import check_same_kind
@@ -133,11 +145,12 @@ def _clone(arguments: CloneArguments) -> int:
     print(
         f"cloned {len(demonstrations)} demonstrations ({result.transitions} transitions) in {result.seconds:.0f} s; {held_out}"
     )
-    print(f"next: dexvid evaluate --policy {arguments.out}")
-    return 0
+    figures = {name: getattr(result, name) for name in ("transitions", "steps", "seconds", "held_out_loss")}
+    return {"demonstrations": len(demonstrations), **figures}
 
 
-def _fine_tune(arguments: FineTuneArguments) -> int:
+def _fine_tune(arguments: FineTuneArguments) -> dict[str, Any]:
+    """Trains and tells; returns what `--json` writes."""
     from baselines.checkpoint import load_checkpoint
     from baselines.fine_tune import fine_tune
     from demos.dataset import read_dataset
@@ -164,11 +177,12 @@ def _fine_tune(arguments: FineTuneArguments) -> int:
         print(f"  after {steps} steps: success {evaluation.success}")
     if result.evaluations and result.evaluations[-1][1].success.rate < result.evaluations[0][1].success.rate:
         print("the fine-tuned actor is worse than the one it started from; keep that one, or train longer with a smaller rate")
-    print(f"next: dexvid evaluate --policy {arguments.out}")
-    return 0
+    evaluations = [{"steps": steps, "success": evaluation.success.to_json()} for steps, evaluation in result.evaluations]
+    return {"steps": result.steps, "seconds": result.seconds, "evaluations": evaluations}
 
 
-def _distill(arguments: DistillArguments) -> int:
+def _distill(arguments: DistillArguments) -> dict[str, Any]:
+    """Trains and tells; returns what `--json` writes."""
     from baselines.checkpoint import load_checkpoint
     from baselines.distill import distill
 
@@ -184,8 +198,7 @@ def _distill(arguments: DistillArguments) -> int:
             resume=arguments.resume,
         )
     print(f"{len(result.success)} rounds in {result.seconds:.0f} s; success of each: {_percents(result.success)}")
-    print(f"next: dexvid evaluate --policy {arguments.out}")
-    return 0
+    return {"rounds": len(result.success), "seconds": result.seconds, "success": result.success}
 
 
 def _percents(rates: Sequence[float]) -> str:

@@ -16,6 +16,7 @@ from demos.commands import DATASET
 from demos.demonstration import Demonstration
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import DexVidError, OptionError
+from dexvid_envs.json_output import json_output
 from dexvid_envs.progress import Report
 
 _SHOWN = 20
@@ -28,7 +29,7 @@ class Info:
     dataset: tyro.conf.Positional[Path]
     """a dataset folder"""
     json: Path | None = None
-    """also write it to a file"""
+    """a file for the same; - or nothing prints it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Check:
     provenance: bool = False
     """an incomplete provenance is an error, not only mentioned"""
     json: Path | None = None
-    """a file for the findings of every episode"""
+    """a file for the findings of every episode; - or nothing prints them"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Export:
     task: str | None = None
     """lerobot: what is done, in a sentence; by default the environment's own"""
     json: Path | None = None
-    """a file for what was written"""
+    """a file for what was written; - or nothing prints it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Merge:
     out: Path
     """the dataset folder to write"""
     json: Path | None = None
-    """a file for what was written"""
+    """a file for what was written; - or nothing prints it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Filter:
     first: int | None = None
     """no more than so many"""
     json: Path | None = None
-    """a file for what was written"""
+    """a file for what was written; - or nothing prints it"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +116,9 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit code: 1 where a check finds something wrong."""
     chosen = parse_config(DatasetArguments, DATASET, arguments).do
     run: Any = {Info: _info, Check: _check, Export: _export, Merge: _merge, Filter: _filter}[type(chosen)]
-    report = run(chosen)
-    if chosen.json is not None:
-        from dexvid_envs.files import atomic_path
-
-        with atomic_path(chosen.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        print(f"wrote {chosen.json}")
+    with json_output(chosen.json) as write:
+        report = run(chosen)
+        write(report)
     return 0 if report.get("ok", True) else 1
 
 

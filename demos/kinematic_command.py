@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import tyro
 from demos.commands import KINEMATIC
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import OptionError
+from dexvid_envs.json_output import json_output
 
 if TYPE_CHECKING:
     from demos.kinematic_corpus import CorpusResult
@@ -35,7 +35,7 @@ class KinematicArguments:
     work: Path | None = None
     """where the extractions of a folder of videos are kept; a run that is repeated goes on from them"""
     json: Path | None = None
-    """also write which videos were used and why others were not"""
+    """file for which videos were used and why others were not; - or nothing prints it"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(KinematicArguments, KINEMATIC, arguments)
     from demos.kinematic_corpus import CorpusResult, corpus_motions, read_motions, sound_motions, write_motions
     from demos.video_folder import find_videos
-    from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 
     if config.out is None and config.motions is None:
@@ -52,28 +51,27 @@ def main(arguments: Sequence[str]) -> int:
         raise OptionError(f"--variants is {config.variants}; expected 1 (each motion as it is) or more")
     if not config.source:
         raise OptionError("no source; give a folder of videos or a file of motions")
-    read = [read_motions(path) for path in config.source if not path.is_dir()]
-    videos = [find_videos(path) for path in config.source if path.is_dir()]
-    _expect_apart([*read, *videos])
-    result = sound_motions({name: motion for file in read for name, motion in file.items()})
-    if videos:
-        work = config.work or Path(f"{(config.out or config.motions)}-extractions")
-        with progress_bar("extract") as bar:
-            made = corpus_motions({name: video for folder in videos for name, video in folder.items()}, work, report=bar)
-        result = CorpusResult({**result.motions, **made.motions}, {**result.refused, **made.refused})
-    for name, why in result.refused.items():
-        print(f"left out {name}: {why}")
-    if config.motions is not None:
-        write_motions(config.motions, result.motions)
-    if config.json is not None:
-        with atomic_path(config.json) as temporary:
-            temporary.write_text(json.dumps({"used": list(result.motions), "refused": dict(result.refused)}, indent=2) + "\n")
-    if config.out is not None:
-        _write_dataset(config.out, result, config.variants)
-    doubtful = sum(bool(motion.provenance.get("doubts")) for motion in result.motions.values())
-    if doubtful:
-        print(f"{doubtful} of the motions have doubts, such as failed gates, which their provenance names")
-    print(f"{len(result.motions)} motions, {len(result.refused)} videos left out: {config.out or config.motions}")
+    with json_output(config.json) as write:
+        read = [read_motions(path) for path in config.source if not path.is_dir()]
+        videos = [find_videos(path) for path in config.source if path.is_dir()]
+        _expect_apart([*read, *videos])
+        result = sound_motions({name: motion for file in read for name, motion in file.items()})
+        if videos:
+            work = config.work or Path(f"{(config.out or config.motions)}-extractions")
+            with progress_bar("extract") as bar:
+                made = corpus_motions({name: video for folder in videos for name, video in folder.items()}, work, report=bar)
+            result = CorpusResult({**result.motions, **made.motions}, {**result.refused, **made.refused})
+        for name, why in result.refused.items():
+            print(f"left out {name}: {why}")
+        if config.motions is not None:
+            write_motions(config.motions, result.motions)
+        write({"used": list(result.motions), "refused": dict(result.refused)})
+        if config.out is not None:
+            _write_dataset(config.out, result, config.variants)
+        doubtful = sum(bool(motion.provenance.get("doubts")) for motion in result.motions.values())
+        if doubtful:
+            print(f"{doubtful} of the motions have doubts, such as failed gates, which their provenance names")
+        print(f"{len(result.motions)} motions, {len(result.refused)} videos left out: {config.out or config.motions}")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,7 @@ from demos.scale.job import Job
 from demos.scale.options import ManySources
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import DexVidError
+from dexvid_envs.json_output import json_output
 
 if TYPE_CHECKING:
     from demos.multiply import MultiplyReport
@@ -52,7 +52,7 @@ class MultiplyArguments:
     resume: bool = False
     """keep the copies of an interrupted run to the same folder"""
     json: Path | None = None
-    """also write acceptance rate and coverage map"""
+    """file for acceptance rate and coverage map; - or nothing prints them"""
     figure: Path | None = None
     """also draw the coverage map (.png)"""
     many: Annotated[ManySources, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ManySources)
@@ -67,12 +67,14 @@ def main(arguments: Sequence[str]) -> int:
     sources = folders_with("data/main_data.hdf5", config.dataset, config.many.more)
     if sources is not None:
         return _multiply_many(sources, config)
-    report = _multiply(config)
-    print(
-        f"{config.count} demonstrations, {report.mended} of them mended by a retry; {report.acceptance:.0%} of "
-        f"{report.attempts} copies accepted; 4 cm cells without a demonstration: "
-        f"{report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
-    )
+    with json_output(config.json) as write:
+        report = _multiply(config)
+        print(
+            f"{config.count} demonstrations, {report.mended} of them mended by a retry; {report.acceptance:.0%} of "
+            f"{report.attempts} copies accepted; 4 cm cells without a demonstration: "
+            f"{report.missing_start_cells} of starts, {report.missing_target_cells} of targets: {config.out}"
+        )
+        write(dataclasses.asdict(report) | {"acceptance": report.acceptance})
     return 0
 
 
@@ -95,7 +97,6 @@ def _multiply(config: MultiplyArguments) -> MultiplyReport:
     from demos.dataset import DatasetWriter, dataset_length, read_dataset
     from demos.multiplication.report import draw_coverage
     from demos.multiply import JOURNAL_NAME, MultiplyConfig, MultiplyReport, multiply
-    from dexvid_envs.files import atomic_path
     from dexvid_envs.progress import progress_bar
 
     length = dataset_length(config.dataset)
@@ -115,9 +116,6 @@ def _multiply(config: MultiplyArguments) -> MultiplyReport:
         copies = multiply(demonstrations, settings, first_index=len(writer), report=report, progress=show, journal=journal)
         for copy in copies:
             writer.add(copy)
-    if config.json:
-        with atomic_path(config.json) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(report) | {"acceptance": report.acceptance}, indent=2))
     if config.figure:
         draw_coverage(config.figure, [(demonstrations[0].env_id, report)])
     return report

@@ -19,9 +19,12 @@ from demos.scale.job import Job
 from demos.scale.options import ManySources
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.files import write_alone
+from dexvid_envs.json_output import json_output
 
 if TYPE_CHECKING:
     from demos.pseudo_demonstration import PseudoDemonstration
+
+_FIGURES = ("tracking_error_m", "end_error_m", "acceptance", "robustness", "hold")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,8 @@ class RefineArguments:
     """folder for finished rounds, from which a stopped search goes on; by default beside `out`, removed at the end"""
     video: Path | None = None
     """also write a side-by-side video of human and robot"""
+    json: Path | None = None
+    """file for the outcome in figures; - or nothing prints them"""
     config: Annotated[RefineConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RefineConfig)
     """size of the search"""
     many: Annotated[ManySources, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ManySources)
@@ -68,26 +73,45 @@ def main(arguments: Sequence[str]) -> int:
     sources = folders_with("interaction.npz", config.source, config.many.more)
     if sources is not None:
         return _refine_many(sources, config)
-    with write_alone(config.out):
-        result = _refine(config)
-    search, before = result.refinement, result.open_loop
-    print(
-        f"open-loop replay before the search: {'success' if before.success else 'no success'}, "
-        f"lifted {100 * before.lift_m:.1f} cm, ends {100 * before.target_distance_m:.1f} cm from the target"
-    )
-    print(
-        f"after {search.seconds:.0f} s of search: {'success' if search.succeeded else 'no success'}, "
-        f"{1e3 * search.tracking_error_m:.1f} mm from the video's path on average, "
-        f"{1e3 * search.end_error_m:.1f} mm at the end, "
-        f"{search.acceptance:.0%} of moved copies and {search.robustness:.0%} of disturbed ones succeed"
-    )
-    print(f"hold: {search.hold}, grip {search.grip_force_n:.1f} N on average while the object is carried")
-    print(f"written: {config.out} (tier {result.demonstration.tier})")
+    with json_output(config.json) as write:
+        with write_alone(config.out):
+            result = _refine(config)
+        search, before = result.refinement, result.open_loop
+        print(
+            f"open-loop replay before the search: {'success' if before.success else 'no success'}, "
+            f"lifted {100 * before.lift_m:.1f} cm, ends {100 * before.target_distance_m:.1f} cm from the target"
+        )
+        print(
+            f"after {search.seconds:.0f} s of search: {'success' if search.succeeded else 'no success'}, "
+            f"{1e3 * search.tracking_error_m:.1f} mm from the video's path on average, "
+            f"{1e3 * search.end_error_m:.1f} mm at the end, "
+            f"{search.acceptance:.0%} of moved copies and {search.robustness:.0%} of disturbed ones succeed"
+        )
+        print(f"hold: {search.hold}, grip {search.grip_force_n:.1f} N on average while the object is carried")
+        print(f"written: {config.out} (tier {result.demonstration.tier})")
+        write(_outcome(config, result))
     return 0 if search.succeeded else 1
 
 
+def _outcome(config: RefineArguments, result: PseudoDemonstration) -> dict[str, Any]:
+    """What `--json` writes."""
+    from demos.provenance import to_json
+
+    search, demonstration = result.refinement, result.demonstration
+    return {
+        "out": str(config.out),
+        "environment": demonstration.env_id,
+        "env_options": to_json(demonstration.env_options),
+        "success": bool(search.succeeded),
+        "tier": demonstration.tier,
+        "seconds": float(search.seconds),
+        **to_json({name: getattr(search, name) for name in (*_FIGURES, "grip_force_n")}),
+        "open_loop": to_json(result.open_loop),
+    }
+
+
 def _refine_many(sources: Mapping[str, Path], config: RefineArguments) -> int:
-    refuse_options(config, ("rounds", "video"))
+    refuse_options(config, ("rounds", "video", "json"))
     settings = {
         name: getattr(config, name) for name in ("env", "env_option", "importer", "object", "turn_deg", "until_highest")
     }
@@ -102,8 +126,7 @@ def refine_job(out: Path, inputs: Mapping[str, Path], config: Mapping[str, Any],
 
     result = _refine(RefineArguments(inputs["source"], out, config=RefineConfig(**config), **settings))
     search = result.refinement
-    figures = ("tracking_error_m", "end_error_m", "acceptance", "robustness", "hold")
-    chosen = {name: getattr(search, name) for name in figures}
+    chosen = {name: getattr(search, name) for name in _FIGURES}
     return {"success": bool(search.succeeded), "tier": result.demonstration.tier, **to_json(chosen)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ import tyro
 from demos.commands import REPLAY
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.json_output import json_output
 
 if TYPE_CHECKING:
     from demos.replay import ReplayOutcome
@@ -40,7 +40,7 @@ class ReplayConfig:
     source_video: Path | None = None
     """the film behind it"""
     json: Path | None = None
-    """a file for the outcome of every episode"""
+    """a file for the outcome of every episode; - or nothing prints it"""
     record: Path | None = None
     """a dataset folder: the same actions recorded on this build, without the episodes that do not keep their tier's promise"""
     variants: int = 0
@@ -53,7 +53,6 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_config(ReplayConfig, REPLAY, arguments)
     from demos.dataset import dataset_length
     from demos.replay_dataset import RecordingBeside, record_again, replay_episodes
-    from dexvid_envs.files import atomic_path
 
     if config.video is not None and config.video.suffix.lower() != ".mp4":
         raise OptionError(f"--video {config.video}: expected a file name that ends in .mp4")
@@ -71,21 +70,22 @@ def main(arguments: Sequence[str]) -> int:
         raise OptionError(f"--plot draws one episode, and {config.dataset} has {count}: choose one with --episode I")
     recording = RecordingBeside(config, episodes)
     film = None if recording.found else config.video
-    outcomes = replay_episodes(config.dataset, episodes, film, closed_loop=config.closed_loop)
-    recording.show()
-    report = _report(config.dataset, outcomes, closed_loop=config.closed_loop)
-    if config.json is not None:
-        with atomic_path(config.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    _print(report)
-    if config.record is not None:  # after the report, which tells why, where no episode is left to record
-        holding = [episode for episode, outcome in outcomes.items() if outcome.keeps_contract]
-        repetitions = record_again(config.dataset, holding, config.record, variants=config.variants)
-        if config.variants:
-            print(f"{repetitions} of {config.variants * len(holding)} disturbed repetitions end as their demonstration does")
-    for written in (config.video, config.plot, config.json, config.record):
-        if written is not None:
-            print(f"wrote {written}")
+    with json_output(config.json) as write:
+        outcomes = replay_episodes(config.dataset, episodes, film, closed_loop=config.closed_loop)
+        recording.show()
+        report = _report(config.dataset, outcomes, closed_loop=config.closed_loop)
+        _print(report)
+        write(report)
+        if config.record is not None:  # after the report, which tells why, where no episode is left to record
+            holding = [episode for episode, outcome in outcomes.items() if outcome.keeps_contract]
+            repetitions = record_again(config.dataset, holding, config.record, variants=config.variants)
+            if config.variants:
+                print(
+                    f"{repetitions} of {config.variants * len(holding)} disturbed repetitions end as their demonstration does"
+                )
+        for written in (config.video, config.plot, config.record):
+            if written is not None:
+                print(f"wrote {written}")
     return 0 if report["summary"]["keeps_contract"] == len(outcomes) else 1
 
 

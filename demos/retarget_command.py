@@ -14,6 +14,7 @@ from demos.commands import RETARGET
 from demos.retargeting.settings import RetargetConfig
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.errors import InputFileError
+from dexvid_envs.json_output import json_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,8 @@ class RetargetArguments:
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     importer: str | None = None
     """name of the importer; guessed from the folder's layout by default"""
+    json: Path | None = None
+    """file for the figures of the motion; - or nothing prints them"""
     config: Annotated[RetargetConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=RetargetConfig)
     """weights and terms, such as --contact and --smoothness-weight"""
 
@@ -55,11 +58,25 @@ def main(arguments: Sequence[str]) -> int:
     doubts = [str(finding) for finding in inspect_interaction(interaction, env_id)]  # of another task: still a motion
     for doubt in doubts:
         print(f"warning: {doubt}", file=sys.stderr)
-    with progress_bar("retarget") as report:
-        placed = place_and_retarget(interaction, env_id, parse_env_options(config.env_option), config.config, report=report)
-    motion = placed.motion
-    arrays = {name: getattr(motion, name) for name in ("qpos", "targets", "error_m", "source_frame")}
-    write_npz(config.out, arrays | {"doubts": np.array(doubts, dtype=str)})
-    error = 1e3 * motion.error_m
-    print(f"{len(motion.qpos)} steps, fingertip error {error.mean():.1f} mm mean, {error.max():.1f} mm largest: {config.out}")
+    with json_output(config.json) as write:
+        with progress_bar("retarget") as report:
+            placed = place_and_retarget(interaction, env_id, parse_env_options(config.env_option), config.config, report=report)
+        motion = placed.motion
+        arrays = {name: getattr(motion, name) for name in ("qpos", "targets", "error_m", "source_frame")}
+        write_npz(config.out, arrays | {"doubts": np.array(doubts, dtype=str)})
+        error = 1e3 * motion.error_m
+        print(
+            f"{len(motion.qpos)} steps, fingertip error {error.mean():.1f} mm mean, {error.max():.1f} mm largest: {config.out}"
+        )
+        write(
+            {
+                "out": str(config.out),
+                "environment": env_id,
+                "steps": len(motion.qpos),
+                "mean_error_m": float(motion.error_m.mean()),
+                "max_error_m": float(motion.error_m.max()),
+                "yaw_rad": float(placed.yaw_rad),
+                "doubts": doubts,
+            }
+        )
     return 0

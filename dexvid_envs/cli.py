@@ -49,11 +49,16 @@ def find_commands() -> dict[str, Command]:
 
 
 def parse_config(config_type: type[ConfigT], command: Command, arguments: Sequence[str]) -> ConfigT:
-    """Makes a typed config from the command line (tyro); `--help` shows the command's examples."""
+    """Makes a typed config from the command line (tyro); `--help` shows the command's examples.
+
+    An option `json: Path | None` may be given without a file, see `dexvid_envs.json_output`.
+    """
     import tyro
 
+    from dexvid_envs.json_output import with_json_target
+
     description = command.summary + "".join(f"\n\n  {example}" for example in command.examples)
-    return tyro.cli(config_type, prog=f"dexvid {command.name}", description=description, args=list(arguments))
+    return tyro.cli(config_type, prog=f"dexvid {command.name}", description=description, args=with_json_target(arguments))
 
 
 def parse_env_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -85,7 +90,13 @@ def overview(commands: dict[str, Command]) -> str:
         "",
         "commands:",
     )
-    return "\n".join([*title, *lines, "", "Start with:  dexvid quickstart", "Help of one:  dexvid COMMAND --help"])
+    below = (
+        "",
+        "Start with:   dexvid quickstart",
+        "Help of one:  dexvid COMMAND --help",
+        "Exit codes:   0 done, 1 done but the answer is no, 2 wrong input, 130 interrupted (docs/commands.md)",
+    )
+    return "\n".join([*title, *lines, *below])
 
 
 def _check_graphics_setting() -> None:
@@ -107,16 +118,32 @@ def _check_graphics_setting() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one subcommand; returns 0 on success, 2 for a mistake of the user's, 130 when interrupted."""
+    """Runs one subcommand.
+
+    Args:
+        arguments: after `dexvid`; by default those of this process.
+
+    Returns:
+        The exit code (`docs/commands.md` has the table): 0 when it is done; 1 when it is done and the answer is no, as of a
+        check that finds something wrong, a search without success or many sources of which some failed; 2 for wrong input,
+        with one line that begins with "error:"; 130 when interrupted; 141 when whoever reads a pipe has gone.
+
+    Raises:
+        SystemExit: of the parser: 0 after `--help`, 2 for an option or a value that there is not.
+        Exception: a mistake of the project's, or of a policy or package that it was given.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a pipe that nobody reads is noticed without a message
     except DexVidError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal
@@ -18,14 +18,17 @@ from packaging.requirements import Requirement
 
 from dexvid_envs.cli import parse_config
 from dexvid_envs.commands import DOCTOR, LIST
+from dexvid_envs.json_output import is_printed, json_output
 from dexvid_envs.machine import memory_bytes, usable_cores
+from dexvid_envs.progress import Report, progress_bar
 from dexvid_envs.rendering import HEADLESS_BACKENDS, INSTALL_HINT, RenderingUnavailableError, choose_backend, probe_backend
 
 DISTRIBUTION = "dexvid-envs"
 EXTRAS = {
     "video": "reading videos of hands",
     "view": "the viewer in the browser",
-    "scale": "many videos on many machines, LeRobot export",
+    "scale": "many videos on many machines",
+    "lerobot": "export of datasets to LeRobot's layout",
     "dev": "tests and checks",
 }
 IMPORT_TIMEOUT_S = 120.0
@@ -36,10 +39,10 @@ class ListConfig:
     """Options of `dexvid list`.
 
     Attributes:
-        json: print JSON instead of a table.
+        json: a file for the same as JSON; - or nothing prints it instead of the table.
     """
 
-    json: bool = False
+    json: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +50,10 @@ class DoctorConfig:
     """Options of `dexvid doctor`.
 
     Attributes:
-        json: print JSON instead of lines.
+        json: a file for the same as JSON; - or nothing prints it instead of the lines.
     """
 
-    json: bool = False
+    json: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,22 +77,23 @@ def list_main(arguments: Sequence[str]) -> int:
     """Prints the registered DexVid environments."""
     config = parse_config(ListConfig, LIST, arguments)
     rows = registered_environments()
-    if config.json:
-        print(json.dumps(rows, indent=2))
-        return 0
-    width = max((len(row["id"]) for row in rows), default=0)
-    for row in rows:
-        print(f"{row['id'].ljust(width)}  {row['summary']}")
+    with json_output(config.json) as write:
+        write(rows)
+    if not is_printed(config.json):
+        width = max((len(row["id"]) for row in rows), default=0)
+        for row in rows:
+            print(f"{row['id'].ljust(width)}  {row['summary']}")
     return 0
 
 
 def doctor_main(arguments: Sequence[str]) -> int:
     """Prints what this machine can do; returns 1 if something is missing that nothing works without."""
     config = parse_config(DoctorConfig, DOCTOR, arguments)
-    findings = examine()
-    if config.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-    else:
+    with progress_bar("examine") as report:
+        findings = examine(report)
+    with json_output(config.json) as write:
+        write([dataclasses.asdict(finding) for finding in findings])
+    if not is_printed(config.json):
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
             print(f"{finding.status.ljust(7)}  {finding.name.ljust(width)}  {finding.value}")
@@ -111,16 +115,32 @@ def registered_environments() -> list[dict[str, Any]]:
     ]
 
 
-def examine() -> list[Finding]:
-    """All findings on this machine; takes some seconds, since the renderer and torch are really tried."""
+def examine(report: Report = lambda share, state: None) -> list[Finding]:
+    """All findings on this machine; takes some seconds, since renderer, window and torch are really tried.
+
+    Args:
+        report: called with the finished share and what is looked at.
+    """
+    looks: tuple[tuple[str, Callable[[], list[Finding]]], ...] = (
+        ("machine", _machine_findings),
+        ("packages", _package_findings),
+        ("rendering", lambda: [_rendering_finding()]),
+        ("window", lambda: [_window_finding(), _browser_finding()]),
+        ("gpu", lambda: [_gpu_finding()]),
+    )
+    findings: list[Finding] = []
+    for done, (what, look) in enumerate(looks):
+        report(done / len(looks), what)
+        findings += look()
+    return findings
+
+
+def _machine_findings() -> list[Finding]:
     return [
         Finding("python", "ok", f"{platform.python_version()} at {sys.executable}"),
         Finding("system", "ok", f"{platform.system()} {platform.machine()}"),
         Finding("cores", "ok", f"{usable_cores():g}"),
         _memory_finding(),
-        *_package_findings(),
-        _rendering_finding(),
-        _gpu_finding(),
     ]
 
 
@@ -161,11 +181,10 @@ def _installed(requirement: Requirement) -> tuple[str, bool]:
 
 
 def _install_command(extra: str) -> str:
-    """How to install the project with an extra, from its checkout if this is one."""
+    """How to install the project with an extra: from its checkout, for it is on no index of packages."""
     root = Path(__file__).resolve().parent.parent
-    if (root / "constraints.txt").is_file():
-        return f"cd {root} && {sys.executable} -m pip install -c constraints.txt -e '.{f'[{extra}]' if extra else ''}'"
-    return f"{sys.executable} -m pip install '{DISTRIBUTION}{f'[{extra}]' if extra else ''}'"
+    place = str(root) if (root / "constraints.txt").is_file() else f"CHECKOUT_OF_{DISTRIBUTION.upper()}"
+    return f"cd {place} && {sys.executable} -m pip install -c constraints.txt -e '.{f'[{extra}]' if extra else ''}'"
 
 
 def _video_finding() -> Finding:
@@ -198,6 +217,28 @@ def _rendering_finding() -> Finding:
     if not probe.usable:
         return Finding("rendering", "absent", f"{backend} ({chosen}): {probe.detail}", f"unset MUJOCO_GL, or {INSTALL_HINT}")
     return Finding("rendering", "ok", f"{backend} ({chosen}) on {probe.detail}")
+
+
+def _window_finding() -> Finding:
+    """Whether a window can be opened, as by `dexvid play` without `--video`."""
+    try:
+        from dexvid_envs.viewer import why_no_window
+
+        why = why_no_window()
+    except Exception as error:  # mujoco cannot be loaded: its own finding tells more
+        why = f"{type(error).__name__}: {error}"
+    if not why:
+        return Finding("window", "ok", "one can be opened")
+    remedy = "a desktop, `ssh -X`, or a virtual screen: sudo apt-get install -y xvfb libgl1, then xvfb-run -a dexvid play ..."
+    return Finding("window", "absent", why, remedy)
+
+
+def _browser_finding() -> Finding:
+    """Chromium, in which the tests look at pages; any browser shows them."""
+    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    if found is not None:
+        return Finding("browser for tests", "ok", found)
+    return Finding("browser for tests", "absent", "no Chromium; those tests are skipped", "sudo apt-get install -y chromium")
 
 
 def _gpu_finding() -> Finding:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ import tyro
 from dexvid_envs.cli import parse_config, parse_env_options
 from dexvid_envs.commands import PLAY
 from dexvid_envs.errors import OptionError, RenderingUnavailableError
+from dexvid_envs.json_output import json_output
 
 if TYPE_CHECKING:
     import gymnasium
@@ -44,7 +44,7 @@ class PlayArguments:
     env_option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """NAME=VALUE of an environment option, such as bottle=mustard; may be given several times"""
     json: Path | None = None
-    """file for return and success of every episode"""
+    """file for return and success of every episode; - or nothing prints them"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,21 +61,28 @@ def main(arguments: Sequence[str]) -> int:
     _check(config)
     picture = {"render_mode": "rgb_array", "camera": config.camera, "width": config.width, "height": config.height}
     env = gymnasium.make(env_id, **options | (picture if config.video is not None else {}))
-    try:
-        episodes = _play(env, config)
-    finally:
-        env.close()
-    for episode in episodes:
-        print(_line(episode))
-    finished = [episode for episode in episodes if episode.finished]
-    if finished:
-        successes = sum(episode.success for episode in finished)
-        print(f"{successes} of {len(finished)} episodes end in success")
-    if config.json is not None:
-        _write(config.json, env_id, options, config, episodes)
-    for written in (config.video, config.json):
-        if written is not None:
-            print(f"wrote {written}")
+    with json_output(config.json) as write:
+        try:
+            episodes = _play(env, config)
+        finally:
+            env.close()
+        for episode in episodes:
+            print(_line(episode))
+        finished = [episode for episode in episodes if episode.finished]
+        if finished:
+            successes = sum(episode.success for episode in finished)
+            print(f"{successes} of {len(finished)} episodes end in success")
+        if config.video is not None:
+            print(f"wrote {config.video}")
+        write(
+            {
+                "environment": env_id,
+                "env_options": options,
+                "policy": config.policy,
+                "seed": config.seed,
+                "episodes": [dataclasses.asdict(episode) for episode in episodes],
+            }
+        )
     return 0
 
 
@@ -138,17 +145,3 @@ def _line(episode: Episode) -> str:
     outcome = "success" if episode.success else "success on the way" if episode.ever_success else "no success"
     end = "" if episode.finished else ", broken off"
     return f"seed {episode.seed}: return {episode.total_reward:.2f}, {episode.steps} steps, {outcome}{end}"
-
-
-def _write(path: Path, env_id: str, options: dict[str, Any], config: PlayArguments, episodes: list[Episode]) -> None:
-    from dexvid_envs.files import atomic_path
-
-    content = {
-        "environment": env_id,
-        "env_options": options,
-        "policy": config.policy,
-        "seed": config.seed,
-        "episodes": [dataclasses.asdict(episode) for episode in episodes],
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +347,9 @@ def test_log_takes_new_columns(tmp_path):
 def test_command(tmp_path, capsys):
     write_dataset(tmp_path / "data", make_demonstrations(4))
     arguments = ["train", "bc", "--dataset", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--max-steps", "20"]
-    assert main([*arguments, "--hidden", "8", "--batch-size", "16"]) == 0
+    assert main([*arguments, "--hidden", "8", "--batch-size", "16", "--json", str(tmp_path / "told.json")]) == 0
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["demonstrations"], told["steps"], told["out"]) == (4, 20, str(tmp_path / "run"))
     assert {"checkpoint", "config.json", "progress.csv", "tensorboard"} <= {one.name for one in (tmp_path / "run").iterdir()}
     assert "cloned 4 demonstrations" in capsys.readouterr().out
     assert main(arguments) == 2

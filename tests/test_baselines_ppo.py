@@ -259,7 +259,8 @@ def test_runs_on_the_real_environment(tmp_path, capsys):
     clone.save(tmp_path / "clone" / "checkpoint")
     arguments = ["train", "ppo", "--init", str(tmp_path / "clone"), "--out", str(tmp_path / "run"), "--total-steps", "64"]
     sizes = ["--num-envs", "4", "--rollout-steps", "8", "--minibatch-size", "32", "--warmup-iterations", "1"]
-    assert main([*arguments, *sizes, "--evaluation-episodes", "2"]) == 0
+    assert main([*arguments, *sizes, "--evaluation-episodes", "2", "--json", str(tmp_path / "told.json")]) == 0
+    assert [row["steps"] for row in json.loads((tmp_path / "told.json").read_text())["evaluations"]] == [0, 64]
     output = capsys.readouterr().out
     assert "after 0 steps: success" in output
     assert "after 64 steps: success" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -154,9 +155,11 @@ def test_faults_make_no_motion_either(
 def test_a_doubtful_motion_says_so(sample: Interaction, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with_rows(sample, "flagged", slice(0, 100), 1).save(tmp_path / "interaction.npz")
     out = tmp_path / "motion.npz"
-    assert main(["retarget", str(tmp_path / "interaction.npz"), "--env", LIFT, "--out", str(out)]) == 0
-    warned = capsys.readouterr().err
-    assert "doubts 71% of its frames" in warned
+    assert main(["retarget", str(tmp_path / "interaction.npz"), "--env", LIFT, "--out", str(out), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "doubts 71% of its frames" in shown.err
+    told = json.loads(shown.out)
+    assert (told["environment"], told["steps"] > 20, len(told["doubts"])) == (LIFT, True, 1)
     with np.load(out) as arrays:
         assert ["doubts 71%" in line for line in arrays["doubts"].tolist()] == [True]
     motion = kinematic_motion(with_rows(sample, "flagged", slice(0, 100), 1), tmp_path)

@@ -62,6 +62,43 @@ def test_unknown_command_is_one_line_and_exit_2() -> None:
     assert "extract" in done.stderr
 
 
+def test_a_wrong_option_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["list", "--jsn"])
+    assert done.value.code == 2
+    assert "--jsn" in capsys.readouterr().err
+
+
+def test_an_interruption_is_exit_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "registered_environments", interrupt)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["list", "--help"], []])
+def test_a_pipe_that_nobody_reads_is_exit_141_without_a_word(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "dexvid_envs", *arguments],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "dexvid_envs"], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == cli.overview(find_commands()) + "\n"
+
+
 def test_a_users_mistake_is_shown_without_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +107,7 @@ def test_a_users_mistake_is_shown_without_traceback(
     assert capsys.readouterr().err == "error: given x, expected y, do z\n"
 
 
-def _raise_mistake() -> list[doctor.Finding]:
+def _raise_mistake(report: object) -> list[doctor.Finding]:
     raise cli.DexVidError("given x, expected y, do z")
 
 
@@ -102,7 +139,8 @@ def no_slow_imports(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_doctor_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == 0
     findings = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
-    assert {"python", "cores", "memory", "mujoco", "torch", "extra video", "rendering", "gpu"} <= set(findings)
+    expected = {"python", "cores", "memory", "mujoco", "torch", "extra video", "extra lerobot", "rendering", "gpu"}
+    assert expected | {"window", "browser for tests"} <= set(findings)
     assert findings["mujoco"]["status"] == "ok"
     assert findings["mujoco"]["value"].startswith("3.")
 

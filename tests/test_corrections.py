@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +109,11 @@ def test_command_and_cloning_again(
     data, run, out = tmp_path / "copies", tmp_path / "clone", tmp_path / "corrections"
     write_dataset(data, copies)
     poor_clone.save(run / "checkpoint")
-    assert main(["correct", str(data), "--policy", str(run), "--count", "2", "--policy-steps", "10", "--out", str(out)]) == 0
-    assert "2 corrections" in capsys.readouterr().out
+    arguments = ["correct", str(data), "--policy", str(run), "--count", "2", "--policy-steps", "10", "--out", str(out)]
+    assert main([*arguments, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "2 corrections" in shown.err
+    assert json.loads(shown.out)["corrections"] == 2
     assert dataset_length(out) == 2
     again = ["--init", str(run), "--max-steps", "5", "--batch-size", "64", "--out", str(tmp_path / "again")]
     assert main(["train", "bc", "--dataset", str(out), *again]) == 0

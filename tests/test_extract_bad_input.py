@@ -127,7 +127,7 @@ def test_missing_mediapipe_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     for name in [name for name in sys.modules if name.split(".")[0] == "mediapipe"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "dexvid-envs\[video\]"'):
+    with pytest.raises(MissingExtraError, match=r"pip install -c constraints.txt -e '\.\[video\]'"):
         MediaPipeHands(0.2, mirrored=False)
 
 

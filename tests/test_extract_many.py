@@ -98,4 +98,4 @@ def test_ray_that_is_not_installed(tmp_path: Path, capfd: pytest.CaptureFixture,
     (tmp_path / "one.mp4").write_text("not a video")
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["extract", str(tmp_path), "--out", str(tmp_path / "out"), "--engine", "ray"]) == 2
-    expect_one_message(capfd.readouterr().err, 'pip install "dexvid-envs[scale]"')
+    expect_one_message(capfd.readouterr().err, "pip install -c constraints.txt -e '.[scale]'")

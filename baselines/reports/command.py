@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +14,7 @@ import tyro
 from baselines.commands import REPORT
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.json_output import is_printed, json_output
 
 if TYPE_CHECKING:
     from baselines.reports.page import Report
@@ -37,8 +36,8 @@ class ReportArguments:
     out: Path | None = None
     """the page, a file that ends in .html; by default report.html in the folder of a run, an extraction or a quickstart, and
     NAME.report.html beside anything else"""
-    json: bool = False
-    """print the figures as JSON; the page is then only written where --out says so"""
+    json: Path | None = None
+    """file for the figures; - or nothing prints them, and the page is then only written where --out says so"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,17 +48,19 @@ def main(arguments: Sequence[str]) -> int:
     from baselines.reports.page import finite
 
     kind = recognise(config.path)
-    try:
-        report = make_report(config.path, kind, config.out)
-        figures = json.dumps(finite(report.figures), indent=2, allow_nan=False) if config.json else ""
-    except RecursionError as error:
-        raise InputFileError(f"{config.path} holds values nested too deeply to be from this project; make it again") from error
-    if config.json:
-        print(figures)
-    if config.out is not None or not config.json:
-        page = config.out or default_page(config.path, kind)
-        _write(page, report)
-        print(f"report of the {kind}: {page}", file=sys.stderr if config.json else sys.stdout)
+    with json_output(config.json) as write:
+        try:
+            report = make_report(config.path, kind, config.out)
+            if config.json is not None:
+                write(finite(report.figures))
+        except RecursionError as error:
+            raise InputFileError(
+                f"{config.path} holds values nested too deeply to be from this project; make it again"
+            ) from error
+        if config.out is not None or not is_printed(config.json):
+            page = config.out or default_page(config.path, kind)
+            _write(page, report)
+            print(f"report of the {kind}: {page}")
     return 0
 
 

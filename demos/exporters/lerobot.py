@@ -7,7 +7,7 @@
     meta/dexvid/                               what LeRobot has no place for (tier, provenance, the frame after the last action)
 
 An episode is one row group of its file. Pictures are not part of it: the environments draw them from the stored states.
-Needs pyarrow: `pip install "dexvid-envs[lerobot]"`.
+Needs pyarrow: `pip install -c constraints.txt -e '.[lerobot]'` in the project's checkout.
 """
 
 from __future__ import annotations
@@ -346,7 +346,8 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtraError(
-            f"the LeRobot layout needs pyarrow, which cannot be loaded here ({error}): pip install 'dexvid-envs[lerobot]'"
+            f"the LeRobot layout needs pyarrow, which cannot be loaded here ({error}): "
+            "pip install -c constraints.txt -e '.[lerobot]' in the project's checkout"
         ) from error
     return pyarrow, pyarrow.parquet
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -12,6 +13,7 @@ from demos.commands import EXTRACT
 from demos.extract.config import ExtractConfig
 from demos.scale.options import ManySources
 from dexvid_envs.cli import parse_config
+from dexvid_envs.json_output import json_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +22,8 @@ class ExtractArguments:
 
     config: Annotated[ExtractConfig, tyro.conf.arg(name="")]
     """of each extraction"""
+    json: Path | None = None
+    """file for quality and failed gates of one video; - or nothing prints them"""
     many: Annotated[ManySources, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ManySources)
     """for several videos"""
 
@@ -32,14 +36,18 @@ def main(arguments: Sequence[str]) -> int:
 
     sources = find_sources(parsed.config, parsed.many.more)
     if sources is None:
-        return _extract_one(parsed.config)
-    from demos.scale.command import run_and_tell
+        with json_output(parsed.json) as write:
+            write(_extract_one(parsed.config))
+        return 0
+    from demos.scale.command import refuse_options, run_and_tell
 
+    refuse_options(parsed, ("json",))
     jobs = extract_jobs(sources, parsed.config)
     return run_and_tell("extract", jobs, parsed.config.out, parsed.many, {"all_gates_passed": "passed all gates"})
 
 
-def _extract_one(config: ExtractConfig) -> int:
+def _extract_one(config: ExtractConfig) -> dict[str, Any]:
+    """Extracts; returns what `--json` writes."""
     from rich.console import Console
 
     from demos.extract.gates import gate_text
@@ -60,8 +68,9 @@ def _extract_one(config: ExtractConfig) -> int:
         if kept.is_dir():
             console.print(f"stopped; the same command goes on where it was (the work so far is in {kept})", soft_wrap=True)
         raise
-    _print_summary(console, config, result.quality, [gate_text(gate) for gate in result.failed_gates])
-    return 0
+    failed = [gate_text(gate) for gate in result.failed_gates]
+    _print_summary(console, config, result.quality, failed)
+    return {"out": str(config.out), "failed_gates": failed, "quality": result.quality}
 
 
 def _print_summary(console: Any, config: ExtractConfig, quality: dict[str, Any], failed: list[str]) -> None:

@@ -96,7 +96,8 @@ def import_ray() -> Any:
         return importlib.import_module("ray")
     except ImportError as error:
         raise MissingExtraError(
-            'the engine ray is not installed; install it with: pip install "dexvid-envs[scale]", or leave --engine ray out'
+            "the engine ray is not installed; install it with: pip install -c constraints.txt -e '.[scale]' in the project's "
+            "checkout, or leave --engine ray out"
         ) from error
 
 

@@ -13,6 +13,7 @@ from demos.commands import SYNTHESIZE
 from demos.synthetic.settings import Corpus, Pictures
 from dexvid_envs.cli import parse_config
 from dexvid_envs.errors import OptionError
+from dexvid_envs.json_output import json_output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class SynthesizeArguments:
         seed: of a corpus other than that for evaluation, 0 to 1999.
         first: number of the first clip, to share the work between machines.
         pictures: their size and rate.
+        json: file for what was made; - or nothing prints it.
     """
 
     out: Path
@@ -35,6 +37,7 @@ class SynthesizeArguments:
     seed: int = 0
     first: int = 0
     pictures: Annotated[Pictures, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Pictures)
+    json: Path | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +59,10 @@ def main(arguments: Sequence[str]) -> int:
             report=report,
         )
     there = len(made.folders) - made.made
-    print(f"{made.made} clips made, {there} were there: {config.out}")
-    if made.left_out:
-        print(f"left out, no sound motion found: {', '.join(made.left_out)}")
+    with json_output(config.json) as write:
+        print(f"{made.made} clips made, {there} were there: {config.out}")
+        if made.left_out:
+            print(f"left out, no sound motion found: {', '.join(made.left_out)}")
+        clips = [str(folder) for folder in made.folders]
+        write({"out": str(config.out), "made": made.made, "clips": clips, "left_out": list(made.left_out)})
     return 0

@@ -57,7 +57,9 @@ class StoryPage:
         try:
             import viser
         except ImportError as error:
-            raise MissingExtraError('the viewer needs viser: pip install "dexvid-envs[view]"') from error
+            raise MissingExtraError(
+                "the viewer needs viser: pip install -c constraints.txt -e '.[view]' in the project's checkout"
+            ) from error
         self.story = story
         port = port or free_port()
         self.server = viser.ViserServer(host=LOOPBACK, port=port, label=story.title, verbose=False)

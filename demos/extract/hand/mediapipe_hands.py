@@ -53,7 +53,7 @@ class MediaPipeHands:
             except ImportError as error:
                 raise MissingExtraError(
                     f"finding hands in a video needs mediapipe ({error}); "
-                    'install it with: pip install "dexvid-envs[video]" (Python 3.11 or 3.12)'
+                    "pip install -c constraints.txt -e '.[video]' in the project's checkout (Python 3.11 or 3.12)"
                 ) from error
             from google.protobuf import text_format
 
