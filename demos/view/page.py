@@ -183,6 +183,7 @@ class StoryPage:
             series=(uplot.Series(label="s"), uplot.Series(label=name, stroke=colour, width=2)),
             scales={"x": uplot.Scale(time=False, auto=True), "y": uplot.Scale(auto=True)},
             title=name,
+            legend=uplot.Legend(show=False),
             aspect=2.6,
         )
 
