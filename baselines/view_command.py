@@ -100,20 +100,21 @@ def story_of(config: ViewArguments) -> Any:
 
 
 def _file(config: ViewArguments) -> Any:
+    from demos.video_folder import VIDEO_SUFFIXES
     from demos.view.story import motion_story, recording_story
     from dexvid_envs.npz_file import read_npz
 
     path = config.path
-    if path.suffix == ".npz" and not path.name.startswith("trajectory"):  # those are SPIDER's
+    if path.suffix == ".npz":
         keys = read_npz(path, "a motion or an interaction", "make it again").keys()
         if keys >= {"qpos", "targets", "error_m"}:
             return motion_story(path, config.source, config.film)
         if keys >= {"num_steps", "about"}:
             played = f"dexvid kinematic {path} --out pretraining"
             raise InputFileError(f"{path} holds many motions to pretrain on; play them first: {played}; then view pretraining")
-        if "hand_keypoints_world" not in keys:
+        if "hand_keypoints_world" not in keys and not path.name.startswith("trajectory"):  # those are SPIDER's
             raise InputFileError(f"{path} holds no motion and no interaction, but {', '.join(keys)}; expected {_EXPECTED}")
-    elif path.suffix.lower() in (".html", ".htm", ".json", ".hdf5", ".safetensors"):
+    elif path.name != "import.json" and path.suffix.lower() not in VIDEO_SUFFIXES:  # of a video it is said what to do first
         raise InputFileError(f"{path} cannot be shown; expected {_EXPECTED}; give the folder that it lies in")
     return recording_story(path, config.film)
 
@@ -134,9 +135,7 @@ def _quickstart(config: ViewArguments) -> Any:
 
     path = config.path
     if not (path / "refined").is_dir():
-        raise InputFileError(
-            f"the quickstart in {path} has no demonstration yet; go on with `dexvid quickstart --resume`"
-        )
+        raise InputFileError(f"the quickstart in {path} has no demonstration yet; go on with `dexvid quickstart --resume`")
     arguments = read_json(path / "arguments.json", "run `dexvid quickstart` again")
     stored = arguments.get("source") if isinstance(arguments, dict) else None
     source = config.source or (Path(stored) if isinstance(stored, str) and Path(stored).exists() else None)
@@ -150,13 +149,13 @@ def _quickstart(config: ViewArguments) -> Any:
 
 
 def _policy_episode(path: Path, episode: int) -> Any:
-    """One episode of a checkpoint's policy, recorded as a demonstration."""
+    """One episode of a checkpoint's policy, whatever it sees, recorded as a demonstration."""
     from baselines.checkpoint import load_checkpoint
+    from baselines.episode_recorder import RecordConfig, record_episodes
     from baselines.evaluate import EVALUATION_SEED
-    from demos.side_by_side import policy_episodes
+    from dexvid_envs.playback import checkpoint_options
 
-    checkpoint = load_checkpoint(path)
-    options = checkpoint.make_options()
-    mode = str(options.pop("control_mode", "joint_delta"))
-    seeds = [EVALUATION_SEED + episode]
-    return policy_episodes(checkpoint.policy(), checkpoint.env_id, options, mode, seeds)[0]
+    if episode < 0:
+        raise OptionError(f"--episode {episode}: expected 0 or more")
+    settings = RecordConfig(count=1, seed=EVALUATION_SEED + episode, failures=True)
+    return next(record_episodes(load_checkpoint(path).env_id, str(path), checkpoint_options(str(path)), settings))

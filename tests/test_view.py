@@ -32,6 +32,8 @@ from dexvid_envs.npz_file import write_npz
 
 CLIP = Path(__file__).parents[1] / "demos" / "data" / "synthetic_clips" / "training-00001-place"
 
+CHECKPOINTS = Path(__file__).parents[1] / "baselines" / "checkpoints"
+
 
 @pytest.fixture(scope="module")
 def story() -> Iterator[Story]:
@@ -139,6 +141,16 @@ def test_a_retargeted_motion_is_shown_with_its_person(motion_file: Path) -> None
     person = story.interaction.hand_keypoints_world[story.frame][:, list(FINGERTIP_KEYPOINTS)]
     robot = np.stack([fingertips(row) for row in story.stages[0].qpos])
     assert np.linalg.norm(person - robot, axis=-1).mean() < 0.002
+    story.close()
+
+
+def test_a_policy_that_sees_points_is_shown() -> None:
+    story = story_of(ViewArguments(CHECKPOINTS / "open_cabinet", episode=1))
+    assert [stage.name for stage in story.stages] == [PHYSICS]
+    assert story.world is not None
+    assert story.world.provenance["recorded"]["seed"] == 10001
+    assert story.stages[0].num_steps == story.num_steps == story.world.num_steps + 1
+    assert "successful" in story.title
     story.close()
 
 
