@@ -19,7 +19,7 @@ quickstart:  ## sample video to trained policy and a report.html, in minutes (AR
 	@tools/setup.sh video
 	@.venv/bin/dexvid quickstart $(ARGS)
 
-test:  ## all tests, on all cores (ARGS go to pytest)
+test:  ## the tests, on all cores; those of what is missing here are skipped (ARGS go to pytest)
 	@tools/setup.sh video,view,dev
 	@$(PYTHON_IN_VENV) -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 

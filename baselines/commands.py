@@ -48,9 +48,15 @@ QUICKSTART = Command(
 )
 VIEW = Command(
     "view",
-    "an extraction, a demonstration or a policy in the browser, beside its film",
+    "an extraction, a motion, a demonstration or a policy in the browser, beside its film",
     "baselines.view_command:main",
-    ("dexvid view extraction", "dexvid view demonstrations --episode 3", "dexvid view runs/clone"),
+    (
+        "dexvid view extraction",
+        "dexvid view motion.npz --source extraction",
+        "dexvid view demonstrations --episode 3",
+        "dexvid view runs/quickstart",
+        "dexvid view runs/clone",
+    ),
 )
 REPORT = Command(
     "report",

@@ -40,7 +40,10 @@ def chromium() -> Iterator[Any]:
 def watch(tab: Any, own: tuple[str, ...]) -> list[str]:
     """Errors of a page, and what it asks of addresses that do not begin with one of `own`; filled while the page lives."""
     problems: list[str] = []
-    tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    tab.on(
+        "console",
+        lambda message: problems.append(f"{message.text} {message.location['url']}") if message.type == "error" else None,
+    )
     tab.on("pageerror", lambda error: problems.append(str(error)))
     allowed = (*own, "data:", "blob:")
     tab.on("request", lambda request: None if request.url.startswith(allowed) else problems.append(request.url))

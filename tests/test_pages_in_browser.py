@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import check_report, needs_chromium
+from report_cases import made_up_run
 
 from dexvid_envs.cli import main
 
@@ -17,6 +18,13 @@ def extraction_page(folder: Path) -> Path:
     """What an importer made of the shipped recording, with its report."""
     assert main(["extract", str(ROOT / "demos/data/synthetic_pick_place/source.mp4"), "--out", str(folder / "extraction")]) == 0
     return folder / "extraction" / "report.html"
+
+
+def run_page(folder: Path) -> Path:
+    """The page of a training run with its curves."""
+    (folder / "run").mkdir()
+    assert main(["report", str(made_up_run(folder / "run"))]) == 0
+    return folder / "run" / "report.html"
 
 
 def report_of(path: str) -> Callable[[Path], Path]:
@@ -36,6 +44,7 @@ def report_of(path: str) -> Callable[[Path], Path]:
         pytest.param(report_of("baselines/checkpoints/grasp_lift"), id="checkpoint"),
         pytest.param(report_of("demos/data/refined_pick_place"), id="dataset"),
         pytest.param(report_of("baselines/checkpoints/open_cabinet/evaluation.json"), id="evaluation"),
+        pytest.param(run_page, id="run"),
         pytest.param(extraction_page, id="extraction"),
     ],
 )

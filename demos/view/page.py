@@ -1,41 +1,31 @@
-"""The page: a 3D scene with person, object, key points and robot, the film and curves beside it, and one slider over the time.
+"""The page: a 3D scene with person, objects and robot, the film and curves beside it, and one slider over the time.
 
-Served by viser on the loopback interface only.
+The robot is shown in one of its stages, or not at all. Served by viser on the loopback interface only.
 """
 
 from __future__ import annotations
 
-import socket
+import itertools
 import threading
 import time
 from typing import Any
 
-import gymnasium
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.human_scene import FINGER_RGBA
-from demos.interaction import HAND_BONES, Interaction
-from demos.view.meshes import body_meshes
+from demos.view.person_scene import PersonScene
+from demos.view.robot_scene import RobotScene
+from demos.view.stages import Stage, fingertips
 from demos.view.story import Story
-from dexvid_envs.errors import MissingExtraError
-from dexvid_envs.registration import register_environments
+from dexvid_envs.errors import MissingExtraError, OptionError
 
 FloatArray = NDArray[np.float64]
 LOOPBACK = "127.0.0.1"
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_OBJECT_RGB, _HIDDEN_RGB = np.array([40, 110, 200], np.uint8), np.array([170, 185, 205], np.uint8)
-_KEYPOINT_RGB = (200, 40, 120)
+#: The choice in which no robot is shown.
+EXTRACTION = "extraction alone"
 _FILM_PX = 640  # longer side of the film beside the scene
 _SPEEDS = ("0.25", "0.5", "1", "2")
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+_COLOURS = ("#c2410c", "#2563eb", "#15803d", "#7c3aed", "#b45309")
 
 
 class StoryPage:
@@ -44,6 +34,8 @@ class StoryPage:
     Attributes:
         url: where the page is.
         step: what is shown now.
+        stage: of the robot; None where it is not shown.
+        robot, person: their parts of the scene; None where there is none.
 
     Args:
         story: what is shown.
@@ -51,6 +43,7 @@ class StoryPage:
 
     Raises:
         MissingExtraError: viser is not installed.
+        OptionError: the port is taken.
     """
 
     def __init__(self, story: Story, port: int | None = None) -> None:
@@ -61,14 +54,18 @@ class StoryPage:
                 "the viewer needs viser: pip install -c constraints.txt -e '.[view]' in the project's checkout"
             ) from error
         self.story = story
-        port = port or free_port()
-        self.server = viser.ViserServer(host=LOOPBACK, port=port, label=story.title, verbose=False)
-        self.url = f"http://{LOOPBACK}:{port}"
+        self.server = viser.ViserServer(host=LOOPBACK, port=port or 0, label=story.title, verbose=False)  # 0: any free one
+        bound = self.server.get_port()
+        if port is not None and bound != port:  # viser goes on to the next free one
+            self.server.stop()
+            raise OptionError(f"--port {port} is taken; expected a free one; leave it out to have one chosen")
+        self.url = f"http://{LOOPBACK}:{bound}"
         self.step = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._robot = _RobotScene(self.server, story) if story.demonstration is not None else None
-        self._person = _PersonScene(self.server, story.interaction) if story.interaction is not None else None
+        self.robot = RobotScene(self.server, story) if story.stages else None
+        self.person = PersonScene(self.server, story.interaction) if story.interaction is not None else None
+        self.stage: Stage | None = story.stages[-1] if story.stages else None
         self._surroundings()
         self._controls()
         self.show(0)
@@ -80,18 +77,19 @@ class StoryPage:
         story = self.story
         with self._lock, self.server.atomic():
             self.step = step
-            if self._robot is not None:
-                self._robot.show(step)
+            if self.robot is not None and self.stage is not None:
+                self.robot.show(step, self.stage)
             frame = int(story.frame[step])
-            if self._person is not None and frame >= 0:
-                self._person.show(frame)
-            if self._film is not None and story.film is not None and story.picture[step] >= 0:
-                self._film.image = _reduced(story.film.rgb(int(story.picture[step])))
+            if self.person is not None and frame >= 0:
+                self.person.show(frame)
+            picture = int(story.picture[step])
+            if self._film is not None and story.film is not None and picture >= 0 and picture != self._pictured:
+                self._film.image, self._pictured = _reduced(story.film.rgb(picture)), picture
             figures = [
                 f"{curve.name}: **{curve.values[step]:.3g}**" for curve in story.curves if np.isfinite(curve.values[step])
             ]
             when = f"step {step} of {story.num_steps - 1}, {step / story.rate_hz:.2f} s"
-            beside = "" if frame >= 0 or self._person is None else "the film has no picture of this moment"
+            beside = "" if frame >= 0 or self.person is None else "the film has no picture of this moment"
             self._figures.content = "\n\n".join(line for line in (when, *figures, beside) if line)
 
     def close(self) -> None:
@@ -111,42 +109,72 @@ class StoryPage:
     def _surroundings(self) -> None:
         scene = self.server.scene
         scene.set_up_direction("+z")
-        if self._robot is None:
+        if self.robot is None:
             scene.add_grid("/table", width=2.0, height=2.0, cell_size=0.1, section_size=0.5, plane_opacity=0.6)
         look_at = self._middle()
         camera = self.server.initial_camera
-        camera.look_at, camera.position = tuple(look_at), tuple(look_at + np.array([0.55, -0.75, 0.45]))
+        camera.look_at, camera.position = tuple(look_at), tuple(look_at + np.array([0.42, -0.58, 0.34]))
 
     def _middle(self) -> FloatArray:
         """(3,) m where it happens."""
-        if self.story.demonstration is not None:
-            return np.median(self.story.demonstration.object_pos_world, axis=0)
-        assert self.story.interaction is not None
-        return np.nanmedian(self.story.interaction.hand_keypoints_world.reshape(-1, 3), axis=0)
+        story = self.story
+        if story.world is not None:
+            return np.median(story.world.object_pos_world, axis=0)
+        if story.interaction is not None:
+            return np.nanmedian(story.interaction.hand_keypoints_world.reshape(-1, 3), axis=0)
+        qpos = story.stages[-1].qpos
+        assert qpos is not None
+        return np.median([fingertips(row).mean(axis=0) for row in qpos], axis=0)
 
     def _controls(self) -> None:
         gui, story = self.server.gui, self.story
         gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         gui.main_panel.dock_right()
         gui.add_markdown(f"**{story.title}**")
-        self._film = None
+        self._film, self._pictured = None, -1
         if story.film is not None:
-            first = next(int(number) for number in story.picture if number >= 0)
-            self._film = gui.add_image(_reduced(story.film.rgb(first)), label="film", format="jpeg")
+            self._pictured = next(int(number) for number in story.picture if number >= 0)
+            self._film = gui.add_image(_reduced(story.film.rgb(self._pictured)), label="film", format="jpeg")
         self.slider = gui.add_slider("step", min=0, max=story.num_steps - 1, step=1, initial_value=0)
         self.slider.on_update(lambda _: self.show(int(self.slider.value)))
         self.playing = gui.add_checkbox("play", initial_value=False)
         self.speed = gui.add_dropdown("speed", options=_SPEEDS, initial_value="1")
         self._figures = gui.add_markdown("")
+        self._stages = {stage.name: stage for stage in story.stages}
+        names = [*([] if self.person is None else [EXTRACTION]), *self._stages] if story.stages else []
+        if len(names) > 1:
+            self.chosen = gui.add_dropdown("stage", options=names, initial_value=names[-1])
+            self.chosen.on_update(lambda _: self._choose(self.chosen.value))
         with gui.add_folder("show"):
-            parts = [] if self._person is None else self._person.parts()
-            for name, handles in (*parts, *([] if self._robot is None else self._robot.parts())):
+            for name, handles in [] if self.person is None else self.person.parts():
                 box = gui.add_checkbox(name, initial_value=True)
                 box.on_update(lambda _, box=box, handles=handles: _set_visible(handles, box.value))
+            self._boxes: dict[str, Any] = {}
+            for name, handles in self._robot_parts():
+                if handles:
+                    self._boxes[name] = gui.add_checkbox(name, initial_value=True)
+                    self._boxes[name].on_update(lambda _: self._show_robot_parts())
         time_s = np.arange(story.num_steps) / story.rate_hz
-        for curve, colour in zip(story.curves, ("#c2410c", "#2563eb", "#15803d"), strict=False):
+        for curve, colour in zip(story.curves, itertools.cycle(_COLOURS), strict=False):
             if np.isfinite(curve.values).any():
                 self._plot(time_s, curve.name, curve.values, colour)
+
+    def _robot_parts(self) -> list[tuple[str, list[Any]]]:
+        """What of the robot's world can be hidden."""
+        return [] if self.robot is None else [("robot", self.robot.robot), ("simulated object", self.robot.object)]
+
+    def _choose(self, name: str) -> None:
+        """Shows another stage at the same step."""
+        self.stage = self._stages.get(name)
+        self._show_robot_parts()
+        self.show(self.step)
+
+    def _show_robot_parts(self) -> None:
+        """A robot has to have a stage, its object to be simulated in it, and both their boxes checked."""
+        simulated = self.stage is not None and self.stage.states is not None
+        there = {"robot": self.stage is not None, "simulated object": simulated}
+        for name, handles in self._robot_parts():
+            _set_visible(handles, there[name] and name in self._boxes and bool(self._boxes[name].value))
 
     def _plot(self, time_s: FloatArray, name: str, values: FloatArray, colour: str) -> None:
         from viser import uplot
@@ -157,6 +185,7 @@ class StoryPage:
             series=(uplot.Series(label="s"), uplot.Series(label=name, stroke=colour, width=2)),
             scales={"x": uplot.Scale(time=False, auto=True), "y": uplot.Scale(auto=True)},
             title=name,
+            legend=uplot.Legend(show=False),
             aspect=2.6,
         )
 
@@ -168,95 +197,6 @@ class StoryPage:
                 self.slider.value = following if following < self.story.num_steps else 0  # shows it, too
             pause = 1.0 / (self.story.rate_hz * float(self.speed.value)) if self.playing.value else 0.1
             self._ended.wait(max(0.0, pause - (time.monotonic() - began)))
-
-
-class _RobotScene:
-    """The environment of a demonstration in its stored states."""
-
-    def __init__(self, server: Any, story: Story) -> None:
-        register_environments()
-        assert story.demonstration is not None
-        self.demonstration = story.demonstration
-        env: Any = gymnasium.make(self.demonstration.env_id, **dict(self.demonstration.env_options)).unwrapped
-        env.reset(options=self.demonstration.reset_options(0))  # gives the model the episode's object
-        self.model, self.data = env.model, mujoco.MjData(env.model)
-        moved = self.model.body(env.task.moved_body).id
-        self._handles: list[tuple[int, Any]] = []
-        self._object_handles: list[Any] = []
-        for mesh in body_meshes(self.model):
-            colour = tuple(round(255 * value) for value in mesh.rgba[:3])
-            handle = server.scene.add_mesh_simple(
-                f"/world/{mesh.name}",
-                mesh.vertices.astype(np.float32),
-                mesh.faces.astype(np.uint32),
-                color=colour,
-                opacity=mesh.rgba[3] if mesh.rgba[3] < 1.0 else None,
-                flat_shading=True,
-            )
-            self._handles.append((mesh.body, handle))
-            if mesh.body == moved:
-                self._object_handles.append(handle)
-
-    def parts(self) -> list[tuple[str, list[Any]]]:
-        """What can be hidden."""
-        robot = [handle for body, handle in self._handles if body and handle not in self._object_handles]
-        return [("robot", robot), ("simulated object", self._object_handles)]
-
-    def show(self, step: int) -> None:
-        """Puts all bodies where they were."""
-        mujoco.mj_setState(self.model, self.data, self.demonstration.states[step], _STATE)
-        mujoco.mj_kinematics(self.model, self.data)
-        for body, handle in self._handles:
-            handle.position, handle.wxyz = tuple(self.data.xpos[body]), tuple(self.data.xquat[body])
-
-
-class _PersonScene:
-    """Hand, object points and key points of a recording."""
-
-    def __init__(self, server: Any, interaction: Interaction) -> None:
-        self.interaction = interaction
-        colours = np.array([FINGER_RGBA[(child - 1) // 4 + 1][:3] for _, child in HAND_BONES])
-        bones = np.repeat((255 * colours).astype(np.uint8)[:, None], 2, axis=1)
-        scene = server.scene
-        self.hand = scene.add_line_segments("/person/hand", self._bones(0), bones, thickness=0.008)
-        points, visible = self._object(0)
-        self.points = scene.add_point_cloud(
-            "/person/object", points, visible, point_size=0.006, point_shape="circle", precision="float32"
-        )
-        self.keypoints = None
-        if interaction.keypoints_world.shape[1]:
-            self.keypoints = scene.add_point_cloud(
-                "/person/keypoints",
-                self._keypoints(0),
-                _KEYPOINT_RGB,
-                point_size=0.014,
-                point_shape="diamond",
-                precision="float32",
-            )
-
-    def parts(self) -> list[tuple[str, list[Any]]]:
-        """What can be hidden."""
-        known = [("hand", [self.hand]), ("object points", [self.points])]
-        return known + ([("key points", [self.keypoints])] if self.keypoints is not None else [])
-
-    def show(self, frame: int) -> None:
-        """Shows a frame."""
-        self.hand.points = self._bones(frame)
-        self.points.points, self.points.colors = self._object(frame)
-        if self.keypoints is not None:
-            self.keypoints.points = self._keypoints(frame)
-
-    def _bones(self, frame: int) -> NDArray[np.float32]:
-        hand = np.nan_to_num(self.interaction.hand_keypoints_world[frame], nan=-10.0)
-        return hand[np.array(HAND_BONES)].astype(np.float32)
-
-    def _object(self, frame: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        points = np.nan_to_num(self.interaction.object_points_world[frame], nan=-10.0).astype(np.float32)
-        seen = self.interaction.object_visible[frame][:, None]
-        return points, np.where(seen, _OBJECT_RGB, _HIDDEN_RGB)
-
-    def _keypoints(self, frame: int) -> NDArray[np.float32]:
-        return np.nan_to_num(self.interaction.keypoints_world[frame], nan=-10.0).astype(np.float32)
 
 
 def _set_visible(handles: list[Any], visible: bool) -> None:
