@@ -1,6 +1,6 @@
 # What a person or a server runs; each target does the set-up it needs (tools/setup.sh), once.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-environments setup check format clean
+.PHONY: help quickstart test test-environments test-scale setup check format clean
 .NOTPARALLEL:
 
 ARGS ?=
@@ -26,6 +26,10 @@ test:  ## all tests, on all cores (ARGS go to pytest)
 test-environments:  ## those over every environment, observation and control mode, on all cores; says how long they took
 	@tools/setup.sh video,view,dev
 	@$(PYTHON_IN_VENV) -m pytest -n auto --maxprocesses 8 --dist worksteal $(ENVIRONMENT_TESTS) $(ARGS)
+
+test-scale:  ## those over many jobs at once, with Ray as well (ARGS go to pytest)
+	@tools/setup.sh video,scale,dev
+	@$(PYTHON_IN_VENV) -m pytest $(wildcard tests/test_scale*.py) $(ARGS)
 
 setup:  ## the set-up alone, with everything the tests need
 	@tools/setup.sh video,view,dev

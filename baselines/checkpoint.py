@@ -53,7 +53,11 @@ class Checkpoint:
         return {**self.env_options, "control_mode": self.control_mode}
 
     def save(self, folder: Path) -> None:
-        """Writes the folder atomically; an older checkpoint there is replaced only by a complete new one."""
+        """Writes the folder atomically; an older checkpoint there is replaced only by a complete new one.
+
+        Raises:
+            OptionError: it cannot be written, such as on a full disk.
+        """
         config = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

@@ -69,7 +69,7 @@ class CommittedMemory(NamedTuple):
     base: Any
 
     def rows(self, rows: Tensor) -> CommittedMemory:
-        """Of some sequences."""
+        """Of the sequences `rows` (R,)."""
         return CommittedMemory(self.way[rows], None if self.base is None else self.base.rows(rows))
 
 
@@ -116,7 +116,7 @@ class CommittedActor(nn.Module):
         return self.choice(self.base.features(self._beside(first, blank), starts)[0][:, 0])
 
     def features(self, parts: Parts, starts: Tensor, memory: CommittedMemory | None = None) -> tuple[Tensor, CommittedMemory]:
-        """The following actor's; the way is `parts["way"]` where it is given, else chosen where an episode starts."""
+        """The following actor's (B, T, F); the way is `parts["way"]` (B, T) if given, else chosen where an episode starts."""
         way = parts[WAY] if WAY in parts else self._ways(parts, starts, memory)
         given = {name: part for name, part in parts.items() if name != WAY}
         one_hot = nn.functional.one_hot(way, self.config.own.ways).to(given[self._key].dtype)
@@ -124,7 +124,7 @@ class CommittedActor(nn.Module):
         return features, CommittedMemory(way[:, -1], base)
 
     def head(self, features: Tensor) -> Tensor:
-        """Mean actions from `features`."""
+        """Mean actions (B, T, A) from `features` (B, T, F)."""
         return self.base.head(features)
 
     def act(self, parts: Parts, starts: Tensor, memory: CommittedMemory | None = None) -> tuple[Tensor, CommittedMemory]:
@@ -171,7 +171,7 @@ class CommittedPolicy(TransformerPolicy):
     _told: Tensor | None = None
 
     def follow(self, ways: NDArray[np.int64] | None) -> None:
-        """From now on row n follows `ways[n]`; None leaves the choice to the actor."""
+        """From now on row n follows `ways[n]`, of (N,); None leaves the choice to the actor."""
         self._told = None if ways is None else torch.from_numpy(np.asarray(ways, dtype=np.int64))[:, None]
 
     def parts(self, observation: Any) -> dict[str, Tensor]:

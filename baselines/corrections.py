@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from baselines.checkpoint import Checkpoint
 from baselines.committed import CommittedPolicy
 from baselines.episodes import check_same_kind
-from demos.demonstration import Demonstration, common_options
+from demos.demonstration import Demonstration, common_options, demonstrations_from_batch
 from demos.multiplication.play import CopyPlayer
 from demos.provenance import model_hash, side_taken, to_json, versions
-from demos.replay import demonstrations_from_batch
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.options import VIEW_OPTIONS, overridden

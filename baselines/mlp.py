@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dexvid_envs.errors import OptionError
+from dexvid_envs.machine import whole_cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,15 +96,15 @@ class MlpActor(nn.Module):
         return self.config.observation_size
 
     def features(self, parts: Mapping[str, Tensor], starts: Tensor, memory: Any = None) -> tuple[Tensor, None]:
-        """The normalised observation."""
+        """The normalised observations, of the shape (..., D) that `parts["state"]` has; `starts` does not matter."""
         return self.normalizer(parts["state"]), None
 
     def head(self, features: Tensor) -> Tensor:
-        """Mean actions from `features`."""
+        """Mean actions (..., A) from `features` (..., D)."""
         return self.layers(features)
 
     def act(self, parts: Mapping[str, Tensor], starts: Tensor, memory: Any = None) -> tuple[Tensor, None]:
-        """Mean actions of observations."""
+        """Mean actions (..., A) of the observations `parts["state"]` (..., D)."""
         return self(parts["state"]), None
 
     def initial_memory(self, count: int) -> None:
@@ -115,7 +115,7 @@ class MlpActor(nn.Module):
         self.normalizer.fit(parts["state"], std_floor)
 
     def deviations(self) -> dict[str, Tensor]:
-        """Standard deviation of the observation in the training data."""
+        """Standard deviation (D,) of the observation in the training data, in its units."""
         return {"state": self.normalizer.std}
 
     def policy(self) -> MlpPolicy:
@@ -154,7 +154,7 @@ def faster_thread_count(gradient_step: Callable[[], object]) -> int:
         gradient_step: forward and backward pass of a training batch; called some ten times.
     """
     seconds: dict[int, float] = {}
-    for count in {1, os.cpu_count() or 1}:
+    for count in {1, whole_cores()}:
         with torch_threads(count):
             times = []
             for _ in range(5):

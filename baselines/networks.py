@@ -64,7 +64,7 @@ class Actor(Protocol):
         ...
 
     def head(self, features: Tensor) -> Tensor:
-        """Mean actions from `features`."""
+        """Mean actions (B, T, A) from `features` (B, T, F)."""
         ...
 
     def initial_memory(self, count: int) -> Any:

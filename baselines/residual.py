@@ -76,7 +76,7 @@ class ResidualActor(nn.Module):
             return torch.cat([features, self.base.head(features)], dim=-1), memory
 
     def head(self, features: Tensor) -> Tensor:
-        """Mean actions from `features`."""
+        """Mean actions (B, T, A) from `features` (B, T, F + A)."""
         base_action = features[..., -self.config.action_size :]
         return base_action + self.config.own.scale * torch.tanh(self.correction(features))
 

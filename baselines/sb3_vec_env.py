@@ -73,7 +73,7 @@ class Sb3VecEnv(VecEnv):
         self._shortened[:] = elapsed > 0
 
     def bookkeeping(self) -> dict[str, NDArray[Any]]:
-        """What is counted of the running episodes, live."""
+        """What is counted of the running episodes, live, (N,) each: returns, lengths in steps, whether shortened."""
         return {"returns": self._returns, "lengths": self._lengths, "shortened": self._shortened}
 
     def restore_bookkeeping(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -82,11 +82,16 @@ class Sb3VecEnv(VecEnv):
             array[:] = arrays[name]
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keeps the actions for `step_wait`."""
+        """Keeps the actions (N, A) in [-1, 1] for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> tuple[Observations, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """One control step of every environment."""
+        """One control step of every environment.
+
+        Returns:
+            Observations (N, ...), of a new episode where one has ended; rewards (N,), scaled; whether an episode ended, (N,);
+            and an info for each, with `terminal_observation`, `TimeLimit.truncated` and `episode` where one has.
+        """
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         done = terminated | truncated
         self._returns += rewards
@@ -110,7 +115,7 @@ class Sb3VecEnv(VecEnv):
         self.envs.close()
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """A picture of each environment, where the vector environment renders."""
+        """A picture (H, W, 3) of each environment, where the vector environment renders."""
         return cast("Sequence[NDArray[np.uint8] | None]", self.envs.render() or ())
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
@@ -118,7 +123,11 @@ class Sb3VecEnv(VecEnv):
         return [getattr(self.envs, attr_name)] * len(self._rows(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Sets an attribute of the vector environment, which all rows share."""
+        """Sets an attribute of the vector environment, which all rows share.
+
+        Raises:
+            OptionError: it is to be set for some rows alone.
+        """
         if len(self._rows(indices)) != self.num_envs:
             raise OptionError(f"attribute {attr_name!r} is shared by all environments; set it for all of them")
         setattr(self.envs, attr_name, value)

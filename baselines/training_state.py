@@ -65,7 +65,11 @@ def restore_module(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str
 
 
 def save_training_state(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Writes tensors and JSON values as one file; a kill leaves the previous one whole."""
+    """Writes tensors and JSON values as one file; a kill leaves the previous one whole.
+
+    Raises:
+        OptionError: it cannot be written, such as on a full disk.
+    """
     try:
         with atomic_path(path) as temporary:
             save_file(dict(tensors), temporary, metadata={"meta": json.dumps(meta)})

@@ -80,7 +80,7 @@ class Memory(NamedTuple):
     valid: Tensor
 
     def rows(self, rows: Tensor) -> Memory:
-        """Of some sequences."""
+        """Of the sequences `rows` (R,)."""
         return Memory(self.keys_values[:, rows], self.valid[rows])
 
 

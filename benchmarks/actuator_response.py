@@ -99,11 +99,11 @@ class ServoBench:
         return np.repeat(targets_rad, self.substeps)
 
     def jump(self, start_rad: float, step_rad: float, duration_s: float) -> FloatArray:
-        """Targets for every physics step of a jump by `step_rad`."""
+        """Targets (T,) rad for every physics step of a jump by `step_rad`."""
         return np.full(round(duration_s / self.timestep_s), start_rad + step_rad)
 
     def ramp(self, joint: int, corners_rad: Sequence[float], hold_s: float) -> FloatArray:
-        """Targets for every physics step from corner to corner at the joint's speed limit and the control rate.
+        """Targets (T,) rad for every physics step from corner to corner at the joint's speed limit and the control rate.
 
         At each corner but the first the target rests for `hold_s`.
         """
@@ -122,7 +122,7 @@ class ServoBench:
         return float(np.abs(np.diff(trace.position_rad[:: self.substeps])).max() / self.control_s)
 
     def gain(self, joint: int, pose_rad: FloatArray, amplitude_rad: float, frequency_hz: float, *, held: bool) -> float:
-        """Amplitude of the joint over that of a sine target; `held` samples the target at the control rate."""
+        """Amplitude of the joint over that of a sine target about `pose_rad` (J,); `held` samples it at the control rate."""
         settle_s = 0.6
         periods = max(3, math.ceil(frequency_hz))
         duration = settle_s + periods / frequency_hz
@@ -154,6 +154,10 @@ def step_figures(trace: Trace, start_rad: float) -> StepFigures:
 
 def bandwidth_hz(frequencies_hz: FloatArray, gains: FloatArray) -> float:
     """Frequency (Hz) at which the gain falls through -3 dB, between samples by straight lines in the Bode plot.
+
+    Args:
+        frequencies_hz: (F,) ascending.
+        gains: (F,) amplitude over that of the target.
 
     Returns:
         Infinity where it never falls that far, 0 where it starts below.

@@ -140,7 +140,7 @@ def judge(fault: str, clip: Clip, other: Clip, work: Path) -> Verdict:
 
 
 def is_bad(found: Score, flagged: NDArray[np.bool_]) -> tuple[bool, dict[str, float]]:
-    """Whether the frames that are not flagged miss the targets; and their median and ninth decile."""
+    """Whether the frames that are not flagged (T,) miss the targets; and their median and ninth decile, mm."""
     figures: dict[str, float] = {}
     bad = False
     for name, target in TARGETS_MM.items():

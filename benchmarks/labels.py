@@ -109,7 +109,7 @@ def load_labels(path: Path = REAL_VIDEOS) -> tuple[ClipLabels, ...]:
     return clips
 
 
-def find_videos(folder: Path, clips: Sequence[ClipLabels]) -> dict[str, Path]:
+def find_labelled_videos(folder: Path, clips: Sequence[ClipLabels]) -> dict[str, Path]:
     """The labelled videos in a folder by clip name; whatever they are called, their contents decide.
 
     Raises:

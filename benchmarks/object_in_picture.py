@@ -134,7 +134,7 @@ def _seed(kind: str, truth: ClipTruth, pictures: FrameCache, scene: StaticScene)
 
 
 def mask_overlap(seen: ObjectInPicture, truth: ClipTruth) -> np.ndarray:
-    """Intersection over union of the masks in each frame that shows the object."""
+    """(F,) intersection over union of the masks in each frame that shows the object."""
     right = truth.mask(truth.object_names[0])
     frames = np.flatnonzero(right.sum(axis=(1, 2)) >= _MIN_AREA)
     pairs = ((seen.masks[int(frame)], right[frame]) for frame in frames)

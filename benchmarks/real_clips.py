@@ -18,7 +18,7 @@ from typing import Any
 import imageio.v3 as imageio
 import tyro
 
-from benchmarks.labels import REAL_VIDEOS, ClipLabels, find_videos, load_labels
+from benchmarks.labels import REAL_VIDEOS, ClipLabels, find_labelled_videos, load_labels
 from benchmarks.real_clips_figure import Picture, chosen_frames, sheet, tile
 from benchmarks.real_clips_score import (
     NOTHING,
@@ -67,7 +67,7 @@ class RealClips:
 def main(arguments: RealClips) -> dict[str, Any]:
     """Extracts, scores and writes the table and the contact sheet."""
     clips = _chosen(arguments)
-    videos = find_videos(arguments.videos, clips)
+    videos = find_labelled_videos(arguments.videos, clips)
     missing = [clip.name for clip in clips if clip.name not in videos]
     for name in missing:
         print(f"{name}: no video of this content in {arguments.videos}; left out", file=sys.stderr)

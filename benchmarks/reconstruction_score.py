@@ -83,7 +83,7 @@ def score(
 
 
 def moved(interaction: Interaction, T_new_world: FloatArray) -> Interaction:
-    """The same in another world frame; further objects are left out."""
+    """The same in another world frame, by (4, 4); further objects are left out."""
     return dataclasses.replace(
         interaction,
         hand_keypoints_world=transform(T_new_world, interaction.hand_keypoints_world),

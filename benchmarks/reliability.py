@@ -1,16 +1,18 @@
-"""What becomes of damaged files, killed commands, full and read-only disks, and two processes on one output.
+"""What becomes of damaged files, killed commands, scarce disks, two processes on one output, and memory over an hour.
 
-    python -m benchmarks.reliability [--parts fuzz kill disk] [--cases N] [--kills N] [--commands NAME ...]
+    python -m benchmarks.reliability [--parts fuzz kill disk soak] [--cases N] [--kills N] [--commands NAME ...] [--minutes M]
     python -m benchmarks.reliability --quick --out FILE.json
 
-Writes `results/reliability.json` and `.md` after every line; a later sitting keeps the lines of other parts, and adds kills to
-those of the same commit. Linux only: it forks, limits memory, and mounts a small file system for the full disk (as root; others
-get a limit on the size of files instead).
+Writes `results/reliability.json` and `.md` after every line; processes with different parts or commands may run side by side.
+A later sitting keeps the lines of other parts, adds kills to those of the same commit, and leaves out a half of the soak that
+is over. Linux only: it forks, limits memory, and mounts a small file system for the full disk (as root; others get a limit on
+the size of files instead).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import sys
 from collections.abc import Callable
@@ -24,8 +26,9 @@ from benchmarks.reliability_row import Row
 from benchmarks.result import RESULTS, Check, commit, write_result
 from dexvid_envs.progress import progress_bar
 
-Part = Literal["fuzz", "kill", "disk"]
-WANTED_CASES, WANTED_KILLS = 10_000, 100
+Part = Literal["fuzz", "kill", "disk", "soak"]
+WANTED_CASES, WANTED_KILLS, WANTED_MINUTES = 10_000, 100, 60.0
+_DISK_PARTS = ("full disk", "read-only", "two at once")
 _SEED = 0
 
 
@@ -33,7 +36,7 @@ _SEED = 0
 class ReliabilityArguments:
     """Arguments of the benchmark."""
 
-    parts: tuple[Part, ...] = ("fuzz", "kill", "disk")
+    parts: tuple[Part, ...] = ("fuzz", "kill", "disk", "soak")
     """what is tried"""
     cases: int = WANTED_CASES
     """damaged files and command lines, over all readers"""
@@ -43,10 +46,12 @@ class ReliabilityArguments:
     """of each command; those of an earlier sitting at the same commit count"""
     commands: tuple[str, ...] = ()
     """names of the commands to kill and to starve; all of them by default"""
+    minutes: float = WANTED_MINUTES
+    """of the soak, half of them stepping and half of them training"""
     out: Path | None = None
     """file for the result (.json); by default the published one"""
     quick: bool = False
-    """a few hundred cases and two kills; needs --out, so that the published results stay"""
+    """a few hundred cases, two kills and seconds of the soak; needs --out, so that the published results stay"""
 
 
 def main() -> int:
@@ -57,9 +62,11 @@ def main() -> int:
         return 2
     if arguments.quick:
         few = arguments.commands or ("dataset merge", "retarget")
-        arguments = dataclasses.replace(arguments, cases=min(arguments.cases, 400), kills=2, commands=few)
+        cases, minutes = min(arguments.cases, 400), min(arguments.minutes, 0.2)
+        arguments = dataclasses.replace(arguments, cases=cases, kills=2, commands=few, minutes=minutes)
     path = arguments.out or RESULTS / "reliability.json"
-    run(arguments, _Table(path, {"seed": _SEED, "cases": arguments.cases, "kills": arguments.kills}))
+    config = {"seed": _SEED, "cases": arguments.cases, "kills": arguments.kills, "minutes": arguments.minutes}
+    run(arguments, _Table(path, config))
     print(path.with_suffix(".md").read_text())
     return 0 if all(row["bad"] == 0 for row in json.loads(path.read_text())["rows"]) else 1
 
@@ -85,6 +92,16 @@ def run(arguments: ReliabilityArguments, table: _Table) -> None:
         with progress_bar("disk") as report:
             for row in starve_commands(arguments.commands, report=report):
                 table.add(row)
+    if "soak" in arguments.parts:
+        from benchmarks.reliability_soak import soak_halves
+
+        def is_over(half: str) -> bool:
+            row = table.of_this_commit("soak", half)
+            return row is not None and row["minutes"] >= arguments.minutes / 2.0
+
+        with progress_bar("soak") as report:
+            for row in soak_halves(arguments.minutes, is_over, report=report):
+                table.add(row)
 
 
 class _Table:
@@ -92,24 +109,35 @@ class _Table:
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self._path, self._config, self._commit = path, config, commit()
-        rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.is_file() else []
-        self._rows = {(row["part"], row["what"]): row for row in rows}
+        self._rows = self._stored()
 
-    def earlier(self, part: str, what: str) -> Row | None:
+    def _stored(self) -> dict[tuple[str, str], dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(self._path.read_text())["rows"] if self._path.is_file() else []
+        return {(row["part"], row["what"]): row for row in rows}
+
+    def of_this_commit(self, part: str, what: str) -> dict[str, Any] | None:
         """A line that was made at this very commit."""
         row = self._rows.get((part, what))
         known = row is not None and row["commit"] == self._commit and "+" not in self._commit
-        if row is None or not known:
+        return row if known else None
+
+    def earlier(self, part: str, what: str) -> Row | None:
+        """The same, to be gone on with."""
+        row = self.of_this_commit(part, what)
+        if row is None:
             return None
         values: dict[str, Any] = row | {"examples": {row["examples"]: 1} if row["examples"] else {}}
         return Row(**values)
 
     def add(self, row: Row) -> None:
-        """Takes the place of an older line of the same."""
-        self._rows[row.part, row.what] = dataclasses.replace(row, commit=self._commit).to_json()
-        order = ("fuzz", "kill", "full disk", "read-only", "two at once")
-        rows = sorted(self._rows.values(), key=lambda one: order.index(one["part"]))
-        write_result(self._path, "reliability", self._config, rows, checks(rows))
+        """Takes the place of an older line of the same; other processes may add theirs to the same file meanwhile."""
+        with open(self._path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._rows = self._stored()
+            self._rows[row.part, row.what] = dataclasses.replace(row, commit=self._commit).to_json()
+            order = ("fuzz", "kill", *_DISK_PARTS, "soak")
+            rows = sorted(self._rows.values(), key=lambda one: order.index(one["part"]))
+            write_result(self._path, "reliability", self._config, rows, checks(rows))
 
 
 def checks(rows: list[dict[str, Any]]) -> list[Check]:
@@ -122,15 +150,33 @@ def checks(rows: list[dict[str, Any]]) -> list[Check]:
     if cases := of("fuzz", lambda row: row["tries"]):
         found.append(Check("damaged files and command lines", sum(cases), WANTED_CASES, "higher"))
         found.append(Check("bad cases of them", sum(of("fuzz", lambda row: row["bad"])), 0, "lower"))
+    commands = {command.name for command in writing_commands()}
     kills = {row["what"]: row["tries"] for row in rows if row["part"] == "kill"}
     if kills:
-        least = min(kills.get(command.name, 0) for command in writing_commands())
+        least = min(kills.get(name, 0) for name in commands)
         found.append(Check("kills of the least killed command", least, WANTED_KILLS, "higher"))
         found.append(Check("kills after which something was lost", sum(of("kill", lambda row: row["bad"])), 0, "lower"))
-    for part in ("full disk", "read-only", "two at once"):
+    for part in _DISK_PARTS:
         if bad := of(part, lambda row: row["bad"]):
+            tried = commands & {row["what"] for row in rows if row["part"] == part}
+            found.append(Check(f"{part}: commands tried", len(tried), len(commands), "higher"))
             found.append(Check(f"{part}: commands without a plain message, or with a loss", sum(bad), 0, "lower"))
-    return found
+    return found + _soak_checks([row for row in rows if row["part"] == "soak"])
+
+
+def _soak_checks(rows: list[dict[str, Any]]) -> list[Check]:
+    """Both halves were long enough, and their memory stayed flat; none where there was no soak."""
+    from benchmarks.reliability_soak import HALVES, MAX_GROWTH_MIB
+
+    if not rows:
+        return []
+    minutes = {row["what"]: row["minutes"] for row in rows}
+    shortest = min(minutes.get(half, 0.0) for half in HALVES)
+    found = [Check("soak: minutes of the shorter half", shortest, WANTED_MINUTES / 2.0, "higher")]
+    if growths := [row["growth_mib"] for row in rows if row["growth_mib"] is not None]:
+        found.append(Check("soak: largest growth of a half's memory, MiB", max(growths), MAX_GROWTH_MIB, "lower"))
+    bad = sum(row["bad"] for row in rows)
+    return [*found, Check("soak: faults, such as numbers that are not finite", bad, 0, "lower")]
 
 
 if __name__ == "__main__":

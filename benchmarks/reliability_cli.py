@@ -36,10 +36,24 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "kinematic": (("{bad}", "--out", "{out}"), ("--motions", "--work", "--json")),
     "train bc": (("train", "bc", "--dataset", "{bad}", "--out", "{out}"), ("--policy", "--max-steps", "--hidden", "--seed")),
     "train ppo": (("train", "ppo", "--init", "{none}", "--out", "{out}"), ("--env", "--env-option", "--gamma", "--seed")),
+    "train distill": (
+        ("train", "distill", "--teacher", "{bad}", "--out", "{out}"),
+        ("--rounds", "--num-envs", "--env-option", "--clone.policy", "--seed"),
+    ),
+    "record": (
+        ("OpenCabinet", "--policy", "{bad}", "--out", "{out}"),
+        ("--count", "--seed", "--rest-steps", "--env-option", "--json"),
+    ),
+    "correct": (("{bad}", "--policy", "{none}", "--out", "{out}"), ("--count", "--policy-steps", "--seed")),
+    "report": (("{bad}", "--out", "{blocked}.html"), ("--json",)),
     "evaluate": (("--policy", "{bad}"), ("--env", "--episodes", "--seed", "--num-envs", "--env-option", "--json")),
     "quickstart": (("--source", "{none}", "--out", "{out}"), ("--env", "--env-option", "--count", "--episodes", "--seed")),
     "view": (("{bad}",), ("--episode", "--source", "--film", "--port")),
     "play": (("{none}", "--video", "{blocked}.mp4"), ("--policy", "--episodes", "--width", "--camera", "--env-option")),
+    # these three want no word at all, so that they get two: one may be taken away again
+    "list": (("{bad}", "{none}"), ("--json",)),
+    "doctor": (("{bad}", "{none}"), ("--json",)),
+    "completion": (("{bad}", "{none}"), ("--json",)),
     "": (("{none}",), ("--version ", "-x")),
 }
 

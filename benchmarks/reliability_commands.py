@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 _ROOT = Path(__file__).parents[1]
 _DATA = _ROOT / "demos" / "data"
 _CABINET = _DATA / "refined_open_cabinet"
@@ -52,7 +54,7 @@ def writing_commands() -> list[WritingCommand]:
     ppo = "--total-steps 512 --num-envs 4 --rollout-steps 32 --minibatch-size 64 --evaluations 0 --save-every-s 0"
     pupil = "--rounds 3 --num-envs 2 --clone.policy mlp --clone.hidden 16 --clone.max-steps 30 --clone.batch-size 64"
     pupil += " --clone.save-every-s 0 --clone.report-every-steps 10"
-    search = "--candidates 4 --elites 1 --offset-rounds 2 --spline-rounds 1 --replicates 1 --final-replicates 1"
+    search = "--candidates 2 --elites 1 --offset-rounds 2 --spline-rounds 1 --replicates 1 --final-replicates 1"
     dataset, run = {"set": _dataset}, {"run/checkpoint": _checkpoint, "run/config.json": _json}
     film = "--fps-limit 4 --no-report"
     return [
@@ -78,13 +80,20 @@ def writing_commands() -> list[WritingCommand]:
             dataset | {"used.json": _json},
             _motions,
         ),
-        WritingCommand("retarget", f"retarget {_DATA}/synthetic_pick_place --out {{out}}/motion.npz", {"motion.npz": _npz}),
+        WritingCommand(
+            "kinematic videos",
+            "kinematic {in}/videos --work {out}/work --out {out}/set",
+            dataset,
+            _one_video,
+        ),
+        WritingCommand("retarget", "retarget {in}/recording --out {out}/motion.npz", {"motion.npz": _npz}, _recording),
         WritingCommand(
             "replay", f"replay {_CABINET} --json {{out}}/o.json --plot {{out}}/f.png", {"o.json": _json, "f.png": _picture}
         ),
         WritingCommand(
             "replay video", "replay {in}/small --video {out}/film.mp4", {"film.mp4": _film}, _small_dataset, codes=(0, 1)
         ),
+        WritingCommand("replay record", "replay {in}/a --record {out}/set", dataset, _two_datasets),
         WritingCommand(
             "play video",
             "play OpenCabinet --policy zero --episodes 1 --env-option max_episode_steps=9 --video {out}/film.mp4"
@@ -126,7 +135,7 @@ def writing_commands() -> list[WritingCommand]:
         ),
         WritingCommand(
             "multiply",
-            f"multiply {_CABINET} --count 4 --out {{out}}/set --json {{out}}/report.json",
+            f"multiply {_CABINET} --count 2 --out {{out}}/set --json {{out}}/report.json",
             dataset | {"report.json": _json},
             resume="--resume",
         ),
@@ -135,7 +144,7 @@ def writing_commands() -> list[WritingCommand]:
             "synthesize --corpus training --count 1 --width 96 --height 72 --fps 6 --out {out}/clips",
             {"clips/corpus.json": _json},
         ),
-        WritingCommand("refine", f"refine {_DATA}/synthetic_pick_place {search} --out {{out}}/set", dataset, codes=(0, 1)),
+        WritingCommand("refine", f"refine {{in}}/recording {search} --out {{out}}/set", dataset, _recording, codes=(0, 1)),
         WritingCommand(
             "extract",
             f"extract {_DATA}/synthetic_clips/training-00001-place/video.mp4 {film} --out {{out}}/extraction",
@@ -143,9 +152,10 @@ def writing_commands() -> list[WritingCommand]:
         ),
         WritingCommand(
             "quickstart",
-            "quickstart --quick --no-video --refine-rounds 1 --count 2 --clone-steps 20 --episodes 1 --fine-tune-steps 0"
-            " --out {out}/run",
+            "quickstart --quick --no-video --refine-rounds 1 --count 1 --clone-steps 20 --episodes 1 --fine-tune-steps 0"
+            " --source {in}/recording --out {out}/run",
             {"run/report.html": _page, "run/refined": _dataset, "run/clone/checkpoint": _checkpoint},
+            _recording,
             resume="--resume",
         ),
     ]
@@ -164,6 +174,31 @@ def _small_dataset(folder: Path) -> None:
     from demos.dataset import write_dataset
 
     write_dataset(folder / "small", small_demonstrations())
+
+
+def _recording(folder: Path) -> None:
+    """The shipped recording four times as fast, so that what is made of it is short."""
+    from demos.interaction import Interaction
+
+    whole = Interaction.load(_DATA / "synthetic_pick_place" / "interaction.npz")
+    values = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
+    long = {name: value for name, value in values.items() if isinstance(value, np.ndarray) and len(value) == whole.num_frames}
+    (folder / "recording").mkdir()
+    quick = dataclasses.replace(whole, **{name: value[::4] for name, value in long.items()})
+    quick.save(folder / "recording" / "interaction.npz")
+
+
+def _one_video(folder: Path) -> None:
+    """A shipped clip with a fraction of its pictures, so that it is read in a moment."""
+    from demos.video import frame_stride, probe_video, read_frames, video_writer
+
+    (folder / "videos").mkdir()
+    info = probe_video(_DATA / "synthetic_clips" / "training-00001-place" / "video.mp4")
+    stride = frame_stride(info, 4.0)
+    size = (info.width, info.height)
+    with video_writer(folder / "videos" / "one.mp4", size, info.fps / stride, quality=9) as writer:
+        for frame in read_frames(info, stride):
+            writer.send(frame.rgb)
 
 
 def _motions(folder: Path) -> None:

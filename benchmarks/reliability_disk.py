@@ -63,6 +63,8 @@ class _Place:
         if usual.code not in command.codes:
             raise RuntimeError(f"{command.name} ends with {usual.code}: {usual.said[-500:]}")
         shutil.copytree(self.out, self.old)
+        for page in self.old.rglob("*.html"):  # the very same one would not be written again
+            page.write_text(f"<!-- older -->{page.read_text(encoding='utf-8')}", encoding="utf-8")
         self.bytes = sum(-(-path.stat().st_size // _PAGE) * _PAGE for path in self.old.rglob("*") if path.is_file())
 
     def run(self, before: Callable[[], None] | None = None) -> Ended:

@@ -1,15 +1,15 @@
 """Every reader of a file that may come from outside, with a small good example that is damaged before it is read.
 
-The foreign layouts are those of `tests/test_importers_fuzz.py`, which writes an example of each.
+The foreign layouts are those of `benchmarks.foreign_examples`, which writes an example of each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib
+import io
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,11 @@ def readers() -> list[Reader]:
 
 
 def _foreign_readers() -> list[Reader]:
-    sys.path.insert(0, str(_ROOT / "tests"))
-    cases: dict[str, Any] = importlib.import_module("test_importers_fuzz").CASES
+    from benchmarks.foreign_examples import CASES
+
     archives = {"hamer", "cotracker", "spatialtracker-v2", "spatialtracker-v2-depth", "tapvid-3d", "spider"}
     found = []
-    for name, (write, read) in cases.items():
+    for name, (write, read) in CASES.items():
         if name == "spider-robot":  # of a robot's file, of which there is no good example
             continue
         damage = damage_npz if name in archives else damage_json if name == "combined" else damage_bytes
@@ -104,11 +104,16 @@ def _learning_readers() -> list[Reader]:
     from baselines.checkpoint import load_checkpoint
     from baselines.progress import RunLog
     from baselines.quickstart import StageStore
+    from baselines.reports.command import main as report
     from baselines.training_state import load_training_state
 
     def read_csv(path: Path) -> None:
         with RunLog(path.parent, resume_step=3):
             pass
+
+    def read_for_report(path: Path) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            report([str(path), "--json"])
 
     def read_stage(path: Path) -> None:
         StageStore(path.parent, resume=True).stage(path.stem, dict)
@@ -118,6 +123,8 @@ def _learning_readers() -> list[Reader]:
         Reader("checkpoint (config)", _config, lambda path: load_checkpoint(path.parent), damage_json),
         Reader("training state", _training_state, load_training_state, damage_safetensors),
         Reader("progress.csv", _progress, read_csv, share=0.5),
+        Reader("evaluation (JSON)", _evaluation, read_for_report, damage_json),
+        Reader("run (config)", _run, lambda path: read_for_report(path.parent), damage_json),
         Reader("quickstart stage", _stage, read_stage, damage_json, 0.5),
     ]
 
@@ -311,6 +318,23 @@ def _training_state(folder: Path) -> Path:
 def _progress(folder: Path) -> Path:
     (folder / "progress.csv").write_text("step,loss\n1.0,0.5\n2.0,0.4\n3.0,\n")
     return folder / "progress.csv"
+
+
+def _evaluation(folder: Path) -> Path:
+    whole = json.loads((_ROOT / "baselines" / "checkpoints" / "open_cabinet" / "evaluation.json").read_text())
+    whole["episodes"] = whole["episodes"][:3]
+    (folder / "evaluation.json").write_text(json.dumps(whole))
+    return folder / "evaluation.json"
+
+
+def _run(folder: Path) -> Path:
+    from baselines.ppo import FineTuneConfig
+
+    _progress(folder)
+    settings = dataclasses.asdict(FineTuneConfig(total_steps=512, evaluations=0))
+    content = {"algorithm": "ppo", "env_id": "DexVid-OpenCabinet-v0", "env_options": {}, "seed": 0, "config": settings}
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder / "config.json"
 
 
 def _stage(folder: Path) -> Path:

@@ -11,8 +11,8 @@ class Row:
     """One line.
 
     Attributes:
-        part: "fuzz", "kill", "full disk", "read-only" or "two at once".
-        what: reader or command.
+        part: "fuzz", "kill", "full disk", "read-only", "two at once" or "soak".
+        what: reader, command or work.
         tries: how often.
         bad: of these.
         details: in words.

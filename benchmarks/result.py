@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dexvid_envs.files import atomic_path
+from dexvid_envs.machine import whole_cores
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,7 +40,7 @@ def write_result(
         "benchmark": benchmark,
         "commit": commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": {"system": platform.system(), "architecture": platform.machine(), "cores": os.cpu_count()},
+        "machine": {"system": platform.system(), "architecture": platform.machine(), "cores": whole_cores()},
         "config": config,
         "rows": list(rows),
         "checks": [check.to_json() for check in checks],

@@ -81,7 +81,7 @@ class Solver(Protocol):
         ...
 
     def start(self, keypoints: FloatArray, fingertips: FloatArray) -> None:
-        """Settles at the first frame, outside the measured time."""
+        """Settles at the first frame of what `run` is given next, outside the measured time."""
         ...
 
     def reached(self, qpos: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -98,12 +98,12 @@ class Ours:
         self.retargeter = Retargeter(config, hand)
 
     def start(self, keypoints: FloatArray, fingertips: FloatArray) -> None:
-        """From the robot's home to the first frame."""
+        """See `Solver`: from the robot's home."""
         self.retargeter.reset(self.hand.home_qpos)
         self.retargeter.solve(keypoints[0], 200, 0.0)
 
     def run(self, keypoints: FloatArray, fingertips: FloatArray) -> FloatArray:
-        """Streaming form, followed by the whole-clip form where it is asked for."""
+        """See `Solver`: the streaming form, followed by the whole-clip form where it is asked for."""
         retargeter, config = self.retargeter, self.config
         qpos = np.stack([retargeter.solve(frame) for frame in keypoints])
         if config.smoothness_weight == 0:
@@ -111,7 +111,7 @@ class Ours:
         return retargeter.smoothed([retargeter.goal(frame) for frame in keypoints], qpos)
 
     def reached(self, qpos: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """By MuJoCo's kinematics."""
+        """See `Solver`: by MuJoCo's kinematics."""
         return reached_by(self.hand, qpos)
 
 
@@ -250,7 +250,7 @@ def scaled(recording: FloatArray, scale: float) -> FloatArray:
 
 
 def before_the_arm(keypoints: FloatArray) -> FloatArray:
-    """Key points placed before the robot: their mean fingertips are turned and moved onto the hand's at home."""
+    """Key points (T, 21, 3) m placed before the robot: their mean fingertips are turned and moved onto the hand's at home."""
     hand = arm_hand()
     home, _, _ = reached_by(hand, hand.home_qpos[None])
     mean = keypoints[:, followed()].mean(axis=0)

@@ -52,17 +52,17 @@ class DexRetargeting:
         return np.concatenate([fingertips, keypoints[:, list(self._MIDDLE_KEYPOINTS)]], axis=1)
 
     def start(self, keypoints: FloatArray, fingertips: FloatArray) -> None:
-        """Repeats the first frame."""
+        """See `Solver`: repeats the first frame."""
         self._retargeting.reset()
         for _ in range(_SETTLING):
             self._retargeting.retarget(self._wanted(keypoints[:1], fingertips[:1])[0])
 
     def run(self, keypoints: FloatArray, fingertips: FloatArray) -> FloatArray:
-        """Frame by frame, from its last result."""
+        """See `Solver`: frame by frame, from its last result."""
         return np.stack([self._retargeting.retarget(frame) for frame in self._wanted(keypoints, fingertips)])
 
     def reached(self, qpos: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """By its own kinematics."""
+        """See `Solver`: by its own kinematics."""
         ids = [self._robot.get_link_index(name) for name in self._TIPS]
         palm = self._robot.get_link_index("base_link")
         names = list(self._robot.dof_joint_names)
@@ -97,17 +97,17 @@ class Mink:
         self._limits = [self._mink.ConfigurationLimit(hand.model)]
 
     def start(self, keypoints: FloatArray, fingertips: FloatArray) -> None:
-        """Repeats the first frame from home."""
+        """See `Solver`: repeats the first frame from home."""
         self._configuration = self._mink.Configuration(self._hand.model, q=self._hand.home_qpos.copy())
         for _ in range(200):
             self._frame(fingertips[0], 1)
 
     def run(self, keypoints: FloatArray, fingertips: FloatArray) -> FloatArray:
-        """Frame by frame."""
+        """See `Solver`: frame by frame."""
         return np.stack([self._frame(frame, self._steps) for frame in fingertips])
 
     def reached(self, qpos: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """By MuJoCo's kinematics."""
+        """See `Solver`: by MuJoCo's kinematics."""
         data = mujoco.MjData(self._hand.model)
         tips, palms = [], []
         for row in qpos:

@@ -19,26 +19,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
-import numpy as np
 import tyro
 
-from benchmarks.result import RESULTS, Check, commit, write_result
+from benchmarks.result import RESULTS, commit
+from benchmarks.sample_efficiency_table import ARMS, LOG_NAME, LOGS, TASKS, VIEW, ArmName, read_logs, write_table
 from dexvid_envs.errors import InputFileError
 from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import progress_bar
 
-ArmName = Literal["scratch", "pretrained", "demonstrations"]
-ARMS: tuple[ArmName, ...] = ("scratch", "pretrained", "demonstrations")
-TASKS = ("DexVid-GraspLift-v0", "DexVid-OpenCabinet-v0", "DexVid-LiftThrow-v0")
-VIEW = {"observation_mode": "pointcloud"}
 #: What the actors of an arm see, as options of the environment.
 SEEN: Mapping[str, Mapping[str, Any]] = {"scratch": VIEW, "pretrained": VIEW, "demonstrations": {"observation_mode": "state"}}
-LOGS = RESULTS / "sample_efficiency"
-_LOG = "log.json"
 #: Of the fine-tuning, by arm; tuned on GraspLift alone, with as many trials for each arm.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "scratch": {"actor_learning_rate": 3e-4, "action_std": 0.2, "warmup_iterations": 0, "pull_weight": 0.0},
@@ -53,11 +47,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 _CURRICULUM_SHARE = 0.3  # of the arm "demonstrations"
-#: HOP's success at the end of 1e8 to 1e9 steps, which the arm "demonstrations" has to reach.
-_GOALS = {"DexVid-GraspLift-v0": 0.90, "DexVid-LiftThrow-v0": 0.85, "DexVid-OpenCabinet-v0": 0.85}
-#: HOP's success of grasping and lifting in what training did not show, by column.
-_HARDER_GOALS = {"disturbed": 0.73, "unseen objects": 0.57}
-_HOPS_TASK = "DexVid-GraspLift-v0"
 _HARDER_EPISODES = 200
 _PICTURED_STEPS = (0, 25, 45, 70, 110, 190)
 
@@ -135,14 +124,14 @@ def run(arguments: RunArguments) -> None:
     began = time.monotonic()
     for done, name in enumerate(names):
         folder = arguments.work / name.folder
-        if (folder / _LOG).is_file():
+        if (folder / LOG_NAME).is_file():
             continue
         if arguments.minutes is not None and time.monotonic() - began > 60.0 * arguments.minutes:
             print(f"time is up; {len(names) - done} runs are left")
             return
         print(f"run {done + 1} of {len(names)}: {name.folder}", flush=True)
         log = _train(name, folder, arguments)
-        for path in (folder / _LOG, *([] if arguments.quick else [LOGS / f"{name.folder.replace('/', '-')}.json"])):
+        for path in (folder / LOG_NAME, *([] if arguments.quick else [LOGS / f"{name.folder.replace('/', '-')}.json"])):
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(log, indent=1) + "\n")
 
@@ -251,72 +240,10 @@ def _rates(result: Any) -> dict[str, float]:
 
 
 def table(arguments: TableArguments) -> None:
-    """Steps to 50 % and 80 % and the last success, for every arm and task; checks and figure."""
-    logs = list(_logs(arguments.work))
-    rows, checks = [], []
-    for task in sorted({log["task"] for log in logs}):
-        halves = {}
-        for arm in ARMS:
-            of_arm = [log for log in logs if (log["task"], log["arm"]) == (task, arm)]
-            if not of_arm:
-                continue
-            steps_50, steps_80 = ([steps_to(log, share) for log in of_arm] for share in (0.5, 0.8))
-            last = [log["evaluations"][-1]["success"] for log in of_arm]
-            # Of an even number of seeds the middle one that speaks against the pretrained arm.
-            halves[arm] = float(np.quantile(steps_50, 0.5, method="lower" if arm == "scratch" else "higher"))
-            rows.append(
-                {
-                    "task": task,
-                    "arm": arm,
-                    "seeds": len(of_arm),
-                    "sees": " ".join(dict.fromkeys(str(log.get("seen", VIEW)["observation_mode"]) for log in of_arm)),
-                    "steps to 50 %": _each(steps_50),
-                    "steps to 80 %": _each(steps_80),
-                    "last success": " ".join(f"{value:.2f}" for value in last),
-                    **{column: " ".join(_share(log, column) for log in of_arm) for column in _HARDER_GOALS},
-                    "last return": " ".join(_rounded(log["evaluations"][-1].get("mean_return")) for log in of_arm),
-                    "steps": _each([log["steps"] for log in of_arm]),
-                }
-            )
-            if arm == "demonstrations":
-                checks.append(Check(f"{task}: success from demonstrations", float(np.mean(last)), _GOALS[task], "higher"))
-                checks += _harder_checks(task, of_arm)
-        if {"scratch", "pretrained"} <= set(halves):
-            never = not np.isfinite(halves["scratch"])
-            ratio = 0.0 if never and np.isfinite(halves["pretrained"]) else halves["pretrained"] / halves["scratch"]
-            ratio = ratio if np.isfinite(ratio) else 99.0
-            checks.append(Check(f"{task}: steps to 50 %, pretrained / scratch (0: scratch never)", ratio, 0.5, "lower"))
-    write_result(arguments.out, "sample_efficiency", {"runs": len(logs), "settings": dict(SETTINGS)}, rows, checks)
-    _draw(logs, arguments.out.with_suffix(".png"))
+    """Makes the result from the logs."""
+    logs = list(read_logs(arguments.work))
+    write_table(arguments.out, logs, SETTINGS)
     print(f"{len(logs)} runs: {arguments.out}")
-
-
-def _harder_checks(task: str, logs: Sequence[Mapping[str, Any]]) -> list[Check]:
-    """Of the arm "demonstrations", where HOP has a figure to compare with."""
-    known = [log["harder"] for log in logs if log.get("harder")]
-    if task != _HOPS_TASK or not known:
-        return []
-    return [
-        Check(f"{task}: {column}, from demonstrations", float(np.mean([one[column] for one in known])), goal, "higher")
-        for column, goal in _HARDER_GOALS.items()
-    ]
-
-
-def _share(log: Mapping[str, Any], column: str) -> str:
-    value = log.get("harder", {}).get(column)
-    return "-" if value is None else f"{value:.2f}"
-
-
-def steps_to(log: Mapping[str, Any], share: float) -> float:
-    """Environment steps at which the success first reaches a share, between evaluations by line; infinite if it never does."""
-    before_steps, before = 0.0, 0.0
-    for one in log["evaluations"]:
-        if one["success"] >= share:
-            if one["success"] == before or one["steps"] == 0:
-                return float(one["steps"])
-            return float(before_steps + (share - before) / (one["success"] - before) * (one["steps"] - before_steps))
-        before_steps, before = float(one["steps"]), float(one["success"])
-    return float("inf")
 
 
 def pictures(arguments: PictureArguments) -> None:
@@ -346,51 +273,6 @@ def pictures(arguments: PictureArguments) -> None:
         raise InputFileError(f"{arguments.work} has no run of the arm 'pretrained' with seed {arguments.seed}: run it first")
     draw_strips(arguments.out, actors)
     print(f"{len(actors)} actors: {arguments.out}")
-
-
-def _rounded(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
-
-
-def _each(values: Sequence[float]) -> str:
-    return " ".join("never" if not np.isfinite(value) else f"{value / 1000:.0f}k" for value in values)
-
-
-def _logs(work: Path | None) -> Iterator[dict[str, Any]]:
-    paths = sorted(LOGS.glob("*.json")) if work is None else sorted(work.glob(f"*/*/*/{_LOG}"))
-    for path in paths:
-        yield json.loads(path.read_text(encoding="utf-8"))
-
-
-def _draw(logs: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Success over steps: every run thin, the mean of an arm's runs thick."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    tasks = sorted({log["task"] for log in logs}) or list(TASKS)
-    figure, axes = pyplot.subplots(1, len(tasks), figsize=(4.6 * len(tasks), 3.6), squeeze=False, sharey=True)
-    colours = dict(zip(ARMS, ("#64748b", "#2563eb", "#c2410c"), strict=True))
-    for axis, task in zip(axes[0], tasks, strict=True):
-        for arm in ARMS:
-            curves = [log["evaluations"] for log in logs if (log["task"], log["arm"]) == (task, arm)]
-            if not curves:
-                continue
-            end = max(one[-1]["steps"] for one in curves)
-            grid = np.linspace(0, end, 200)
-            values = [np.interp(grid, [e["steps"] for e in one], [e["success"] for e in one]) for one in curves]
-            for value in values:  # a run that was good enough goes on at its last success
-                axis.plot(grid / 1e3, value, color=colours[arm], linewidth=0.8, alpha=0.4)
-            axis.plot(grid / 1e3, np.mean(values, axis=0), color=colours[arm], linewidth=2.2, label=f"{arm} ({len(curves)})")
-        axis.set(title=task, xlabel="environment steps, thousands", ylim=(-0.02, 1.02))
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    axes[0][0].set_ylabel("success at the end of the episode")
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    pyplot.close(figure)
 
 
 def main() -> None:

@@ -188,7 +188,7 @@ def run(path: Path, plan: Sequence[Configuration]) -> None:
     }
     rows = finished_rows(path, config)
     todo = plan[len(rows) :]
-    log = _Log(path.with_suffix(".log"), fresh=not rows)
+    log = Log(path.with_suffix(".log"), fresh=not rows)
     log.write(f"{len(rows)} of {len(plan)} configurations are done; sources {config['sources']}")
     total, done = sum(one.cost for one in todo), 0.0
     with progress_bar("soak") as report:
@@ -221,7 +221,7 @@ def environment_sources() -> str:
     return sha256_of_files(sorted(path for folder in folders for path in folder.rglob("*.py")))[:12]
 
 
-def soak(configuration: Configuration, nan_folder: Path, report: Report, log: _Log) -> dict[str, Any]:
+def soak(configuration: Configuration, nan_folder: Path, report: Report, log: Log) -> dict[str, Any]:
     """Drives one configuration; Python's warnings count as errors, and an error ends it."""
     findings, steps, begin = Findings(), 0, 0.0
     memory = [rss_mib()]
@@ -257,7 +257,7 @@ def soak(configuration: Configuration, nan_folder: Path, report: Report, log: _L
     return row
 
 
-def _drive(env: DexVidVectorEnv, configuration: Configuration, findings: Findings, log: _Log) -> Iterator[int]:
+def _drive(env: DexVidVectorEnv, configuration: Configuration, findings: Findings, log: Log) -> Iterator[int]:
     """Yields the number of steps taken so far; episodes that end are started anew."""
     rng = np.random.default_rng(configuration.seed)
     shape = (configuration.num_envs, *(env.single_action_space.shape or ()))
@@ -342,7 +342,7 @@ def rss_mib() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB
 
 
-class _Log:
+class Log:
     """A file of dated lines that outlives the run."""
 
     def __init__(self, path: Path, *, fresh: bool) -> None:

@@ -136,7 +136,7 @@ class BareBatch:
         self._ctrl, self.positions = self._batch.bind("ctrl"), self._batch.bind("qpos")
 
     def follow_models(self, rows: np.ndarray) -> None:
-        """Takes over the models of the rows as they are now."""
+        """Takes over the models of the rows (R,) as they are now."""
         self._copy_fields(rows)
         if self._fields:
             self._batch.set_const(rows)
@@ -147,7 +147,7 @@ class BareBatch:
             self._batch.expand(name)[rows] = self._simulation.expanded(name)[rows]
 
     def follow_states(self, rows: np.ndarray) -> None:
-        """Takes over the states of the rows as they are now."""
+        """Takes over the states of the rows (R,) as they are now."""
         for name in self._STATE:
             self._batch.bind(name)[rows] = self._simulation.bind(name)[rows]
         self._batch.forward(rows, stage=self._stage)

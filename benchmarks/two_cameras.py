@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from benchmarks.result import RESULTS, Check, write_result
 from demos.importers import cleaning, mesh_files
 from demos.importers.camera_alignment import align_cameras, frames_that_move_as_one, tips_on_object
-from demos.importers.dexmv import PUBLISHED_CAMERA_TRANSFORM, DexmvConfig, read_recording
+from demos.importers.dexmv_recording import PUBLISHED_CAMERA_TRANSFORM, DexmvConfig, read_recording
 from demos.interaction import FloatArray
 
 MAX_SD_MM = 6.0

@@ -21,7 +21,8 @@ from scipy.spatial.transform import Rotation
 
 from demos.extract.hand.detection import Region
 from demos.extract.hand.mediapipe_hands import MediaPipeHands
-from demos.extract.hand.usual import SAMPLES, Answers, describe, learn
+from demos.extract.hand.usual import SAMPLES, Answers, describe, learn, target_of
+from demos.interaction import HAND_BONES
 from demos.synthetic.corpus import Pictures, make_corpus
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.errors import OptionError
@@ -30,6 +31,7 @@ from dexvid_envs.progress import progress_bar
 
 FloatArray = NDArray[np.float64]
 
+_PALM = HAND_BONES.index((0, 9))  # wrist to the base of the middle finger
 _MISPLACED = 0.06  # of the hand's extent in the picture, that a key point is misplaced by where the hand is first looked for
 
 
@@ -58,7 +60,7 @@ class Samples:
 
     Attributes:
         answers: as of a right hand.
-        targets: (N, 30) rotation of the hand in the frame of the answers (9), then the 21 angles.
+        targets: (N, 31) what was true of the hand, see `demos.extract.hand.usual.target_of`.
     """
 
     answers: Answers
@@ -122,31 +124,36 @@ def samples_of_clip(folder: Path, detector: MediaPipeHands, rng: np.random.Gener
         rotation = flip[:, None] * (R_camera_world @ truth.T_world_hand[frame, :3, :3])
         rotation = rotation * [1.0, flip[0], 1.0]
         answer = describe(pixels, shape, other_side, truth.K, up)
+        wrist_m, length_m = flip * truth.hand_keypoints_camera[frame, :1], float(truth.bone_lengths_m[_PALM])
         answers.append(answer)
-        targets.append(np.concatenate([(answer.R_view_camera[0] @ rotation).ravel(), truth.joints_rad[frame]]))
+        targets.append(target_of(answer, rotation[None], truth.joints_rad[frame][None], wrist_m, length_m))
     turns = np.concatenate([np.zeros((0, 3, 3)), *(one.R_view_camera for one in answers)])
     features = np.concatenate([np.zeros((0, 109)), *(one.features for one in answers)])
-    return Samples(Answers(turns, features), np.array(targets).reshape(-1, 30))
+    spread = np.concatenate([np.zeros(0), *(one.spread for one in answers)])
+    return Samples(Answers(turns, features, spread), np.concatenate([np.zeros((0, 31)), *targets]))
 
 
 def left_out_errors(features: FloatArray, targets: FloatArray, person: NDArray[np.str_]) -> dict[str, float]:
-    """Errors of hands of people who are left out: turn (median and mean, rad), angles (root of the mean square, rad)."""
+    """Errors of hands of people who are left out: turn (median and mean, rad), angles and size (roots of the mean square)."""
     turns: list[FloatArray] = []
     bends: list[FloatArray] = []
+    sizes: list[FloatArray] = []
     doubts: list[FloatArray] = []
     for one in sorted(set(person.tolist())):
         out = person == one
         if out.all():
             return {}
-        rotation, angles, doubt = learn(features[~out], targets[~out]).guess(features[out])
-        turns.append(Rotation.from_matrix(rotation @ targets[out, :9].reshape(-1, 3, 3).swapaxes(-1, -2)).magnitude())
-        bends.append(angles - targets[out, 9:])
-        doubts.append(doubt)
+        guess = learn(features[~out], targets[~out]).guess(features[out])
+        turns.append(Rotation.from_matrix(guess.rotation @ targets[out, :9].reshape(-1, 3, 3).swapaxes(-1, -2)).magnitude())
+        bends.append(guess.angles - targets[out, 9:30])
+        sizes.append(guess.log_size - targets[out, 30])
+        doubts.append(guess.doubt)
     turn = np.concatenate(turns)
     return {
         "turn_median_rad": round(float(np.median(turn)), 3),
         "turn_mean_rad": round(float(turn.mean()), 3),
         "angles_rms_rad": round(float(np.sqrt((np.concatenate(bends) ** 2).mean())), 3),
+        "size_rms": round(float(np.sqrt((np.concatenate(sizes) ** 2).mean())), 3),
         "doubt_median": round(float(np.median(np.concatenate(doubts))), 3),
     }
 

@@ -114,7 +114,7 @@ def mirror(interaction: Interaction) -> Interaction:
 
 
 def displacement_yaw(interaction: Interaction, start_xy: FloatArray, target_xy: FloatArray) -> float:
-    """The turn about the vertical that makes the recorded displacement point from `start_xy` to `target_xy`."""
+    """The turn (rad) about the vertical that makes the recorded displacement point from one place (2,) m to another."""
     centre = interaction.object_pose_world[:, :2, 3]
     recorded = np.median(centre[-5:], axis=0) - np.median(centre[:5], axis=0)
     wanted = np.asarray(target_xy) - np.asarray(start_xy)

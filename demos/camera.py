@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from dexvid_envs.errors import OptionError
 
@@ -85,3 +86,12 @@ def fit_rigid(source: FloatArray, target: FloatArray, iterations: int = 5) -> tu
         scale = max(1.5 * float(np.median(distance)), 1e-4)
         weights = 1.0 / (1.0 + (distance / scale) ** 2)
     return pose, float(np.sqrt(weights @ distance**2 / weights.sum()))
+
+
+def view_turns(pixels: FloatArray, K: FloatArray) -> FloatArray:
+    """(T, 3, 3) turns from the viewing direction of the image centre to that of pixels (T, 2): a cut-out looks that way."""
+    ray = np.concatenate([(pixels - K[:2, 2]) / K[[0, 1], [0, 1]], np.ones((len(pixels), 1))], axis=-1)
+    ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+    axis = np.cross([0.0, 0.0, 1.0], ray)
+    sine = np.linalg.norm(axis, axis=-1, keepdims=True)
+    return Rotation.from_rotvec(axis / np.maximum(sine, 1e-12) * np.arcsin(np.clip(sine, 0.0, 1.0))).as_matrix()

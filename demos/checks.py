@@ -13,6 +13,7 @@ import numpy as np
 
 from demos.interaction import FINGERTIPS, WRIST, BoolArray, FloatArray, Interaction
 from demos.recorded_path import object_path
+from demos.runs import longest_run
 from dexvid_envs.errors import DexVidError
 
 _SHORTEST_S = 0.5
@@ -112,9 +113,9 @@ def _unknown(interaction: Interaction, what: str, known: BoolArray) -> list[Find
     if known.mean() < _KNOWN_SHARE:
         share = f"{what} known in {known.mean():.0%} of the frames, expected {_KNOWN_SHARE:.0%} or more"
         return [Finding(share, _frames(interaction, rows))]
-    start, length = _longest_run(~known)
-    gap_s = length / interaction.fps
-    gap = _frames(interaction, np.arange(start, start + length))
+    start, end = longest_run(~known)
+    gap_s = (end - start) / interaction.fps
+    gap = _frames(interaction, np.arange(start, end))
     if gap_s > _LONGEST_GAP_S:
         return [Finding(f"{what} unknown for {gap_s:.2f} s, expected gaps of {_LONGEST_GAP_S} s at most", gap)]
     return [Finding(f"{what} unknown in {len(rows)} frames", _frames(interaction, rows), refused=False)]
@@ -310,11 +311,3 @@ _TASKS: dict[str, Callable[[_Carried], str | None]] = {
 def _frames(interaction: Interaction, rows: FloatArray | Sequence[int] | np.ndarray) -> tuple[int, ...]:
     """Source frames of rows, each once: a resampled recording has several rows of one."""
     return tuple(dict.fromkeys(interaction.frame_index[np.asarray(rows, dtype=np.int64)].tolist()))
-
-
-def _longest_run(values: BoolArray) -> tuple[int, int]:
-    """First index and length of the longest run of true."""
-    bounds = np.flatnonzero(np.diff(np.concatenate([[False], values, [False]]).astype(int)))
-    lengths = bounds[1::2] - bounds[::2]
-    longest = int(lengths.argmax())
-    return int(bounds[2 * longest]), int(lengths[longest])

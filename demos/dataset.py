@@ -16,7 +16,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -27,20 +27,16 @@ import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from minari.dataset.minari_storage import MinariStorage
-from numpy.typing import NDArray
 
-from demos.demonstration import TIERS, Demonstration, Tier
-from demos.hdf5_file import new_file, open_file, read_stored, read_text
+from demos.dataset_episode import child, read_episode, write_episode
+from demos.demonstration import Demonstration
+from demos.hdf5_file import new_file, open_file
 from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_folder, atomic_path, replace_folder, write_alone
 from dexvid_envs.registration import register_environments
 
 FORMAT_VERSION = 1
 _DATA_FOLDER, _METADATA_NAME, _MAIN_NAME = "data", "metadata.json", "main_data.hdf5"
-_TEXT_ATTRIBUTES = ("env_id", "env_options", "control_mode", "tier")
-# States are two thirds zeros. LZF writes 2,000 episodes in 3 s to half their size; gzip saves 6 % more and takes three times as
-# long. Observations do not compress.
-_STATE_COMPRESSION = "lzf"
 
 
 class DatasetWriter:
@@ -95,14 +91,14 @@ class DatasetWriter:
         """
         destination = self.staging / f"episode_{self._num_episodes:06d}.hdf5"
         with atomic_path(destination) as temporary, new_file(temporary) as file:
-            _write_episode(file.create_group("episode"), demonstration)
+            write_episode(file.create_group("episode"), demonstration)
         self._num_episodes += 1
 
     def demonstrations(self) -> Iterator[Demonstration]:
         """The episodes finished so far, read back one by one."""
         for staged in self._staged():
             with open_file(staged) as file:
-                yield _read_episode(file["episode"], str(staged))
+                yield read_episode(file["episode"], str(staged))
 
     def close(self) -> None:
         """Puts the episodes together as a Minari dataset at `path`.
@@ -143,7 +139,7 @@ def write_dataset(path: Path, demonstrations: Iterable[Demonstration]) -> None:
         for index, demonstration in enumerate(demonstrations):
             group = file.create_group(_episode_name(index))
             group.attrs["id"] = index
-            _write_episode(group, demonstration)
+            write_episode(group, demonstration)
 
 
 def read_dataset(path: Path, episodes: Sequence[int] | None = None) -> list[Demonstration]:
@@ -160,7 +156,7 @@ def read_dataset(path: Path, episodes: Sequence[int] | None = None) -> list[Demo
         if not 0 <= index < count:
             raise InputFileError(f"{path} has no episode {index}: expected 0 to {count - 1}")
     with open_file(path / _DATA_FOLDER / _MAIN_NAME) as file:
-        return [_read_episode(_child(file, _episode_name(index), str(path)), f"{path}, episode {index}") for index in chosen]
+        return [read_episode(child(file, _episode_name(index), str(path)), f"{path}, episode {index}") for index in chosen]
 
 
 def dataset_length(path: Path) -> int:
@@ -283,126 +279,3 @@ def _expect_free(path: Path) -> None:
 
 def _episode_name(index: int) -> str:
     return f"episode_{index}"
-
-
-# ---- one episode ------------------------------------------------------------------------------------------------------------
-
-
-def _write_episode(group: h5py.Group, demonstration: Demonstration) -> None:
-    """Writes a demonstration in Minari's layout; what Minari does not know goes into infos and attributes.
-
-    infos have T + 1 rows, as observations have; success before the first step counts as False.
-    """
-    steps = demonstration.num_steps
-    group.attrs["total_steps"] = steps
-    attributes = {
-        "env_id": demonstration.env_id,
-        "env_options": _to_json("env_options", dict(demonstration.env_options)),
-        "control_mode": demonstration.control_mode,
-        "tier": demonstration.tier,
-    }
-    for name, text in attributes.items():
-        group.attrs[name] = text
-    # A dataset: attributes end at 64 KB.
-    group.create_dataset("provenance", data=_to_json("provenance", dict(demonstration.provenance)))
-    truncations = np.zeros(steps, dtype=bool)
-    truncations[-1] = True
-    infos = group.create_group("infos")
-    _write_array(group, "observations", demonstration.observations, np.float32)
-    _write_array(group, "actions", demonstration.actions, np.float32)
-    _write_array(group, "rewards", demonstration.rewards, np.float64)
-    _write_array(group, "terminations", np.zeros(steps, dtype=bool), np.bool_)
-    _write_array(group, "truncations", truncations, np.bool_)
-    if demonstration.intended_actions is not None:  # infos have a row for the reset, too
-        rows = np.concatenate([demonstration.intended_actions, np.zeros_like(demonstration.intended_actions[:1])])
-        _write_array(infos, "intended_actions", rows, np.float32)
-    _write_array(infos, "success", np.concatenate([[False], demonstration.successes]), np.bool_)
-    _write_array(infos, "object_pos_world", demonstration.object_pos_world, np.float64)
-    _write_array(infos, "source_frame", demonstration.source_frame, np.int64)
-    states = np.ascontiguousarray(demonstration.states, dtype=np.float64)
-    infos.create_dataset("state", data=states, chunks=states.shape, compression=_STATE_COMPRESSION)
-    for part in ("memory", "randomization"):
-        if part == "memory" or demonstration.randomization:
-            _write_named(infos.create_group(part), part, getattr(demonstration, part))
-
-
-def _write_named(group: h5py.Group, part: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    for name, values in arrays.items():
-        array = np.asarray(values)
-        if array.dtype.kind not in "biuf" or not name or "/" in name or name == ".":
-            raise DexVidError(f"{part} {name!r} of type {array.dtype}: expected numbers under a plain name without '/'")
-        _write_array(group, name, array, array.dtype)
-
-
-def _write_array(group: h5py.Group, name: str, array: NDArray[Any], dtype: Any) -> None:
-    group.create_dataset(name, data=np.ascontiguousarray(array, dtype=dtype))
-
-
-def _read_episode(group: Any, label: str) -> Demonstration:
-    """The demonstration that `_write_episode` wrote; `label` names the episode in errors."""
-    infos = _child(group, "infos", label)
-    memory = _child(infos, "memory", label)
-    drawn = infos.get("randomization", {})  # only where something is randomised
-    attributes = {name: _attribute(group, name, label) for name in _TEXT_ATTRIBUTES}
-    tier: Tier | None = next((known for known in TIERS if known == attributes["tier"]), None)
-    if tier is None:
-        raise InputFileError(f"{label} has tier {attributes['tier']!r}: expected one of {', '.join(TIERS)}; write it again")
-    try:
-        return Demonstration(
-            env_id=attributes["env_id"],
-            env_options=_json_object(attributes["env_options"], "env_options"),
-            control_mode=attributes["control_mode"],
-            observations=_array(group, "observations", np.float32, label),
-            actions=_array(group, "actions", np.float32, label),
-            rewards=_array(group, "rewards", np.float64, label),
-            successes=_array(infos, "success", np.bool_, label)[1:],
-            states=_array(infos, "state", np.float64, label),
-            memory={name: _array(memory, name, None, label) for name in memory},
-            object_pos_world=_array(infos, "object_pos_world", np.float64, label),
-            source_frame=_array(infos, "source_frame", np.int64, label),
-            tier=tier,
-            provenance=_json_object(read_text(_child(group, "provenance", label)), "provenance"),
-            randomization={name: _array(drawn, name, None, label) for name in drawn},
-            intended_actions=(
-                _array(infos, "intended_actions", np.float32, label)[:-1] if "intended_actions" in infos else None
-            ),
-        )
-    except InputFileError:
-        raise
-    except (DexVidError, ValueError, TypeError, KeyError, OSError, RecursionError) as error:
-        raise InputFileError(f"{label} is damaged ({error}); write the dataset again") from error
-
-
-def _child(group: Any, name: str, label: str) -> Any:
-    if not isinstance(group, h5py.Group) or name not in group:
-        raise InputFileError(
-            f"{label} lacks {name!r}: expected a demonstration with full states as written by 'dexvid refine' or "
-            f"'dexvid multiply'; other Minari datasets cannot be read"
-        )
-    return group[name]
-
-
-def _array(group: Any, name: str, dtype: Any, label: str) -> NDArray[Any]:
-    values = read_stored(_child(group, name, label))
-    return values if dtype is None else values.astype(dtype, copy=False)
-
-
-def _attribute(group: Any, name: str, label: str) -> str:
-    value = group.attrs.get(name)
-    if not isinstance(value, str):
-        raise InputFileError(f"{label} lacks the attribute {name!r}: expected a text; write the dataset again")
-    return value
-
-
-def _json_object(text: str, name: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} is {value!r:.60}, expected a JSON object")
-    return value
-
-
-def _to_json(name: str, value: Any) -> str:
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError) as error:
-        raise DexVidError(f"{name} of a demonstration holds what JSON cannot ({error}): expected JSON values only") from error

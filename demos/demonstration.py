@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dexvid_envs.errors import DexVidError
 
@@ -109,7 +109,11 @@ class Demonstration:
         return self.actions if self.intended_actions is None else self.intended_actions
 
     def reset_options(self, step: int) -> dict[str, Any]:
-        """Options for `env.reset` that put the environment into the state before action `step` (T: after the last)."""
+        """Options for `env.reset` that put the environment into the state before action `step` (T: after the last).
+
+        Raises:
+            DexVidError: there is no such step.
+        """
         if not 0 <= step <= self.num_steps:
             raise DexVidError(f"step {step} is outside 0..{self.num_steps} of this demonstration")
         state: dict[str, Any] = {"simulation": self.states[step].copy()}
@@ -123,3 +127,64 @@ def common_options(demonstrations: Sequence[Demonstration]) -> dict[str, Any]:
     """Environment options that all demonstrations (at least one) share."""
     first, *others = (dict(one.env_options) for one in demonstrations)
     return {name: value for name, value in first.items() if all(name in one and one[name] == value for one in others)}
+
+
+def demonstrations_from_batch(
+    batch: Mapping[str, Any],
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    *,
+    env_id: str,
+    env_options: Mapping[str, Any],
+    control_mode: str,
+    tier: Tier,
+    source_frame: ArrayLike,
+    provenance: Sequence[Mapping[str, Any]],
+) -> list[Demonstration]:
+    """Demonstrations from the arrays of one batched rollout: the chosen rows, each cut after its number of steps.
+
+    Args:
+        batch: `observations`, `states`, `object_pos_world` (T + 1, N, ...), `actions`, `rewards`, `successes` (T, N, ...) and
+            `memory`, a mapping of (T + 1, N, ...) arrays, and where something is randomised `randomization`, another one; with
+            noise on the actions also `intended_actions`.
+        rows: R indices below N.
+        lengths: R numbers of steps, 1 to T.
+        env_id, env_options, control_mode, tier: of all of them.
+        source_frame: (T + 1,) or (T + 1, N).
+        provenance: R mappings of JSON values.
+
+    Raises:
+        DexVidError: tier "successful" is claimed for a row without success after its last step.
+    """
+    frames = np.asarray(source_frame, dtype=np.int64)
+    result = []
+    for row, length, facts in zip(rows, lengths, provenance, strict=True):
+        if tier == "successful" and not batch["successes"][length - 1, row]:
+            raise DexVidError(
+                f"row {row} does not end in the task's success after {length} steps: expected another tier or length"
+            )
+        result.append(
+            Demonstration(
+                env_id=env_id,
+                env_options=dict(env_options),
+                control_mode=control_mode,
+                observations=batch["observations"][: length + 1, row].astype(np.float32),
+                actions=np.clip(batch["actions"][:length, row], -1.0, 1.0).astype(np.float32),
+                rewards=batch["rewards"][:length, row].astype(np.float64),
+                successes=batch["successes"][:length, row].astype(bool),
+                states=batch["states"][: length + 1, row].astype(np.float64),
+                memory=_of_row(batch["memory"], row, length),
+                randomization=_of_row(batch.get("randomization") or {}, row, length),
+                intended_actions=batch["intended_actions"][:length, row] if "intended_actions" in batch else None,
+                object_pos_world=batch["object_pos_world"][: length + 1, row].astype(np.float64),
+                source_frame=(frames if frames.ndim == 1 else frames[:, row])[: length + 1].copy(),
+                tier=tier,
+                provenance=dict(facts),
+            )
+        )
+    return result
+
+
+def _of_row(arrays: Mapping[str, NDArray[Any]], row: int, length: int) -> dict[str, NDArray[Any]]:
+    """One row's first frames (length + 1, ...) of arrays (T + 1, N, ...)."""
+    return {name: values[: length + 1, row].copy() for name, values in arrays.items()}

@@ -76,7 +76,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
 
 
 def read_stored(stored: Any) -> NDArray[Any]:
-    """The numbers of an HDF5 dataset of one episode.
+    """The numbers of an HDF5 dataset of one episode, in the shape that they have there.
 
     Raises:
         ValueError: it is something else, or would take memory that no episode does; a damaged file may claim any size.

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -24,15 +22,15 @@ from demos.align import mirror, transformed
 from demos.checks import Finding, check_interaction, check_poses
 from demos.demonstration import Demonstration
 from demos.disturbed import HEADING_RAD, action_noise
+from demos.environment import make_env
 from demos.extract.gates import read_failed_gates
 from demos.interaction import Interaction
 from demos.provenance import extraction_facts, model_hash, to_json, versions
 from demos.refinement.task import flat_box, nearest_object
 from demos.resample import resample, select_frames
 from demos.retarget import RetargetConfig, RobotMotion, retarget
-from dexvid_envs.env import DexVidEnv
+from demos.runs import longest_run
 from dexvid_envs.errors import DexVidError
-from dexvid_envs.registration import register_environments
 from dexvid_envs.tasks.object_task import ObjectTask
 from robots.arm_hand import ARM_HAND
 from robots.everyday import EVERYDAY_OBJECTS
@@ -155,7 +153,7 @@ class KinematicPlayer:
     def __init__(self, lead_steps: int = 1, *, from_home: bool = True) -> None:
         self.lead_steps = lead_steps
         self.from_home = from_home
-        self.env = _make_env()
+        self.env = make_env(ENV_ID, {}, CONTROL_MODE)
         self.model_sha256 = model_hash(self.env.model)
 
     def close(self) -> None:
@@ -262,9 +260,7 @@ def _known_part(recording: Interaction, fewest: int) -> Interaction:
     """
     known = np.isfinite(recording.hand_keypoints_world).all(axis=(1, 2))
     known &= np.isfinite(recording.object_pose_world).all(axis=(1, 2))
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
-    stretches = [(int(begin), int(end)) for begin, end in zip(edges[::2], edges[1::2], strict=True)]
-    begin, end = max(stretches, key=lambda one: one[1] - one[0], default=(0, 0))
+    begin, end = longest_run(known)
     if end - begin < fewest:
         raise DexVidError(
             f"hand and rigid object are known together for {end - begin} frames in a row at most, expected {fewest} or more; "
@@ -315,9 +311,3 @@ def _velocity(path: FloatArray, step: int) -> FloatArray:
     before, now = path[step - 1], path[step]
     turns = Rotation.from_quat(np.stack([before, now])[:, [4, 5, 6, 3]])
     return np.concatenate([now[:3] - before[:3], (turns[0].inv() * turns[1]).as_rotvec()]) * CONTROL_HZ
-
-
-def _make_env() -> DexVidEnv:
-    register_environments()
-    spec = gymnasium.spec(ENV_ID)
-    return cast(DexVidEnv, load_env_creator(cast(str, spec.entry_point))(**spec.kwargs, control_mode=CONTROL_MODE))

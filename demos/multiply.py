@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.demonstration import Demonstration
+from demos.demonstration import Demonstration, demonstrations_from_batch
 from demos.multiplication.experience import Play
 from demos.multiplication.follower import Follower, Noise, PlannedRows
 from demos.multiplication.play import CopyPlayer, Played, Scene
@@ -28,7 +28,6 @@ from demos.multiplication.report import MultiplyReport
 from demos.multiplication.source import SourceMotion, read_source
 from demos.multiplication.starts import CELL_M, task_starts
 from demos.provenance import model_hash, to_json, versions
-from demos.replay import demonstrations_from_batch
 from dexvid_envs.errors import DexVidError, InputFileError
 from dexvid_envs.files import atomic_path
 

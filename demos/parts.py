@@ -87,6 +87,9 @@ class PointSets:
         """At most `count` points a frame as an `ObjectTrack` without pose.
 
         Row p of two frames is not the same point of the object: nothing may be learnt from its motion.
+
+        Raises:
+            OptionError: `count` is less than one.
         """
         if count < 1:
             raise OptionError(f"count is {count}, expected at least 1 point a frame")

@@ -303,7 +303,11 @@ def _without_frame_after(order: NDArray[np.int64], source: NDArray[np.int64]) ->
 
 
 def minimum_jerk(t: FloatArray) -> FloatArray:
-    """The smooth step 10 t^3 - 15 t^4 + 6 t^5 on [0, 1]."""
+    """The smooth step 10 t^3 - 15 t^4 + 6 t^5 for t in [0, 1], which is not checked.
+
+    `demos.synthetic.motion` has its own, which holds still beyond both ends: its last bits differ, and films and
+    demonstrations that are shipped have to come out again as they are.
+    """
     return t**3 * (10 + t * (-15 + 6 * t))
 
 

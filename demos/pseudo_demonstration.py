@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.demonstration import Demonstration, Tier
+from demos.demonstration import Demonstration, Tier, demonstrations_from_batch
 from demos.interaction import Interaction
 from demos.plan import Plan, plan_targets
 from demos.provenance import model_hash, to_json, versions
@@ -18,7 +18,6 @@ from demos.refine import HOLDS, RefineConfig, Refiner, RefineResult
 from demos.refinement.cost import tracking_error
 from demos.refinement.placement import PlacedMotion, place_and_retarget
 from demos.refinement.task import find_tracked_task, nearest_object
-from demos.replay import demonstrations_from_batch
 from demos.rollout import RolloutRunner, Rollouts
 from dexvid_envs.errors import DexVidError
 from robots.everyday import ALL_OBJECTS

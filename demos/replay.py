@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 from numpy.typing import ArrayLike, NDArray
 
 from demos.demonstration import Demonstration, Tier
+from demos.environment import make_env, moved_body
 from demos.provenance import build_differences, model_hash, recorded_again, to_json, versions
 from demos.rescore import rescore
 from dexvid_envs.env import DexVidEnv
-from dexvid_envs.errors import DexVidError, OptionError
-from dexvid_envs.registration import register_environments
+from dexvid_envs.errors import DexVidError
 from dexvid_envs.simulation import STATE_SPEC
 
 FloatArray = NDArray[np.float64]
@@ -118,9 +116,9 @@ class Player:
     def __init__(self, env_id: str, env_options: Mapping[str, Any], control_mode: str) -> None:
         """Raises: OptionError: the environment or an option is unknown."""
         self.env_id, self.env_options, self.control_mode = env_id, dict(env_options), control_mode
-        self.env = _make_env(env_id, self.env_options, control_mode)
+        self.env = make_env(env_id, self.env_options, control_mode)
         self.model_sha256 = model_hash(self.env.model)
-        self._object_body_id = _moved_body(self.env)
+        self._object_body_id = moved_body(self.env)
 
     def fits(self, demonstration: Demonstration) -> bool:
         """Whether the demonstration belongs to this environment with these options."""
@@ -282,7 +280,7 @@ class Player:
 def record(
     env_id: str, env_options: Mapping[str, Any], control_mode: str, actions: ArrayLike, **arguments: Any
 ) -> Demonstration:
-    """Plays actions in a fresh environment; further arguments as in `Player.record`, which is quicker for many."""
+    """Plays actions (T, A) in a fresh environment; further arguments as in `Player.record`, which is quicker for many."""
     player = Player(env_id, env_options, control_mode)
     try:
         return player.record(actions, **arguments)
@@ -297,67 +295,6 @@ def replay(demonstration: Demonstration, policy: ClosedLoopPolicy | None = None)
         return player.replay(demonstration, policy)
     finally:
         player.close()
-
-
-def demonstrations_from_batch(
-    batch: Mapping[str, Any],
-    rows: Sequence[int],
-    lengths: Sequence[int],
-    *,
-    env_id: str,
-    env_options: Mapping[str, Any],
-    control_mode: str,
-    tier: Tier,
-    source_frame: ArrayLike,
-    provenance: Sequence[Mapping[str, Any]],
-) -> list[Demonstration]:
-    """Demonstrations from the arrays of one batched rollout: the chosen rows, each cut after its number of steps.
-
-    Args:
-        batch: `observations`, `states`, `object_pos_world` (T + 1, N, ...), `actions`, `rewards`, `successes` (T, N, ...) and
-            `memory`, a mapping of (T + 1, N, ...) arrays, and where something is randomised `randomization`, another one; with
-            noise on the actions also `intended_actions`.
-        rows: R indices below N.
-        lengths: R numbers of steps, 1 to T.
-        env_id, env_options, control_mode, tier: of all of them.
-        source_frame: (T + 1,) or (T + 1, N).
-        provenance: R mappings of JSON values.
-
-    Raises:
-        DexVidError: tier "successful" is claimed for a row without success after its last step.
-    """
-    frames = np.asarray(source_frame, dtype=np.int64)
-    result = []
-    for row, length, facts in zip(rows, lengths, provenance, strict=True):
-        if tier == "successful" and not batch["successes"][length - 1, row]:
-            raise DexVidError(
-                f"row {row} does not end in the task's success after {length} steps: expected another tier or length"
-            )
-        result.append(
-            Demonstration(
-                env_id=env_id,
-                env_options=dict(env_options),
-                control_mode=control_mode,
-                observations=batch["observations"][: length + 1, row].astype(np.float32),
-                actions=np.clip(batch["actions"][:length, row], -1.0, 1.0).astype(np.float32),
-                rewards=batch["rewards"][:length, row].astype(np.float64),
-                successes=batch["successes"][:length, row].astype(bool),
-                states=batch["states"][: length + 1, row].astype(np.float64),
-                memory=_of_row(batch["memory"], row, length),
-                randomization=_of_row(batch.get("randomization") or {}, row, length),
-                intended_actions=batch["intended_actions"][:length, row] if "intended_actions" in batch else None,
-                object_pos_world=batch["object_pos_world"][: length + 1, row].astype(np.float64),
-                source_frame=(frames if frames.ndim == 1 else frames[:, row])[: length + 1].copy(),
-                tier=tier,
-                provenance=dict(facts),
-            )
-        )
-    return result
-
-
-def _of_row(arrays: Mapping[str, NDArray[Any]], row: int, length: int) -> dict[str, NDArray[Any]]:
-    """One row's first frames (length + 1, ...) of arrays (T + 1, N, ...)."""
-    return {name: values[: length + 1, row].copy() for name, values in arrays.items()}
 
 
 # ---- parts of the player ----------------------------------------------------------------------------------------------------
@@ -386,28 +323,3 @@ class _Trace:
         """(T + 1, ...) arrays of a part of the states, "memory" or "randomization"; empty where they have none."""
         frames = [state.get(part, {}) for state in self._drawn]
         return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
-
-
-def _make_env(env_id: str, env_options: dict[str, Any], control_mode: str) -> DexVidEnv:
-    """The environment without wrappers; ids and options from a file may name nothing that would be imported."""
-    register_environments()
-    if env_id not in gymnasium.registry:
-        known = ", ".join(sorted(name for name in gymnasium.registry if name.startswith("DexVid-")))
-        raise OptionError(f"unknown environment {env_id!r}: expected one of {known}; or import the package that registers it")
-    if "task" in env_options:
-        raise OptionError("the environment option 'task' belongs to the registered environment; leave it out")
-    creator: Any = gymnasium.spec(env_id).entry_point
-    creator = load_env_creator(creator) if isinstance(creator, str) else creator
-    if not (isinstance(creator, type) and issubclass(creator, DexVidEnv)):
-        raise OptionError(f"{env_id} is made by {creator!r}: expected an environment of dexvid_envs, whose states can be set")
-    arguments: dict[str, Any] = {"control_mode": control_mode} | env_options
-    return cast(DexVidEnv, gymnasium.make(env_id, **arguments).unwrapped)
-
-
-def _moved_body(env: DexVidEnv) -> int:
-    """The body on the first joint that is none of the robot's: the object that the task moves."""
-    model = env.model
-    for joint in range(model.njnt):
-        if model.joint(joint).name not in env.task.robot.joint_names:
-            return int(model.jnt_bodyid[joint])
-    raise OptionError(f"{type(env.task).__name__} has no object that can be moved; expected a joint that is not the robot's")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from demos.human_scene import HumanScene, clearest_camera, draw_quickly
 from demos.interaction import Interaction
 from demos.recorded_path import object_path
 from demos.replay import ClosedLoopPolicy, Player
-from demos.video import expect_pictures, probe_video, read_frames
+from demos.video import probe_video, read_frames
 from dexvid_envs.env import DexVidEnv
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.files import atomic_path
 from dexvid_envs.progress import Report
 from dexvid_envs.rendering import make_renderer
+from dexvid_envs.video_file import whole_video
 
 Picture = NDArray[np.uint8]  # (height, width, 3) RGB
 
@@ -84,7 +85,7 @@ def render_side_by_side(
     with (
         _Robot(demonstration, width, height, camera) as robot,
         HumanScene(interaction, robot.env, width, height, camera) as human,
-        _writer(path, FPS / stride) as writer,
+        _writer(path, FPS / stride) as add,
     ):
         for done, step in enumerate(shown, start=1):
             right = draw_frame(robot.picture(demonstration, step), _outcome(demonstration, step))
@@ -95,7 +96,7 @@ def render_side_by_side(
             if film_panel:
                 panels.insert(0, _film_picture(filmed, width, height, bool(live[step])))
             text = phases[step], f"{step / FPS:.1f} s"
-            writer.append_data(_with_footer(panels, *text, step / demonstration.num_steps))
+            add(_with_footer(panels, *text, step / demonstration.num_steps))
             report(done / len(shown), f"{done} of {len(shown)} pictures")
     return path
 
@@ -112,10 +113,10 @@ def render_episode(
 ) -> Path:
     """Writes an MP4 of one demonstration; arguments and errors as in `render_side_by_side`."""
     _check(path, width, height, stride)
-    with _Robot(demonstration, width, height, camera) as robot, _writer(path, FPS / stride) as writer:
+    with _Robot(demonstration, width, height, camera) as robot, _writer(path, FPS / stride) as add:
         for step in _shown_steps(demonstration.num_steps, stride):
             picture = draw_frame(robot.picture(demonstration, step), _outcome(demonstration, step))
-            writer.append_data(draw_captions(picture, [Caption(caption, (12, 12))] if caption else []))
+            add(draw_captions(picture, [Caption(caption, (12, 12))] if caption else []))
     return path
 
 
@@ -150,7 +151,7 @@ def render_grid(
     sheet = np.empty((rows * height, columns * width, 3), dtype=np.uint8)
     sheet[:] = BACKGROUND_RGB
     longest = max(one.num_steps for one in demonstrations)
-    with _Robot(demonstrations[0], width, height, camera) as robot, _writer(path, FPS / stride) as writer:
+    with _Robot(demonstrations[0], width, height, camera) as robot, _writer(path, FPS / stride) as add:
         for step in _shown_steps(longest, stride):
             for index, one in enumerate(demonstrations):
                 row, column = divmod(index, columns)
@@ -158,7 +159,7 @@ def render_grid(
                     last = min(step, one.num_steps)
                     tile = draw_frame(robot.picture(one, last), _outcome(one, last))
                     sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
-            writer.append_data(sheet)
+            add(sheet)
     return path
 
 
@@ -359,8 +360,8 @@ def _shown_steps(num_steps: int, stride: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _writer(path: Path, fps: float) -> Iterator[Any]:
-    """An H.264 writer for browsers; the file appears when all went well."""
+def _writer(path: Path, fps: float) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """Yields a function that adds a picture to an H.264 video for browsers; the file appears when all went well."""
     options = ["-crf", "27", "-preset", "medium", "-movflags", "+faststart"]
     with atomic_path(path) as temporary:
         writer: Any = imageio.get_writer(
@@ -372,6 +373,5 @@ def _writer(path: Path, fps: float) -> Iterator[Any]:
             macro_block_size=16,
             output_params=options,
         )
-        with writer:
-            yield writer
-        expect_pictures(temporary, 1)
+        with whole_video(temporary, writer) as add:
+            yield add

@@ -21,8 +21,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dexvid_envs.errors import InputFileError, OptionError
+from dexvid_envs.errors import InputFileError
 from dexvid_envs.files import sha256_of_files
+from dexvid_envs.video_file import cannot_write_video, expect_pictures, ffmpeg_reason
 
 RgbImage = NDArray[np.uint8]
 
@@ -79,7 +80,7 @@ def probe_video(path: Path) -> VideoInfo:
     except StopIteration:
         raise InputFileError(_not_a_video(path, "it has no readable frame")) from None
     except (OSError, RuntimeError, KeyError, IndexError, AssertionError, ZeroDivisionError) as error:
-        raise InputFileError(_not_a_video(path, _reason(error))) from error
+        raise InputFileError(_not_a_video(path, ffmpeg_reason(error))) from error
     finally:
         stream.close()
     width, height = meta["size"]
@@ -154,27 +155,11 @@ def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6
         yield counted
     except OSError as error:
         if error.errno is None:  # ffmpeg has gone, and imageio tells what it said
-            raise OptionError(f"the video {path} cannot be written ({_reason(error)}); make room on the disk") from error
+            raise cannot_write_video(path, error) from error
         raise
     finally:
         writer.close()
     expect_pictures(path, len(sent))
-
-
-def expect_pictures(path: Path, count: int) -> None:
-    """Looks whether a video that was just written holds so many pictures; ffmpeg keeps a full disk to itself.
-
-    Raises:
-        OptionError: it does not.
-    """
-    import imageio_ffmpeg
-
-    try:
-        written = (imageio_ffmpeg.count_frames_and_secs(str(path))[0] or 0) if count else 0
-    except (OSError, RuntimeError):
-        written = 0
-    if written < count:
-        raise OptionError(f"the video {path} was not written whole ({written} of {count} pictures); make room on the disk")
 
 
 def _counted(writer: Generator[None, RgbImage, None]) -> Generator[Any, RgbImage, None]:
@@ -286,10 +271,3 @@ def _truncated(info: VideoInfo, count: int) -> str:
         f"{info.path} is truncated: only {count} of {info.num_frames} announced frames can be read; "
         f"copy it again, or keep the readable part with 'ffmpeg -i {info.path.name} -c copy shorter.mp4'"
     )
-
-
-def _reason(error: BaseException) -> str:
-    """The last telling line of ffmpeg's complaint."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "===" not in line]
-    telling = [line for line in lines if "Invalid data" in line or "moov atom" in line or "could not find" in line.lower()]
-    return (telling or lines or [type(error).__name__])[-1].split("] ")[-1][:160]

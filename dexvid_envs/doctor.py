@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from dexvid_envs.cli import parse_config
 from dexvid_envs.commands import DOCTOR, LIST
 from dexvid_envs.json_output import is_printed, json_output
+from dexvid_envs.machine import memory_bytes, usable_cores
 from dexvid_envs.progress import Report, progress_bar
 from dexvid_envs.rendering import HEADLESS_BACKENDS, INSTALL_HINT, RenderingUnavailableError, choose_backend, probe_backend
 
@@ -143,34 +144,8 @@ def _machine_findings() -> list[Finding]:
     ]
 
 
-def usable_cores() -> float:
-    """Processor cores that this process may use: its affinity and the container's quota count."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    quota = _read_words("/sys/fs/cgroup/cpu.max")
-    if len(quota) == 2 and quota[0].isdigit():
-        cores = min(cores, int(quota[0]) / int(quota[1]))
-    return cores
-
-
-def usable_memory_bytes() -> int | None:
-    """Main memory of the machine or, where it is less, of the container; None where the system does not tell."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    limit = _read_words("/sys/fs/cgroup/memory.max")
-    return min(memory, int(limit[0])) if limit and limit[0].isdigit() else memory
-
-
-def _read_words(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().split()
-    except OSError:
-        return []
-
-
 def _memory_finding() -> Finding:
-    memory = usable_memory_bytes()
+    memory = memory_bytes()
     return Finding("memory", "ok", "unknown" if memory is None else f"{memory / 2**30:.1f} GiB")
 
 

@@ -150,7 +150,7 @@ class SourceVector:
         return self._values
 
     def places(self, source: Source) -> NDArray[np.int64]:
-        """Columns of a source."""
+        """(K,) columns of a source of K values."""
         return self._starts[source.array] + np.searchsorted(self._indices[source.array], source.indices)
 
     def columns(self, array: str, start: int, size: int) -> slice:
@@ -214,7 +214,7 @@ class ObjectPoints:
         return points
 
     def clipped(self, points: FloatArray) -> NDArray[np.float32]:
-        """Points as the observation holds them."""
+        """Points (N, P, 3) m as the observation holds them."""
         return np.maximum(np.minimum(points, self.BOUND_M), -self.BOUND_M).astype(np.float32)
 
 

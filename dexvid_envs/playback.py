@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dexvid_envs.errors import MissingExtraError, OptionError
 from dexvid_envs.files import atomic_path
+from dexvid_envs.video_file import whole_video
 
 #: Finds checkpoints and `module:Class` policies. It stands on a higher floor than this package, which works without it: it is
 #: imported when such a policy is asked for, and a clear message says so where it is not installed.
@@ -177,7 +178,7 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[NDArray[np.uint8]
     """Yields a function that adds a picture (H, W, 3), H and W even; the file appears when the block ends without an error.
 
     Raises:
-        OptionError: the name does not end in .mp4, or the folder cannot be written to.
+        OptionError: the name does not end in .mp4, the folder cannot be written to, or the disk is full.
     """
     import imageio.v2 as imageio
 
@@ -185,10 +186,8 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[NDArray[np.uint8]
         raise OptionError(f"the video {str(path)!r} is of no known kind: expected a name that ends in .mp4")
     with atomic_path(path) as temporary:
         writer: Any = imageio.get_writer(temporary, fps=fps, codec="libx264", quality=8, macro_block_size=2)
-        try:
-            yield writer.append_data
-        finally:  # used as a context, imageio's writer would leave ffmpeg running, and writing, after an error
-            writer.close()
+        with whole_video(temporary, writer) as add:
+            yield add
 
 
 def _load(target: str, policy_name: str) -> Any:

@@ -330,7 +330,7 @@ class Randomizer:
             self.memory["step"][rows] += 1
 
     def see(self, values: FloatArray, columns: Mapping[str, NDArray[np.int64]], rows: Rows) -> None:
-        """Remembers what the sensors saw in the rows' present state, for delayed observation: columns of the values by name.
+        """Remembers what the sensors saw in the rows' present state, for delayed observation: columns of (N, F) values by name.
 
         Rows whose sensors have seen nothing yet take the present state for their past, whether among `rows` or not.
         """

@@ -50,7 +50,7 @@ class Simulation(Protocol):
     xfrc_applied: FloatArray
 
     def reset(self, rows: Rows) -> None:
-        """Puts the rows into the model's default state; follow with writes and `forward`."""
+        """Puts the rows (R indices below N) into the model's default state; follow with writes and `forward`."""
         ...
 
     def forward(self, rows: Rows) -> None:
@@ -62,11 +62,16 @@ class Simulation(Protocol):
         ...
 
     def write_model(self, row: int, fields: Mapping[str, FloatArray]) -> None:
-        """Overwrites whole model fields for one row only, and the constants derived from them."""
+        """Overwrites whole model fields for one row only, and the constants derived from them.
+
+        Args:
+            row: index below N.
+            fields: values by the fields' names in MjModel, in MjModel's shapes and units.
+        """
         ...
 
     def model_values(self, field: str, row: int) -> FloatArray:
-        """A model field as one row has it; a view, not to be written to."""
+        """A field of MjModel, in its shape and unit, as one row has it; a view, not to be written to."""
         ...
 
     def make_reader(self, columns: Mapping[str, NDArray[np.int64]], out: FloatArray) -> Callable[[], None]:
@@ -87,7 +92,7 @@ class Simulation(Protocol):
         ...
 
     def get_state(self, row: int) -> FloatArray:
-        """A copy of the full integration state of one simulation."""
+        """(S,) a copy of the full integration state (MuJoCo's `mjSTATE_INTEGRATION`) of one simulation."""
         ...
 
     def get_states(self) -> FloatArray:
@@ -103,7 +108,7 @@ class Simulation(Protocol):
         ...
 
     def set_state(self, row: int, state: FloatArray) -> None:
-        """Restores what `get_state` returned and computes the derived arrays."""
+        """Restores what `get_state` returned, (S,), and computes the derived arrays."""
         ...
 
     def get_data(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

@@ -84,7 +84,7 @@ class Part:
                 return float(ConvexHull(self.vertices_m).volume)
 
     def moved(self, offset_m: ArrayLike) -> Part:
-        """A copy moved in the object's frame."""
+        """A copy moved by (3,) m in the object's frame."""
         return dataclasses.replace(self, position_m=vector3(np.add(self.position_m, offset_m)))
 
     def scaled(self, factor: float) -> Part:
@@ -142,7 +142,7 @@ class EverydayObject:
         return self.mass_kg * weight / weight.sum()
 
     def moved(self, offset_m: ArrayLike) -> EverydayObject:
-        """The same object described in a frame that is `-offset_m` away."""
+        """The same object described in a frame that is `-offset_m` (3,) away."""
         visuals = [dataclasses.replace(v, mesh=v.mesh.copy().apply_translation(np.asarray(offset_m))) for v in self.visuals]
         return dataclasses.replace(self, parts=tuple(part.moved(offset_m) for part in self.parts), visuals=tuple(visuals))
 
@@ -181,7 +181,7 @@ def resting(
 
 
 def vector3(values: ArrayLike) -> Vector3:
-    """Three numbers as a tuple."""
+    """Three numbers (3,) as a tuple."""
     x, y, z = (float(value) for value in np.asarray(values))
     return (x, y, z)
 

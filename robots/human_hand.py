@@ -242,7 +242,7 @@ class HumanHand:
         return qpos
 
     def pose(self, T_world_hand: FloatArray, joints_rad: FloatArray, wrist_rad: FloatArray | None = None) -> None:
-        """Moves the hand; the queries below then describe this pose."""
+        """Moves the hand; the queries below then describe this pose (4, 4), joints (21,) and wrist (2,), straight if None."""
         self._data.qpos[:] = self.qpos(T_world_hand, joints_rad, wrist_rad)
         mujoco.mj_kinematics(self.model, self._data)
 

@@ -15,18 +15,19 @@ from demos.extract.gravity import up_from
 from demos.extract.hand.follow import DETECTED, LOST, RawHand
 from demos.extract.hand.pose import bone_lengths, find_stalls, lift_hand
 from demos.extract.objects.comoving import ArmColours, find_comoving, seed_of_points
-from demos.extract.objects.contact import find_contact, runs
+from demos.extract.objects.contact import find_contact_px
 from demos.extract.objects.masks import seed_from_click
 from demos.extract.objects.scene import observe_scene
 from demos.extract.objects.tracks import follow_object
 from demos.extract.task_points.task_points import HAND_POINTS, OBJECT_CENTROID
 from demos.interaction import HAND_BONES, Interaction
+from demos.runs import longest_run, runs
 from demos.video import FrameCache, probe_video, read_frames, video_writer
 from dexvid_envs.cli import main
 from dexvid_envs.errors import OptionError
 from robots.human_hand import JOINT_NAMES, HandDimensions, HumanHand
 
-SHARED = Path(os.environ.get("DEXVID_SHARED", Path(__file__).parents[1] / ".." / "shared" / "data"))
+SHARED = Path(os.environ.get("DEXVID_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 K = intrinsics_from_fov(640, 360, 60.0)
 
 
@@ -179,7 +180,7 @@ def test_object_is_found_followed_and_in_contact(pushed_patch: tuple) -> None:
     assert (seen.sum(axis=1) >= 4).mean() > 0.95
     place = tracks.pixels - middle[:, None]  # on the patch: constant for each point
     assert np.nanmax(np.nanstd(place[:, seen.sum(axis=0) > 10], axis=0)) < 1.0
-    contact = find_contact(hand, tracks.pixels, tracks.outline, 25.0)
+    contact = find_contact_px(hand, tracks.pixels, tracks.outline, 25.0)
     assert contact[30:46].all()
     assert not contact[:15].any()
     assert not contact[62:].any()
@@ -196,6 +197,8 @@ def test_click_grows_to_the_object(pushed_patch: tuple) -> None:
 
 def test_runs() -> None:
     assert runs(np.array([1, 1, 0, 0, 1], bool)) == [(0, 2), (4, 5)]
+    assert longest_run(np.array([1, 1, 0, 1, 1, 0, 1], bool)) == (0, 2)
+    assert longest_run(np.zeros(3, bool)) == (0, 0)
 
 
 # the command on real videos
@@ -205,7 +208,7 @@ def cut(name: str, folder: Path, frames: slice, every: int) -> Path:
     """A shorter copy of a shared video."""
     source = SHARED / "real_videos" / name
     if not source.is_file():
-        pytest.skip(f"needs the shared recordings, {name} (folder given by DEXVID_SHARED)")
+        pytest.skip(f"needs the shared recordings, {name} (set DEXVID_SHARED to the folder that holds data/)")
     pytest.importorskip("mediapipe", reason='needs mediapipe: pip install "dexvid-envs[video]"')
     info = probe_video(source)
     path = folder / name

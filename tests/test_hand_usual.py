@@ -14,7 +14,7 @@ from demos.camera import project
 from demos.extract.hand.detection import Detection, Region
 from demos.extract.hand.evidence import FitOptions, Seen, find_equations
 from demos.extract.hand.model import NUM_ANGLES, RELAXED_RAD, HandShape, Posture, hand_points
-from demos.extract.hand.usual import SAMPLES, Answers, describe, learn, usual_posture
+from demos.extract.hand.usual import SAMPLES, Answers, Usual, describe, learn, target_of, usual_hand
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.errors import OptionError
 from dexvid_envs.npz_file import read_npz
@@ -63,36 +63,61 @@ def test_it_is_looked_at_with_the_knuckles_above_the_wrist() -> None:
 def test_shipped_samples_say_what_they_learnt_and_doubt_what_is_unlike_them() -> None:
     features, targets = samples()
     assert features.shape[1] == 109
-    assert targets.shape[1] == 9 + NUM_ANGLES
+    assert targets.shape[1] == 9 + NUM_ANGLES + 1
     rotation = targets[:, :9].reshape(-1, 3, 3)
     np.testing.assert_allclose(rotation @ rotation.swapaxes(-1, -2), np.broadcast_to(np.eye(3), rotation.shape), atol=5e-3)
     np.testing.assert_allclose(np.linalg.det(rotation), 1.0, atol=5e-3)
     view = Rotation.from_rotvec([0.1, 0.2, 0.3]).as_matrix()
-    answers = Answers(np.broadcast_to(view, (len(features), 3, 3)), features)
+    true_m = np.linspace(0.4, 1.2, len(features))
+    spread = np.exp(targets[:, 30]) * 0.09 / true_m
+    answers = Answers(np.broadcast_to(view, (len(features), 3, 3)), features, spread)
     for up_known in (True, False):
-        found = usual_posture(answers, up_known)
+        found = usual_hand(answers, 0.09, up_known=up_known)
         assert found is not None
-        posture, familiar = found
-        turned = Rotation.from_matrix(view @ posture.rotation @ rotation.swapaxes(-1, -2)).magnitude()
+        turned = Rotation.from_matrix(view @ found.posture.rotation @ rotation.swapaxes(-1, -2)).magnitude()
         assert np.median(turned) < 0.15
-        assert np.abs(posture.angles - targets[:, 9:]).mean() < 0.1
-        assert np.median(familiar) > 0.5
+        assert np.abs(found.posture.angles - targets[:, 9:30]).mean() < 0.1
+        assert np.median(np.abs(found.range_m / true_m - 1.0)) < 0.04
+        assert np.median(found.familiar) > 0.5
     noise = np.random.default_rng(0).normal(scale=3.0, size=features.shape)
-    assert usual_posture(dataclasses.replace(answers, features=features + noise), True) is None
-    assert usual_posture(Answers(np.zeros((0, 3, 3)), np.zeros((0, 109))), True) is None
+    assert usual_hand(dataclasses.replace(answers, features=features + noise), 0.09, up_known=True) is None
+    nothing = Answers(np.zeros((0, 3, 3)), np.zeros((0, 109)), np.zeros(0))
+    assert usual_hand(nothing, 0.09, up_known=True) is None
+
+
+def test_what_looks_half_as_large_is_twice_as_far_away() -> None:
+    features, _ = samples()
+    views = np.broadcast_to(np.eye(3), (len(features), 3, 3))
+    ranges: list[np.ndarray] = []
+    for spread in (0.1, 0.05):
+        found = usual_hand(Answers(views, features, np.full(len(features), spread)), 0.09, up_known=True)
+        assert found is not None
+        ranges.append(found.range_m)
+    np.testing.assert_allclose(ranges[1], 2.0 * ranges[0])
+
+
+def test_the_size_that_is_learnt_gives_the_range_back() -> None:
+    place = np.array([0.1, -0.05, 0.7])
+    turn = Rotation.from_rotvec([0.3, 0.9, 0.2])
+    answers = answer(hand(turn, place.tolist()))
+    target = target_of(answers, turn.as_matrix()[None], RELAXED_RAD[None], place[None], 0.09)
+    range_m = 0.09 * np.exp(target[0, 30]) / answers.spread[0]
+    assert range_m == pytest.approx(answers.R_view_camera[0, 2] @ place)
 
 
 def test_guess_passes_through_samples_that_are_alike_and_returns_to_the_mean_far_away() -> None:
     rng = np.random.default_rng(1)
     features, turns = rng.normal(size=(40, 6)), Rotation.from_rotvec(0.3 * rng.normal(size=(40, 3))).as_matrix()
-    targets = np.concatenate([turns.reshape(-1, 9), 0.3 * features @ rng.normal(size=(6, NUM_ANGLES))], axis=1)
+    bends, sizes = 0.3 * features @ rng.normal(size=(6, NUM_ANGLES)), 0.1 * features[:, :1]
+    targets = np.concatenate([turns.reshape(-1, 9), bends, sizes], axis=1)
     learnt = learn(np.repeat(features, 50, axis=0), np.repeat(targets, 50, axis=0))  # many, so that the ridge hardly counts
-    _, angles, doubt = learnt.guess(features)
-    np.testing.assert_allclose(angles, targets[:, 9:], atol=0.1)
-    assert doubt.max() < 0.01
-    _, angles, doubt = learnt.guess(features + 100.0)
-    np.testing.assert_allclose(angles, np.broadcast_to(targets[:, 9:].mean(axis=0), angles.shape), atol=1e-6)
-    np.testing.assert_allclose(doubt, 1.0)
+    guess = learnt.guess(features)
+    np.testing.assert_allclose(guess.angles, targets[:, 9:30], atol=0.1)
+    np.testing.assert_allclose(guess.log_size, targets[:, 30], atol=0.02)
+    assert guess.doubt.max() < 0.01
+    guess = learnt.guess(features + 100.0)
+    np.testing.assert_allclose(guess.angles, np.broadcast_to(bends.mean(axis=0), guess.angles.shape), atol=1e-6)
+    np.testing.assert_allclose(guess.doubt, 1.0)
 
 
 def test_familiar_answers_are_trusted_more_for_the_posture_and_less_for_each_pixel() -> None:
@@ -101,14 +126,20 @@ def test_familiar_answers_are_trusted_more_for_the_posture_and_less_for_each_pix
         np.tile(np.eye(3), (frames, 1, 1)), np.tile([0.0, 0.0, 0.6], (frames, 1)), np.tile(RELAXED_RAD, (frames, 1))
     )
     pixels = project(hand_points(prior, SHAPE), K)
-    seen = Seen(pixels, np.full(frames, 80.0), np.ones(frames), prior, K, 15.0, familiar=np.array([0.0, 1.0]))
+    usual = Usual(prior, np.full(frames, 0.7), np.tile([0.0, 0.0, 1.0], (frames, 1)), np.array([0.0, 1.0]))
+    seen = Seen(pixels, np.full(frames, 80.0), np.ones(frames), prior, K, 15.0, usual=usual)
     options = FitOptions()
-    normal = find_equations(seen, prior, SHAPE, options).normal
+    equations = find_equations(seen, prior, SHAPE, options)
+    normal = equations.normal
     assert normal[0, 3, 3] == pytest.approx((options.usual_pixel_sigma / options.pixel_sigma) ** 2 * normal[1, 3, 3], rel=0.05)
-    by_detector = find_equations(dataclasses.replace(seen, familiar=None), prior, SHAPE, options).normal
-    assert by_detector[0, 3, 3] == pytest.approx(normal[0, 3, 3])
-    assert (np.diagonal(by_detector[0])[:3] < np.diagonal(normal[0])[:3]).all()
-    assert seen[np.array([1])].familiar == pytest.approx([1.0])
+    by_detector = find_equations(dataclasses.replace(seen, usual=None), prior, SHAPE, options)
+    assert by_detector.normal[0, 3, 3] == pytest.approx(normal[0, 3, 3])
+    assert (np.diagonal(by_detector.normal[0])[:3] < np.diagonal(normal[0])[:3]).all()
+    assert equations.gradient[0, 5] == pytest.approx(by_detector.gradient[0, 5], abs=1e-6)
+    assert equations.gradient[1, 5] < by_detector.gradient[0, 5]  # farther away, where a hand that looks so large usually is
+    later = seen[np.array([1])].usual
+    assert later is not None
+    assert later.familiar == pytest.approx([1.0])
 
 
 class TrueDetector:
@@ -136,7 +167,7 @@ def test_samples_hold_the_true_posture_as_of_a_right_hand(name: str) -> None:
     model = HumanHand()  # a right hand of average size, in the posture that the sample says
     T_camera_hand = np.eye(4)
     T_camera_hand[:3, :3] = rotation
-    model.pose(T_camera_hand, found.targets[0, 9:])
+    model.pose(T_camera_hand, found.targets[0, 9:30])
     points, true = model.keypoints_world(), truth.hand_keypoints_camera[frame].copy()
     if truth.hand_side == "left":
         true[:, 0] *= -1.0

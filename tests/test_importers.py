@@ -13,8 +13,9 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from demos.importers import cleaning, find_importer, guess_importer
-from demos.importers.dexmv import DexmvConfig, import_with_quality, load_dexmv, read_recording
+from demos.importers.dexmv import import_with_quality, load_dexmv
 from demos.importers.dexmv import quality as dexmv_quality
+from demos.importers.dexmv_recording import DexmvConfig, read_recording
 from demos.importers.mesh_files import load_mesh
 from demos.interaction import HAND_BONES, Interaction
 from dexvid_envs.errors import InputFileError, OptionError

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_importers_hands import object_array, tensors, wilor_frame
-from test_importers_tracks import v2_content
-from test_importers_truth import IMAGE_SIZE, truth
-from test_importers_whole import write_points
 
+from benchmarks.foreign_layouts import IMAGE_SIZE, object_array, truth, v2_content, wilor_frame, write_combined, write_points
 from demos.camera import transform
 from demos.extract.config import ExtractConfig
 from demos.extract.pipeline import extract
@@ -27,24 +23,6 @@ from dexvid_envs.errors import InputFileError, OptionError
 T = 35
 
 # ---------------------------------------------------------------- combined
-
-
-def write_combined(folder: Path, target: dict[str, Any], **change: Any) -> None:
-    """A folder with HaMeR's hands and an `import.json`."""
-    folder.mkdir(exist_ok=True)
-    np.savez(folder / "hands.npz", **tensors())
-    K = truth().K
-    setting = {
-        "fps": 20,
-        "image_size": list(IMAGE_SIZE),
-        "intrinsics": [K[0, 0], K[1, 1], K[0, 2], K[1, 2]],
-        "hand": {"format": "hamer", "path": "hands.npz"},
-        "object": target,
-        "object_name": "bottle",
-        "T_world_camera": truth().T_world_camera.tolist(),
-    }
-    setting = {name: value for name, value in (setting | change).items() if value is not None}
-    (folder / "import.json").write_text(json.dumps(setting))
 
 
 def check_combined(folder: Path, atol: float = 1e-4, posed: bool = True) -> Interaction:

@@ -8,40 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_importers_truth import IMAGE_SIZE, truth
 
+from benchmarks.foreign_layouts import FOCAL, IMAGE_SIZE, MIRROR, network_view, object_array, tensors, truth, wilor_frame
 from demos.camera import project
 from demos.importers.hamer import assumed_focal, read_hamer
 from demos.importers.hand_detections import HandDetection, join_detections
 from demos.importers.wilor import read_wilor
-from demos.interaction import FloatArray
 from dexvid_envs.errors import InputFileError, OptionError
-
-FOCAL = 5000 / 256 * 640  # what the networks assume for this picture
-MIRROR = np.array([-1.0, 1.0, 1.0])
-
-
-def network_view(left: bool = False) -> tuple[FloatArray, FloatArray]:
-    """What a network would say of the true hand: key points (T, 21, 3) about its origin, place (T, 3) at its focal length.
-
-    A left hand is the true one seen in a mirror; its key points are those of a right hand.
-    """
-    seen = truth()
-    origin = seen.hand.mean(axis=1)
-    local, place = seen.hand - origin[:, None], origin * [1.0, 1.0, FOCAL / seen.K[0, 0]]
-    return (local, place * MIRROR) if left else (local, place)
-
-
-def tensors(left: bool = False) -> dict[str, Any]:
-    local, place = network_view(left)
-    frames = len(local)
-    return {
-        "pred_keypoints_3d": local.astype(np.float32),
-        "pred_cam_t_full": place.astype(np.float32),
-        "right": np.full(frames, 0.0 if left else 1.0, np.float32),
-        "pred_mano_params": np.zeros(3),
-    }
-
 
 # ---------------------------------------------------------------- HaMeR
 
@@ -159,34 +132,6 @@ def test_hamer_missing_things_are_named(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- WiLoR
-
-
-def wilor_frame(t: int, left: bool = False) -> dict[str, Any]:
-    """One detection as the pipeline returns it: a left hand is mirrored already."""
-    local, place = network_view(left)
-    keypoints = (local[t] * (MIRROR if left else 1.0))[None].astype(np.float32)
-    seen = keypoints + place[t]
-    return {
-        "hand_bbox": [1.0, 2.0, 3.0, 4.0],
-        "is_right": 0.0 if left else 1.0,
-        "wilor_preds": {
-            "global_orient": np.zeros((1, 1, 3), np.float32),
-            "hand_pose": np.zeros((1, 15, 3), np.float32),
-            "betas": np.zeros((1, 10), np.float32),
-            "pred_cam": np.zeros((1, 3), np.float32),
-            "pred_keypoints_3d": keypoints,
-            "pred_vertices": np.zeros((1, 778, 3), np.float32),
-            "pred_cam_t_full": place[t : t + 1],
-            "scaled_focal_length": FOCAL,
-            "pred_keypoints_2d": FOCAL * seen[..., :2] / seen[..., 2:] + np.array(IMAGE_SIZE) / 2,
-        },
-    }
-
-
-def object_array(value: list[Any]) -> np.ndarray:
-    array = np.empty(len(value), dtype=object)
-    array[:] = value
-    return array
 
 
 def test_wilor_one_file_a_frame(tmp_path: Path) -> None:

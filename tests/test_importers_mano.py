@@ -8,48 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from test_importers_hands import FOCAL, MIRROR, network_view
-from test_importers_truth import IMAGE_SIZE, truth
 
+from benchmarks.foreign_layouts import FOCAL, IMAGE_SIZE, MIRROR, network_view, truth, write_mano
 from demos.importers.hamer import read_hamer
 from demos.importers.mano import FROM_MANO, JOINTS, PARENTS, TIP_VERTICES, VERTICES, Mano, chain
 from demos.interaction import HAND_KEYPOINT_NAMES, FloatArray
 from dexvid_envs.errors import InputFileError, OptionError
 
 MUSTARD = Path(os.environ.get("DEXVID_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data" / "dexmv_mustard"
-
-
-def write_mano(path: Path) -> Mano:
-    """A made-up hand in MANO's layout: 16 joints in a rough hand's places, vertices around them."""
-    rng = np.random.default_rng(0)
-    joints = np.zeros((JOINTS, 3))
-    joints[0] = [0.095, 0.006, 0.006]
-    for joint, parent in enumerate(PARENTS):
-        if parent >= 0:
-            finger = (joint - 1) // 3
-            step = [-0.09, 0.0, 0.03 - 0.02 * finger] if parent == 0 else [-0.03, 0.0, 0.0]
-            joints[joint] = joints[parent] + (step if finger < 4 or parent else [-0.02, -0.02, 0.04])
-    owner = rng.integers(0, JOINTS, VERTICES)
-    owner[list(TIP_VERTICES)] = [15, 3, 6, 12, 9]
-    template = joints[owner] + rng.normal(0, 0.006, (VERTICES, 3))
-    template[list(TIP_VERTICES)] = joints[[15, 3, 6, 12, 9]] + [-0.025, 0, 0]
-    regressor = np.zeros((JOINTS, VERTICES))
-    for joint in range(JOINTS):
-        mine = np.flatnonzero(owner == joint)
-        regressor[joint, mine] = 1.0 / len(mine)
-    weights = np.zeros((VERTICES, JOINTS))
-    weights[np.arange(VERTICES), owner] = 0.9
-    weights[np.arange(VERTICES), np.maximum(np.array(PARENTS)[owner], 0)] += 0.1
-    arrays = {
-        "J_regressor": regressor,
-        "v_template": template,
-        "shapedirs": rng.normal(0, 0.001, (VERTICES, 3, 10)),
-        "posedirs": rng.normal(0, 0.001, (VERTICES, 3, 135)),
-        "weights": weights,
-        "hands_mean": rng.normal(0, 0.1, 45),
-    }
-    np.savez(path, **arrays)
-    return Mano.load(path)
 
 
 def posed_mesh(mano: Mano, pose: FloatArray, shape: FloatArray) -> FloatArray:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_importers_tracks import P, T, assert_motion_is_true
-from test_importers_truth import IMAGE_SIZE, truth
+from test_importers_tracks import assert_motion_is_true
 
+from benchmarks.foreign_layouts import IMAGE_SIZE, P, T, truth, write_rgbd
 from demos.importers.masks import read_masks
 from demos.importers.rgbd import read_rgbd
-from demos.interaction import FloatArray
 from demos.parts import (
     DepthFrames,
     PixelTracks,
@@ -74,18 +73,6 @@ def test_damaged_masks_are_named(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- RGB-D
-
-
-def write_rgbd(folder: Path, frames: int = 3) -> FloatArray:
-    (folder / "depth").mkdir(parents=True)
-    (folder / "rgb").mkdir()
-    (folder / "cam_K.txt").write_text("\n".join(" ".join(f"{x:.6f}" for x in row) for row in truth().K))
-    depth = np.linspace(0.4, 3.0, 36 * 64).reshape(36, 64)
-    depth[0, :5] = 0
-    for t in range(frames):
-        Image.fromarray(np.round(depth * 1000 + t).astype(np.uint16)).save(folder / "depth" / f"{t}.png")
-        Image.fromarray(np.zeros((36, 64, 3), np.uint8)).save(folder / "rgb" / f"{t}.jpg")
-    return depth
 
 
 def test_rgbd(tmp_path: Path) -> None:

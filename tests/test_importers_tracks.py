@@ -10,9 +10,18 @@ import pytest
 import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
-from test_importers_truth import IMAGE_SIZE, truth
 
-from demos.camera import transform
+from benchmarks.foreign_layouts import (
+    IMAGE_SIZE,
+    P,
+    T,
+    moving_camera,
+    six,
+    tapvid_content,
+    truth,
+    v2_content,
+    write_shape_of_motion,
+)
 from demos.importers.cotracker import read_cotracker
 from demos.importers.shape_of_motion import move_points, read_shape_of_motion, rotation_of_6d
 from demos.importers.spatialtracker import read_spatialtracker
@@ -21,21 +30,9 @@ from demos.importers.tapir import read_disparity, read_tapir
 from demos.importers.tapvid3d import read_tapvid3d
 from demos.interaction import FloatArray, ObjectTrack
 from demos.parts import (
-    CameraTrack,
-    object_track,
     to_first_camera,
 )
 from dexvid_envs.errors import InputFileError, OptionError
-
-T, P = 35, 128
-
-
-def a_camera() -> FloatArray:
-    """`T_camera_world` (4, 4) of some tracker's own world."""
-    pose = np.eye(4)
-    pose[:3, :3] = Rotation.from_euler("xyz", [0.4, -0.3, 0.9]).as_matrix()
-    pose[:3, 3] = [0.3, -0.1, 1.5]
-    return pose
 
 
 def assert_motion_is_true(track: ObjectTrack, atol: float = 1e-5) -> None:
@@ -49,64 +46,6 @@ def assert_motion_is_true(track: ObjectTrack, atol: float = 1e-5) -> None:
 
 
 # ---------------------------------------------------------------- Shape-of-Motion
-
-
-def six(rotation: FloatArray) -> FloatArray:
-    """First two columns of rotations (..., 3, 3) as (..., 6)."""
-    return np.concatenate([rotation[..., 0], rotation[..., 1]], axis=-1)
-
-
-def write_shape_of_motion(folder: Path, normalised: bool = True, **change: Any) -> None:
-    """The true bottle as a scene of two bases, of which each Gaussian follows one, seen by a moving camera."""
-    folder.mkdir(parents=True)
-    (folder / "checkpoints").mkdir()
-    scale, T_norm_world = (2.5, a_camera()) if normalised else (1.0, np.eye(4))
-    camera = moving_camera()
-    world = transform(camera.T_world_camera, truth().points)  # (T, P, 3) m
-    points = transform(T_norm_world, world.reshape(-1, 3)).reshape(world.shape) / scale
-    T_first = object_track(points, np.ones((T, P), bool), np.zeros((T, P, 2)))  # rigid motion in the normalised world
-    poses = T_first.pose_camera
-    local = transform(np.linalg.inv(poses[0]), points[0])
-    T_cam_norm = np.linalg.inv(camera.T_world_camera) @ np.linalg.inv(T_norm_world)
-    T_cam_norm[:, :3, 3] /= scale
-    rng = np.random.default_rng(0)
-    faint = rng.normal(0, 3, (40, 3))
-    model = {
-        "fg.params.means": np.concatenate([local, faint]),
-        "fg.params.quats": np.tile([1.0, 0, 0, 0], (P + 40, 1)),
-        "fg.params.scales": np.full((P + 40, 3), -4.0),
-        "fg.params.colors": np.zeros((P + 40, 3)),
-        "fg.params.opacities": np.concatenate([np.full(P, 3.0), np.full(40, -3.0)]),
-        "fg.params.motion_coefs": np.tile([30.0, -30.0], (P + 40, 1)),
-        "motion_bases.params.rots": np.stack([six(poses[:, :3, :3]), rng.normal(size=(T, 6))]),
-        "motion_bases.params.transls": np.stack([poses[:, :3, 3], rng.normal(size=(T, 3))]),
-        "Ks": np.tile(truth().K, (T, 1, 1)),
-        "w2cs": T_cam_norm,
-        "bg.params.means": np.zeros((7, 3)),
-    }
-    model = {name: value for name, value in (model | change).items() if value is not None}
-    tensors = {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in model.items()}
-    state = {
-        "model": tensors,
-        "optimizers": {"fg.params.means": {"state": {}, "param_groups": []}},
-        "global_step": 5,
-        "epoch": 1,
-    }
-    torch.save(state, folder / "checkpoints" / "last.ckpt")
-    if normalised:
-        (folder / "cache").mkdir()
-        torch.save(
-            {"scale": scale, "transfm": torch.from_numpy(T_norm_world).float()}, folder / "cache" / "scene_norm_dict.pth"
-        )
-
-
-def moving_camera() -> CameraTrack:
-    """A camera that drifts by 3 cm and turns by 3 degrees."""
-    share = np.linspace(0, 1, T)
-    poses = np.tile(np.eye(4), (T, 1, 1))
-    poses[:, :3, :3] = Rotation.from_rotvec(np.radians(3) * share[:, None] * [0.0, 1.0, 0.0]).as_matrix()
-    poses[:, 0, 3] = 0.03 * share
-    return CameraTrack(np.tile(truth().K, (T, 1, 1)), np.linalg.inv(a_camera()) @ poses)
 
 
 def nearest(points: FloatArray, truth_points: FloatArray) -> float:
@@ -296,23 +235,6 @@ def test_spatialtracker_v1_made_up_camera_is_undone(tmp_path: Path) -> None:
         read_spatialtracker(tmp_path, truth().K, IMAGE_SIZE)
 
 
-def v2_content(**change: Any) -> dict[str, Any]:
-    camera = moving_camera()
-    visible = np.random.default_rng(1).random((T, P, 1))
-    depths = np.full((T, 12, 16), 1.2, np.float32)
-    depths[:, 0, 0] = 0
-    content = {
-        "coords": transform(camera.T_world_camera, truth().points).astype(np.float32),
-        "extrinsics": np.linalg.inv(camera.T_world_camera).astype(np.float32),
-        "intrinsics": camera.K.astype(np.float32),
-        "depths": depths,
-        "video": np.zeros((T, 3, 12, 16), np.float32),
-        "visibs": visible.astype(np.float32),
-        "unc_metric": np.ones((T, 12, 16), np.float32),
-    }
-    return {name: value for name, value in (content | change).items() if value is not None}
-
-
 def test_spatialtracker_v2(tmp_path: Path) -> None:
     content = v2_content()
     np.savez(tmp_path / "result.npz", **content)
@@ -347,18 +269,6 @@ def test_spatialtracker_v2_errors(tmp_path: Path, change: dict[str, Any], messag
 
 
 # ---------------------------------------------------------------- TAPVid-3D
-
-
-def tapvid_content(**change: Any) -> dict[str, Any]:
-    K = truth().K
-    content = {
-        "images_jpeg_bytes": np.array([b"jpeg"] * T, dtype=object),
-        "intrinsics": np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2]]),
-        "tracks_XYZ": truth().points.astype(np.float32),
-        "visibility": np.random.default_rng(2).random((T, P)) > 0.2,
-        "queries_xyt": np.column_stack([truth().pixels[3], np.full(P, 3)]),
-    }
-    return {name: value for name, value in (content | change).items() if value is not None}
 
 
 def test_tapvid3d(tmp_path: Path) -> None:

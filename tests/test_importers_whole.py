@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import trimesh
 from scipy.spatial.transform import Rotation
-from test_importers_mano import write_mano
-from test_importers_truth import truth
 
+from benchmarks.foreign_layouts import hold_content, spider_content, truth, write_hold, write_mano, write_points
 from demos.camera import transform
 from demos.importers import guess_importer
-from demos.importers.hold import HoldConfig, load_hold, read_hold_hand, read_hold_object, split_projection
+from demos.importers.hold import HoldConfig, load_hold, read_hold_object, split_projection
 from demos.importers.mcc_ho import read_mcc_ho
 from demos.importers.spider import SpiderConfig, load_spider, read_spider_robot
-from demos.interaction import FINGERTIPS, FloatArray, Interaction
-from demos.source import load_interaction, shipped_sample
+from demos.interaction import FINGERTIPS, Interaction
+from demos.source import load_interaction
 from demos.synthetic.truth import ClipTruth
 from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.files import sha256_of_files
@@ -27,52 +25,6 @@ from dexvid_envs.files import sha256_of_files
 T = 35
 
 # ---------------------------------------------------------------- HOLD
-
-
-def hold_content(**change: Any) -> dict[str, Any]:
-    """The true bottle and MANO parameters as HOLD stores them: y up, everything shifted, one camera."""
-    shift = np.array([-0.0085238, -0.01372686, 0.42570806])
-    T_camera_world = np.diag([1.0, -1.0, -1.0, 1.0])
-    T_camera_world[:3, 3] = -T_camera_world[:3, :3] @ shift
-    K = np.eye(4)
-    K[:3, :3] = truth().K
-    projection = K @ T_camera_world
-    poses = np.linalg.inv(T_camera_world) @ truth().pose
-    norm = np.diag([4.0, 4.0, 4.0, 1.0])
-    norm[:3, 3] = [0.2, -0.1, 0.3]
-    scale = 0.31
-    local = bottle_points()
-    rng = np.random.default_rng(0)
-    entities = {
-        "right": {
-            "hand_poses": rng.normal(0, 0.3, (T, 48)).astype(np.float32),
-            "hand_trans": (truth().hand[:, 0] @ T_camera_world[:3, :3] + shift).astype(np.float32),
-            "mean_shape": rng.normal(0, 1, 10),
-        },
-        "object": {
-            "obj_scale": scale,
-            "pts.cano": transform(norm, local / scale),
-            "norm_mat": torch.from_numpy(norm).float(),
-            "object_poses": np.concatenate([Rotation.from_matrix(poses[:, :3, :3]).as_rotvec(), poses[:, :3, 3]], axis=1),
-        },
-    }
-    content = {
-        "seq_name": "hold_bottle1_itw",
-        "cameras": {f"{kind}_{i}": m for i in range(T) for kind, m in (("scale_mat", np.eye(4)), ("world_mat", projection))},
-        "scene_bounding_sphere": 6.0,
-        "entities": entities,
-        "normalize_shift": shift,
-    }
-    return content | change
-
-
-def bottle_points() -> FloatArray:
-    """(128, 3) m in the bottle's frame."""
-    return transform(np.linalg.inv(truth().pose[0]), truth().points[0])
-
-
-def write_hold(path: Path, content: dict[str, Any]) -> None:
-    np.save(path, np.array(content, dtype=object), allow_pickle=True)
 
 
 def test_hold(tmp_path: Path) -> None:
@@ -87,13 +39,13 @@ def test_hold(tmp_path: Path) -> None:
     right = content["entities"]["right"]
     keypoints = mano.keypoints_of_pose(right["hand_poses"].astype(np.float64), right["mean_shape"])
     expected = (keypoints + right["hand_trans"][:, None] - content["normalize_shift"]) * [1, -1, -1]
-    hand = read_hold_hand(tmp_path, tmp_path / "mano_right.npz")
-    np.testing.assert_allclose(hand.keypoints_camera, expected, atol=1e-6)
     interaction = load_hold(tmp_path, HoldConfig(fps=20.0, object_name="bottle", camera_pitch_deg=25.0))
     assert interaction.object_names == ("bottle",)
     np.testing.assert_allclose(interaction.K, truth().K, atol=1e-3)
     back = transform(np.linalg.inv(interaction.T_world_camera), interaction.object_points_world)
     np.testing.assert_allclose(back, truth().points, atol=1e-6)
+    back = transform(np.linalg.inv(interaction.T_world_camera), interaction.hand_keypoints_world)
+    np.testing.assert_allclose(back, expected, atol=1e-6)
     assert guess_importer(tmp_path) == "hold"
     assert load_interaction(tmp_path).num_frames == T
 
@@ -144,32 +96,6 @@ def test_hold_without_mano_says_where_to_get_it(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- SPIDER
-
-
-def spider_content() -> tuple[dict[str, np.ndarray], Interaction]:
-    """The shipped sample in SPIDER's layout: two hands, of which the left one is a filler."""
-    sample = load_interaction(shipped_sample())
-    frames = sample.num_frames
-    hand, pose = sample.hand_keypoints_world, sample.object_pose_world
-
-    def row(place: FloatArray, turn: FloatArray) -> FloatArray:
-        return np.concatenate([place, Rotation.from_matrix(turn).as_quat()[:, [3, 0, 1, 2]]], axis=1)
-
-    unit = np.tile(np.eye(3), (frames, 1, 1))
-    filler = np.tile([0.0, 0, 0, 1, 0, 0, 0], (frames, 1))
-    fingers = np.stack([row(hand[:, tip], unit) for tip in FINGERTIPS], axis=1)
-    contact = np.repeat(sample.contact[:, None], 5, axis=1).astype(np.float64)
-    content = {
-        "qpos_wrist_right": row(hand[:, 0], unit),
-        "qpos_finger_right": fingers,
-        "qpos_obj_right": row(pose[:, :3, 3], pose[:, :3, :3]),
-        "qpos_wrist_left": filler,
-        "qpos_finger_left": np.repeat(filler[:, None], 5, axis=1),
-        "qpos_obj_left": filler,
-        "contact_right": contact,
-        "contact_pos_right": np.zeros((frames, 5, 3)),
-    }
-    return content, sample
 
 
 def check_spider(read: Interaction, sample: Interaction) -> None:
@@ -251,12 +177,6 @@ def test_spider_errors(tmp_path: Path, change: dict[str, Any], message: str) -> 
 
 
 # ---------------------------------------------------------------- MCC-HO
-
-
-def write_points(path: Path, points: FloatArray) -> None:
-    """As MCC-HO writes them: `v x y z r g b`, nothing else."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"v {x:f} {y:f} {z:f} 0.500000 0.400000 0.300000\n" for x, y, z in points))
 
 
 @pytest.mark.parametrize("demo", [False, True], ids=["flat", "one folder a frame"])

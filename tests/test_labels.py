@@ -18,7 +18,7 @@ from benchmarks.labels import (
     POINT_NAMES,
     REAL_VIDEOS,
     distance_to_outline_px,
-    find_videos,
+    find_labelled_videos,
     load_labels,
 )
 from dexvid_envs.errors import InputFileError
@@ -128,11 +128,11 @@ def test_videos_are_found_by_their_contents(tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
     (folder / "clip.mp4").write_bytes(b"another video of this name")
-    assert find_videos(folder, clips) == {}
+    assert find_labelled_videos(folder, clips) == {}
     (folder / "renamed.mp4").write_bytes(b"abc")
-    assert find_videos(folder, clips) == {"clip": folder / "renamed.mp4"}
+    assert find_labelled_videos(folder, clips) == {"clip": folder / "renamed.mp4"}
     with pytest.raises(InputFileError, match="no folder at"):
-        find_videos(tmp_path / "none", clips)
+        find_labelled_videos(tmp_path / "none", clips)
 
 
 def test_distance_to_an_outline() -> None:

@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 from demos.camera import project, transform, unproject
-from demos.extract.objects.contact import find_contact
+from demos.extract.objects.contact import find_contact_px
 from demos.extract.objects.lift import LiftConfig, lift_object
 from demos.extract.objects.lift_figures import LiftedObject
 from demos.extract.objects.object_masks import SEEN, ObjectMasks
@@ -327,7 +327,7 @@ def test_a_synthetic_clip_with_true_tracks_reaches_the_target(name: str) -> None
     depth = DepthFrames(frames, lambda frame: truth.depth_m(frame).astype(float))
     exact = lift_object(tracks, masks, hand, truth.contact, truth.K, truth.fps, LiftConfig(), depth)
     assert point_error_m(exact.track, points) < 0.01
-    found = find_contact(truth.hand_keypoints_image, tracks.pixels, [np.zeros((0, 2))] * frames, truth.fps)
+    found = find_contact_px(truth.hand_keypoints_image, tracks.pixels, [np.zeros((0, 2))] * frames, truth.fps)
     assert (found & truth.held).sum() > 0.9 * truth.held.sum()
     assert abs(int(np.argmax(found)) - int(np.argmax(truth.contact))) <= 3
 

@@ -17,6 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = ("robots", "dexvid_envs", "demos", "baselines", "benchmarks")  # each may import itself and what stands before it
 INSTALLED = FLOORS[:-1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_MODULE_IN_STRING = re.compile(r"\w+(?:\.\w+)+(?::\w+)?")
+#: Names of what stands above that a package may hold as strings, by file, each with its reason: all is loaded on demand only,
+#: and says what to install where it is missing.
+PLUG_IN_POINTS = {
+    ("dexvid_envs/playback.py", "baselines.policy:load_policy"): "`dexvid play --policy MODULE:CLASS`",
+    ("dexvid_envs/playback.py", "baselines.checkpoint:load_checkpoint"): "`dexvid play --policy CHECKPOINT`",
+}
 # Split, so that this file does not find itself.
 FORBIDDEN = [
     ("an absolute path of one machine", re.compile(r"(?<![\w.~-])/(?:" + "work|root|home" + r")/[\w.]")),
@@ -111,16 +118,30 @@ def imported_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module
 
 
+def named_modules(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Strings such as "package.module:name", which something may import later."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _MODULE_IN_STRING.fullmatch(node.value):
+            yield node.lineno, node.value
+
+
 @pytest.mark.parametrize("package", FLOORS)
 def test_imports_only_go_downwards(package: str) -> None:
     above = set(FLOORS[FLOORS.index(package) + 1 :]) | {"tests"}
-    wrong = [
-        f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in sorted((ROOT / package).rglob("*.py"))
-        for line, name in imported_names(ast.parse(path.read_text(encoding="utf-8")))
-        if name.split(".")[0] in above
-    ]
+    wrong = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        file, tree = path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+        wrong += [f"{file}:{line} imports {name}" for line, name in imported_names(tree) if name.split(".")[0] in above]
+        named = [(line, name) for line, name in named_modules(tree) if name.split(".")[0] in above]
+        wrong += [f"{file}:{line} names {name}" for line, name in named if (file, name) not in PLUG_IN_POINTS]
     assert wrong == []
+
+
+def test_plug_in_points_are_there() -> None:
+    """What the list allows and nobody names any more is taken off it."""
+    for file, name in PLUG_IN_POINTS:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        assert name in [found for _, found in named_modules(tree)], f"{file} names {name} no longer"
 
 
 def test_no_file_names_one_machine_or_a_registry() -> None:

@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 from demos.extract.objects.grip import Grip
 from demos.extract.objects.path_distance import steady_distance
 from demos.extract.objects.rigid_motion import RigidMotion
+from demos.extract.objects.rigid_sightings import Sightings
 from demos.extract.objects.rigid_start import Body
-from demos.extract.objects.rigid_structure import PointPrior, Sightings
+from demos.extract.objects.rigid_structure import PointPrior
 from demos.extract.objects.rigid_surface import lean
 from demos.extract.objects.views import Outlines, Views
 

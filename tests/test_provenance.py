@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from demos.demonstration import Demonstration
-from demos.provenance import build_differences, extraction_facts, missing_provenance, recorded_again, versions
+from demos.provenance import build_differences, extraction_facts, missing_provenance, recorded_again, to_json, versions
 from demos.source import load_interaction, shipped_sample
+from dexvid_envs.errors import DexVidError
 from tests.test_dataset import make_demonstration
 
 STAGE = {"config": {"seed": 0}, "quality": {"error_m": 0.001}}
@@ -122,3 +125,18 @@ def test_facts_of_an_extraction(tmp_path: Path) -> None:
     assert "timings_s" not in facts["extract"]["quality"]
     (tmp_path / "quality.json").write_text("{damaged")
     assert extraction_facts(tmp_path, interaction)["extract"]["config"] == {"read_from": tmp_path.name}
+
+
+def test_to_json() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        path: Path
+        sizes: tuple[float, ...]
+        weights: NDArray[np.float64]
+        inner: Any = None
+
+    value = to_json(Config(Path("a"), (1.0, 2.0), np.ones(2), Config(Path("b"), (), np.zeros(0))))
+    assert json.loads(json.dumps(value)) == value
+    assert value["inner"] == {"path": "b", "sizes": [], "weights": [], "inner": None}
+    with pytest.raises(DexVidError, match="has no JSON form"):
+        to_json({"x": object()})

@@ -20,7 +20,7 @@ from demos.refine import RefineConfig, Refiner, RefineResult
 from demos.refinement.candidates import Candidate, keep_apart, path_correction
 from demos.refinement.conditions import ConditionRange, draw_conditions
 from demos.refinement.cost import rollout_cost, tracking_error
-from demos.refinement.placement import check_recording, fill_gaps, place_and_retarget, swing_begins, turns_for_any_yaw
+from demos.refinement.placement import check_recording, fill_recording, place_and_retarget, swing_begins, turns_for_any_yaw
 from demos.refinement.task import find_tracked_task, flat_box
 from demos.resample import resample
 from demos.rollout import RolloutRunner
@@ -161,7 +161,7 @@ def test_bad_recordings_are_refused_with_the_frame(sample: Interaction) -> None:
 def test_a_few_unknown_frames_are_filled(sample: Interaction) -> None:
     poses, hand = sample.object_pose_world.copy(), sample.hand_keypoints_world.copy()
     poses[[0, 12, -1]], hand[[5, -1]] = np.nan, np.nan
-    filled = fill_gaps(dataclasses.replace(sample, object_pose_world=poses, hand_keypoints_world=hand))
+    filled = fill_recording(dataclasses.replace(sample, object_pose_world=poses, hand_keypoints_world=hand))
     check_recording(filled)
     np.testing.assert_allclose(filled.object_pose_world[12], sample.object_pose_world[12], atol=0.02)
     np.testing.assert_allclose(filled.object_pose_world[-1], sample.object_pose_world[-2], atol=1e-9)

@@ -16,7 +16,10 @@ import pytest
 
 from baselines.checkpoint import load_checkpoint
 from baselines.progress import RunLog
+from benchmarks.reliability import checks
+from benchmarks.reliability_commands import writing_commands
 from benchmarks.reliability_readers import Reader, readers, small_demonstrations
+from benchmarks.reliability_soak import growth_mib
 from demos.dataset import read_dataset, write_dataset
 from demos.exporters.robomimic import read_robomimic, write_robomimic
 from dexvid_envs import npz_file
@@ -216,3 +219,36 @@ def test_a_command_that_resumes_is_killed_several_times_in_a_row_and_ends_whole(
     subprocess.run([*command, "--out", str(out)], cwd=Path(__file__).parents[1], capture_output=True, check=False)
     (row,) = json.loads(out.read_text())["rows"]
     assert (row["what"], row["tries"], row["bad"]) == ("train bc", 5, 0)
+
+
+# ---- the soak ---------------------------------------------------------------------------------------------------------------
+
+
+def test_growth_of_memory_is_told_from_spikes_and_from_the_warm_up() -> None:
+    rng = np.random.default_rng(0)
+    flat = 500.0 + rng.uniform(0.0, 3.0, 180)
+    flat[:20] = np.linspace(300.0, 500.0, 20)  # imports and caches
+    flat[60:80] += 80.0  # an evaluation
+    growth = growth_mib(list(flat), 10.0, 270.0)
+    assert growth is not None
+    assert abs(growth) < 2.0
+    leak = growth_mib(list(flat + 0.2 * np.arange(180)), 10.0, 270.0)
+    assert leak == pytest.approx(36.0, abs=3.0)
+    assert growth_mib([1.0] * 50, 10.0, 270.0) is None
+
+
+def test_a_soak_of_seconds_has_both_halves_and_misses_the_hour(tmp_path: Path) -> None:
+    out = tmp_path / "reliability.json"
+    command = [sys.executable, "-m", "benchmarks.reliability", "--parts", "soak", "--minutes", "0.2", "--out", str(out)]
+    subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, check=True)
+    content = json.loads(out.read_text())
+    assert [(row["what"], row["bad"]) for row in content["rows"]] == [("vector stepping", 0), ("ppo training", 0)]
+    assert all(row["tries"] > 0 and row["minutes"] >= 0.1 and max(row["rss_mib"]) > 100.0 for row in content["rows"])
+    assert [check["name"] for check in content["checks"] if not check["ok"]] == ["soak: minutes of the shorter half"]
+
+
+def test_commands_that_no_disk_was_taken_from_are_missed() -> None:
+    rows = [{"part": "full disk", "what": "dataset merge", "tries": 1, "bad": 0}]
+    (tried, bad) = checks(rows)
+    assert (tried.name, tried.value, bad.value) == ("full disk: commands tried", 1, 0)
+    assert tried.target == len(writing_commands()) > 20

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from demos.closed_loop import DemonstrationFollower
 from demos.dataset import read_dataset, write_dataset
-from demos.demonstration import Demonstration
-from demos.provenance import model_hash, to_json, versions
-from demos.replay import Player, demonstrations_from_batch, record, replay
+from demos.demonstration import Demonstration, demonstrations_from_batch
+from demos.provenance import model_hash, versions
+from demos.replay import Player, record, replay
 from demos.replay_plot import measure_forces
 from demos.source import shipped_demonstration
 from dexvid_envs.cli import main
@@ -205,28 +205,10 @@ def test_batched_rollouts_become_demonstrations_that_replay_exactly() -> None:
         make("successful")
 
 
-# ---- provenance -------------------------------------------------------------------------------------------------------------
-
-
 def test_model_hash_tells_models_apart() -> None:
     hashes = [model_hash(bare_env(env_id, **options).model) for env_id, options in ENVIRONMENTS]
     assert len(set(hashes)) == 3
     assert model_hash(bare_env(BOTTLE).model) == hashes[1]
-
-
-def test_to_json() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Config:
-        path: Path
-        sizes: tuple[float, ...]
-        weights: NDArray[np.float64]
-        inner: Any = None
-
-    value = to_json(Config(Path("a"), (1.0, 2.0), np.ones(2), Config(Path("b"), (), np.zeros(0))))
-    assert json.loads(json.dumps(value)) == value
-    assert value["inner"] == {"path": "b", "sizes": [], "weights": [], "inner": None}
-    with pytest.raises(DexVidError, match="has no JSON form"):
-        to_json({"x": object()})
 
 
 # ---- mistakes ---------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from demos.retargeting.touch import faded, touching_fingertips
 from demos.source import load_interaction, shipped_sample
 from dexvid_envs.cli import main
 from dexvid_envs.errors import DexVidError, InputFileError, OptionError
-from robots.objects import BOTTLES, bottle_distance, bottle_surface_points
+from robots.objects import BOTTLES, bottle_distance
+from tests.bottle_points import bottle_surface_points
 
 FREE = RetargetConfig(wrist_weight=0.0, clearance_weight=0.0)
 

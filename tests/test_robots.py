@@ -14,7 +14,7 @@ from robots.allegro import FINGER_TORQUE_LIMIT_NM, FINGERS
 from robots.arm import ARM_LINKS
 from robots.arm_hand import ARM_HAND, make_arm_hand_spec
 from robots.collision import COLLISION_GROUP, VISUAL_GROUP
-from robots.objects import BOTTLES, add_bottle, bottle_distance, bottle_surface_points
+from robots.objects import BOTTLES, add_bottle, bottle_distance
 from robots.scene import CAMERAS, add_scenery, wood_texture
 
 FloatArray = NDArray[np.float64]
@@ -308,8 +308,6 @@ def test_bottle_looks_like_what_is_touched(name: str):
     on_body = (points[:, 2] < shape.body_height_m - shape.height_m / 2 - 1e-3) & (points[:, 2] > 0.006 - shape.height_m / 2)
     assert np.abs(bottle_distance(shape, points[on_body])).max() < 1.2e-3
     assert np.abs(points[:, 2]).max() <= shape.height_m / 2 + 1e-6
-    sampled = bottle_surface_points(shape, 200, np.random.default_rng(0))
-    assert sampled.shape == (200, 3)
 
 
 def test_scenery_touches_nothing_and_has_its_cameras():

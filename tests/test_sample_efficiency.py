@@ -12,17 +12,15 @@ from PIL import Image
 
 from baselines.starting_actor import untrained_actor
 from benchmarks.sample_efficiency import (
-    VIEW,
-    ArmName,
     PictureArguments,
     RunArguments,
     TableArguments,
     _quick,
     pictures,
     run,
-    steps_to,
     table,
 )
+from benchmarks.sample_efficiency_table import VIEW, ArmName, steps_to
 from dexvid_envs.errors import InputFileError
 
 TASK = "DexVid-GraspLift-v0"

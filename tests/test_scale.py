@@ -16,7 +16,7 @@ import pytest
 
 from demos.scale import Job, ScaleOptions, run_jobs
 from demos.scale.attempt import UNFINISHED, attempt
-from demos.scale.job import content_hash
+from demos.scale.job import RECORD_NAME, content_hash
 from demos.scale.processes import ProcessEngine
 from dexvid_envs.errors import DexVidError, OptionError
 
@@ -119,6 +119,16 @@ def test_what_is_done_is_not_done_again_unless_it_changed(tmp_path: Path) -> Non
     assert [(out / name / "text.txt").read_text() for name in "abc"] == ["other content", "bbb", "c"]
 
 
+def test_what_another_version_made_is_made_again(tmp_path: Path) -> None:
+    out, jobs = tmp_path / "out", [text_job(tmp_path, name, name) for name in ("a", "b")]
+    run_jobs(jobs, out, TWO)
+    record = json.loads((out / "a" / RECORD_NAME).read_text())
+    record["identity"]["version"] = "0.0.1"
+    (out / "a" / RECORD_NAME).write_text(json.dumps(record))
+    summary = run_jobs(jobs, out, TWO)
+    assert (list(summary.made), list(summary.kept)) == (["a"], ["b"])
+
+
 def test_where_an_input_lies_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     run_jobs([text_job(tmp_path, "a", "same")], tmp_path / "out", TWO)
@@ -206,7 +216,7 @@ def test_what_no_job_can_do_without_ends_the_run(tmp_path: Path, function: str, 
 
 def test_a_job_begins_only_when_there_is_memory_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [8e9]
-    monkeypatch.setattr("demos.scale.processes.available_bytes", lambda: free[0])
+    monkeypatch.setattr("demos.scale.processes.free_memory_bytes", lambda: free[0])
     engine = ProcessEngine(tmp_path, ScaleOptions(workers=4, job_memory_gb=2.0))
     try:
         engine.start(Job("first", "scale_jobs:sleep", {}, {"seconds": 600.0}))

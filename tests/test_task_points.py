@@ -15,7 +15,7 @@ from task_point_cases import Case, keypoints_camera, make_case, moving_parts, tr
 from demos.camera import intrinsics_from_fov, project, transform
 from demos.extract.objects.object_masks import SEEN, ObjectMasks
 from demos.extract.task_points.follow import carried_by, carriers, follow_points
-from demos.extract.task_points.lift import fill_gaps, lift_task_points, on_table
+from demos.extract.task_points.lift import fill_path, lift_task_points, on_table
 from demos.extract.task_points.motion import MotionProposer, is_straight
 from demos.extract.task_points.task_points import HAND, HAND_POINTS, OBJECT_CENTROID, TARGET, TaskPointQuery, TrackedObject
 from demos.interaction import HandTrack, KeypointTrack, ObjectTrack
@@ -289,5 +289,5 @@ def test_straight_means_straight_and_onwards() -> None:
 
 def test_gaps_are_filled_and_ends_held() -> None:
     path = np.array([[np.nan], [1.0], [np.nan], [3.0], [np.nan]])
-    np.testing.assert_allclose(fill_gaps(path)[:, 0], [1.0, 1.0, 2.0, 3.0, 3.0])
-    assert np.isnan(fill_gaps(np.full((3, 1), np.nan))).all()
+    np.testing.assert_allclose(fill_path(path)[:, 0], [1.0, 1.0, 2.0, 3.0, 3.0])
+    assert np.isnan(fill_path(np.full((3, 1), np.nan))).all()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from baselines.reports.page import finite
 from demos.provenance import to_json, versions
 from dexvid_envs.files import atomic_path
+from dexvid_envs.machine import usable_cores
 
 if TYPE_CHECKING:
     from baselines.bc import CloneResult
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 def machine() -> dict[str, str]:
     """The kind of computer, for published figures."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "cores": str(cores)}
+    return {"processor": _processor(), "cores": f"{usable_cores():g}"}
 
 
 def source_commit() -> str | None:

@@ -1,4 +1,4 @@
-"""Sparse optical flow with a forward-backward check, shared by the hand and the object."""
+"""Grey pictures, and sparse optical flow between them with a forward-backward check, shared by the hand and the object."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+
+
+def to_gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture (h, w, 3) in grey, (h, w)."""
+    import cv2
+
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def track_points(

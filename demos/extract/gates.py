@@ -20,6 +20,7 @@ from demos.extract.hand.pose import HandQuality
 from demos.extract.quality import below_rest
 from demos.extract.sight import Sight
 from demos.interaction import HandTrack, Interaction
+from demos.runs import longest_run
 
 _MAX_FRAMES_NAMED = 200
 _DOUBTFUL = 0.3
@@ -151,8 +152,8 @@ def check_gates(
         gate("camera shift", camera.largest_shift, camera.moved_frames(LIMITS["camera shift"].value))
         gate("cuts", float(len(camera.cuts)), list(camera.cuts))
         gate("hand found", quality["hand"]["found_fraction"], np.flatnonzero(raw.origin >= FLOW))
-        loss, where = _longest_run(raw.origin == LOST)
-        gate("longest loss", loss / interaction.fps, where)
+        start, end = longest_run(raw.origin == LOST)
+        gate("longest loss", (end - start) / interaction.fps, np.arange(start, end))
         gate("hand side", raw.side_agreement)
         doubtful = np.flatnonzero(hand.confidence < _DOUBTFUL)
         gate("hand confidence", quality["hand"]["confidence_mean"], doubtful)
@@ -200,15 +201,6 @@ def read_failed_gates(extraction: Path) -> list[str]:
         return [gate_text(gate) for gate in failed_gates(quality)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []
-
-
-def _longest_run(flags: np.ndarray) -> tuple[int, np.ndarray]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    runs = list(zip(edges[::2], edges[1::2], strict=True))
-    if not runs:
-        return 0, np.zeros(0, int)
-    start, end = max(runs, key=lambda run: run[1] - run[0])
-    return int(end - start), np.arange(start, end)
 
 
 def _spans(frames: list[int], most: int = 6) -> str:

@@ -58,7 +58,14 @@ def up_from(pitch_rad: float, roll_rad: float) -> FloatArray:
 
 
 def gravity_from_motion(target: ObjectTrack, contact: BoolArray, fps: float, pitch_deg: float) -> Gravity:
-    """Up from the object's places of rest and its lift; the prior alone where it shows neither."""
+    """Up from the object's places of rest and its lift; the prior alone where it shows neither.
+
+    Args:
+        target: the moved object in T frames.
+        contact: (T,) whether the hand touches it.
+        fps: frames a second.
+        pitch_deg: by which the camera is expected to look down.
+    """
     centre = object_middle(target)
     prior = math.radians(pitch_deg)
     levels, lift = _rests(centre, contact, fps), _lift(centre, contact, up_from(prior, 0.0))

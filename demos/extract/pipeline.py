@@ -9,25 +9,25 @@ Every stage is a function of those before it; its result is stored (`stage_store
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.config import ExtractConfig
-from demos.extract.gates import check_gates, failed_gates
+from demos.extract.extraction import Extraction, settings_of, write_files
+from demos.extract.gates import check_gates
 from demos.extract.hand.follow import LOST
 from demos.extract.hand.pose import HandQuality, lift_hand
-from demos.extract.objects.contact import find_contact
+from demos.extract.imported import import_extraction
+from demos.extract.objects.contact import find_contact_px
 from demos.extract.objects.lift import LiftConfig, lift_object
 from demos.extract.objects.lift_figures import LiftedObject
 from demos.extract.objects.stage import (
     FollowedObject,
     PointTracker,
     check_masks,
+    check_places,
     find_objects,
     open_point_tracker,
     to_video_pixels,
@@ -44,11 +44,9 @@ from demos.extract.quality import (
     result_quality,
     scene_quality,
     video_quality,
-    write_quality,
 )
-from demos.extract.report import write_report
 from demos.extract.sight import Sight, watch
-from demos.extract.stage import write_stage_video
+from demos.extract.stage_clock import Progress, StageClock
 from demos.extract.stage_store import StageStore
 from demos.extract.task_stage import find_keypoints
 from demos.extract.tracks_file import write_tracks
@@ -58,24 +56,7 @@ from demos.interaction import HandTrack, Interaction, KeypointTrack, ObjectTrack
 from demos.recording import Recording, open_recording
 from demos.resample import resample
 from demos.video import FrameCache
-from dexvid_envs.errors import OptionError
-from dexvid_envs.files import atomic_folder, write_alone
-
-#: Called with the name of a stage, the steps done and the steps in all.
-Progress = Callable[[str, int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Extraction:
-    """What `extract` made: the interaction and its quality figures, as in the files."""
-
-    interaction: Interaction
-    quality: dict[str, Any]
-
-    @property
-    def failed_gates(self) -> list[dict[str, Any]]:
-        """The gates that the extraction did not pass."""
-        return failed_gates(self.quality)
+from dexvid_envs.files import atomic_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +86,7 @@ def extract(config: ExtractConfig, progress: Progress = lambda stage, done, tota
     config.validate()
     check_output(config.out)
     if config.importer is not None:
-        return _import(config, config.importer)
+        return import_extraction(config, config.importer)
     recording = open_recording(
         config.video,
         fps_limit=config.fps_limit,
@@ -116,39 +97,11 @@ def extract(config: ExtractConfig, progress: Progress = lambda stage, done, tota
         depth=config.depth,
         mirrored=config.mirrored,
     )
-    _check_places(config, recording)
+    check_places(config, recording.info)
     check_masks(config, recording.info)
     tracker = open_point_tracker(config)
     with work_folder(config.out, config.keep_work) as folder:
         return _Run(config, recording, StageStore(folder), StageClock(progress), tracker).run()
-
-
-class StageClock:
-    """Progress and time of each stage."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self.seconds: dict[str, float] = {}
-        self._name, self._done, self._total, self._start = "", 0, 0, 0.0
-
-    def begin(self, name: str, total: int) -> None:
-        """Ends the stage that runs and begins another of `total` steps; 0 where nobody knows."""
-        self.end()
-        self._name, self._done, self._total, self._start = name, 0, total, time.perf_counter()
-        self._progress(name, 0, total)
-
-    def step(self) -> None:
-        """One step is done."""
-        self._done += 1
-        self._progress(self._name, self._done, max(self._total, self._done))
-
-    def end(self) -> None:
-        """Ends the stage that runs."""
-        if self._name:
-            self.seconds[self._name] = self.seconds.get(self._name, 0.0) + time.perf_counter() - self._start
-            steps = max(self._total, self._done, 1)  # one where nobody knew how many there would be
-            self._progress(self._name, steps, steps)
-        self._name = ""
 
 
 class _Run:
@@ -253,7 +206,7 @@ class _Run:
         if moved is None:
             return Contact(np.zeros(frames, bool))
         tracks, outline = to_video_pixels(moved, self.recording)
-        return Contact(find_contact(hand.track.keypoints_image, tracks.pixels, outline, self.recording.fps))
+        return Contact(find_contact_px(hand.track.keypoints_image, tracks.pixels, outline, self.recording.fps))
 
     def _lift_objects(
         self, hand: MetricHand, contact: NDArray[np.bool_], objects: dict[str, FollowedObject]
@@ -348,13 +301,8 @@ class _Run:
                 write_overlay(folder / "overlay.mp4", self.recording, data, clock.step)
                 clock.end()
             quality["timings_s"] = clock.seconds
-            quality["config"] = _settings(config)
-            _write(folder, interaction, quality, config.report)
-
-
-def _settings(config: ExtractConfig) -> dict[str, Any]:
-    """What the result was made with; not where it lies, since folders are moved."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name != "out"}
+            quality["config"] = settings_of(config)
+            write_files(folder, interaction, quality, config.report)
 
 
 def _no_object(frames: int) -> ObjectTrack:
@@ -362,68 +310,3 @@ def _no_object(frames: int) -> ObjectTrack:
     return ObjectTrack(
         np.zeros((frames, 0, 3)), np.zeros((frames, 0, 2)), np.zeros((frames, 0), bool), unknown, unknown[:, 0, 0]
     )
-
-
-def _check_places(config: ExtractConfig, recording: Recording) -> None:
-    """Refuses what lies outside the video before any work is done."""
-    info = recording.info
-    further = config.further_objects()
-    pixels = [("the object point", config.object_point), *((f"the point of {one.name}", one.pixel) for one in further)]
-    boxes = [("the object box", config.object_box), *((f"the box of {one.name}", one.box) for one in further)]
-    for name, pixel in pixels:
-        if pixel is not None and not (0 <= pixel[0] < info.width and 0 <= pixel[1] < info.height):
-            raise OptionError(
-                f"{name} {pixel[0]:g} {pixel[1]:g} lies outside the {info.width}x{info.height} frame, "
-                "expected X Y in px from the upper left corner; read it off a frame in a picture viewer"
-            )
-    for name, box in boxes:
-        if box is not None and not (0 <= box[0] < box[2] <= info.width and 0 <= box[1] < box[3] <= info.height):
-            raise OptionError(
-                f"{name} {box[0]:g} {box[1]:g} {box[2]:g} {box[3]:g} is not inside the {info.width}x{info.height} frame, "
-                "expected X0 < X1 and Y0 < Y1 in px from the upper left corner"
-            )
-    for one in further:
-        if one.mask_id is not None and config.masks is None:
-            raise OptionError(f"--also {one.name}=#{one.mask_id} means a mask, but there are none; give them with --masks")
-    if info.num_frames and config.object_frame >= info.num_frames:
-        raise OptionError(
-            f"--object-frame is {config.object_frame}, but the video has {info.num_frames} frames, counted from 0"
-        )
-
-
-def _import(config: ExtractConfig, name: str) -> Extraction:
-    """Another extractor's output, with the figures that can be known of it."""
-    from demos.importers import find_importer
-
-    interaction = find_importer(name)(config.video)
-    quality: dict[str, Any] = {
-        "source": {"importer": name, "sha256": interaction.source_sha256},
-        "hand": {
-            "side": interaction.hand_side,
-            "confidence_mean": float(interaction.hand_confidence.mean()),
-        },
-        "object": {
-            "found": bool(interaction.object_visible.any()),
-            "object": interaction.object_names[0] if interaction.object_names else "not found",
-            "points": interaction.object_points_world.shape[1],
-            "tracked_fraction": float((interaction.object_visible.sum(axis=1) >= 4).mean()),
-            "rigid_fraction": float(np.isfinite(interaction.object_pose_world[:, 0, 0]).mean()),
-        },
-        "scene": scene_quality(interaction, {}),
-        "goal": goal_quality(interaction),
-        "result": result_quality(interaction),
-        "warnings": ["Imported: camera, scale and accuracy are those of the other extractor."],
-        "config": _settings(config),
-    }
-    quality["gates"] = check_gates(quality, None, None, None, interaction)
-    with write_alone(config.out), atomic_folder(config.out) as folder:
-        write_stage_video(folder / "overlay.mp4", interaction)
-        _write(folder, interaction, quality, config.report)
-    return Extraction(interaction, quality)
-
-
-def _write(folder: Path, interaction: Interaction, quality: dict[str, Any], report: bool) -> None:
-    interaction.save(folder / "interaction.npz")
-    write_quality(folder / "quality.json", quality)
-    if report:
-        write_report(folder / "report.html", interaction, quality, folder / "overlay.mp4")

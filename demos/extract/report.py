@@ -14,8 +14,8 @@ from urllib.parse import quote
 import numpy as np
 
 from demos.extract.gates import gate_text
-from demos.extract.objects.contact import runs
 from demos.interaction import Interaction
+from demos.runs import runs
 
 _TABLES = ("goal", "hand", "object", "scene", "camera", "result", "source")
 _LONGEST_LIST = 12  # written out

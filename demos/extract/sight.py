@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from demos.extract.camera_motion import CameraMotion, CameraWatch
 from demos.extract.config import ExtractConfig
+from demos.extract.flow import to_gray
 from demos.extract.hand.detection import RawHand
 from demos.extract.hand.follow import HandFollower
 from demos.extract.hand.journal import JournaledHands
@@ -69,7 +70,7 @@ def watch(recording: Recording, config: ExtractConfig, pictures: Path, detection
         for frame in recording.frames():
             small = _shrink(frame.rgb, TRACKING_SIDE_PX)
             cache.append(small)
-            gray = _gray(small)
+            gray = to_gray(small)
             follower.update(_shrink(frame.rgb, _DETECTION_SIDE_PX), gray)
             camera.update(gray)
             source_index.append(frame.index)
@@ -97,9 +98,3 @@ def _shrink(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     if scale >= 1.0:
         return rgb
     return np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _gray(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import cv2
-
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)

@@ -60,7 +60,7 @@ def read_arrays(path: Path, required: Sequence[str], optional: Sequence[str] = (
 
 
 def read_array(path: Path) -> NDArray:
-    """The single array of an `.npy` file.
+    """The single array of an `.npy` file, of whatever shape.
 
     Raises:
         InputFileError: the file is missing, damaged, too large, or holds something else.

@@ -89,7 +89,7 @@ def assemble(hand: HandTrack, target: ObjectTrack, config: AssembleConfig, first
         keypoints_world=np.concatenate([hand_world[:, [WRIST, *FINGERTIPS]], centre[:, None]], axis=1),
         keypoint_visible=np.stack([*[seen & known] * 6, centre_known], axis=1),
         keypoint_names=KEYPOINT_NAMES,
-        contact=find_contact(hand_world, points_world, target.visible) & known,
+        contact=find_contact_m(hand_world, points_world, target.visible) & known,
         flagged=hand.flagged | ~known,
         frame_index=np.arange(first_frame, first_frame + frames, dtype=np.int64),
         K=np.full((3, 3), np.nan) if config.K is None else config.K,
@@ -98,7 +98,7 @@ def assemble(hand: HandTrack, target: ObjectTrack, config: AssembleConfig, first
     )
 
 
-def find_contact(hand: FloatArray, points: FloatArray, visible: BoolArray) -> BoolArray:
+def find_contact_m(hand: FloatArray, points: FloatArray, visible: BoolArray) -> BoolArray:
     """Frames (T,) in which two fingertips of (T, 21, 3) m are near points (T, P, 3) m of the object; gaps of one are closed."""
     contact = np.zeros(len(hand), bool)
     for frame in range(len(hand)):

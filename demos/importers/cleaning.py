@@ -72,7 +72,7 @@ def running_median(values: FloatArray, frames: int = 5) -> FloatArray:
 
 
 def smooth(values: FloatArray, frames: int = SMOOTHING_FRAMES) -> FloatArray:
-    """Savitzky-Golay filter of order 2 along the first axis; a track shorter than the window is returned as it is."""
+    """Savitzky-Golay filter of order 2 along the first axis of (T, ...); a track shorter than the window stays as it is."""
     return np.asarray(savgol_filter(values, frames, 2, axis=0, mode="interp")) if len(values) > frames else values.copy()
 
 

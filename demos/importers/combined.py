@@ -84,13 +84,21 @@ class Setting:
         return path
 
     def camera_matrix(self, why: str) -> FloatArray:
-        """K, which has to be given."""
+        """K (3, 3) px, which has to be given.
+
+        Raises:
+            InputFileError: it is not; `why` says what needs it.
+        """
         if self.K is None:
             raise InputFileError(f"{self.file} lacks intrinsics (fx, fy, cx, cy px), needed by {why}")
         return self.K
 
     def size(self, why: str) -> tuple[int, int]:
-        """(width, height) px, which has to be given."""
+        """(width, height) px, which has to be given.
+
+        Raises:
+            InputFileError: it is not; `why` says what needs it.
+        """
         if self.image_size is None:
             raise InputFileError(f"{self.file} lacks image_size (width, height px), needed by {why}")
         return self.image_size

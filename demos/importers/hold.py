@@ -85,16 +85,6 @@ def read_hold_object(path: Path, max_points: int = 256, seed: int = 0) -> Object
     return content.object(max_points, seed, content.camera())
 
 
-def read_hold_hand(path: Path, mano: Path, side: str = "auto") -> HandTrack:
-    """The hand alone, in the camera frame.
-
-    Raises:
-        InputFileError: files are missing or damaged, or lack something.
-    """
-    content = _Content.read(find_data(path))
-    return content.hand(content.side(side), Mano.load(mano), content.camera())
-
-
 def find_data(path: Path) -> Path:
     """The `data.npy` of a folder, or the file itself."""
     if not path.is_dir():

@@ -15,7 +15,11 @@ _MAX_OBJ_BYTES = 64 * 2**20
 
 
 def load_mesh(path: Path) -> trimesh.Trimesh:
-    """Reads a surface, m; `.msh` is MuJoCo's legacy binary format (4 counts, then vertices, normals, texture, faces)."""
+    """Reads a surface, m; `.msh` is MuJoCo's legacy binary format (4 counts, then vertices, normals, texture, faces).
+
+    Raises:
+        InputFileError: it cannot be read, or is of no size for a hand.
+    """
     try:
         if path.suffix != ".msh":
             mesh = trimesh.load(path, force="mesh")
@@ -41,7 +45,7 @@ def load_mesh(path: Path) -> trimesh.Trimesh:
 
 
 def centred(mesh: trimesh.Trimesh) -> tuple[trimesh.Trimesh, FloatArray]:
-    """The mesh in the object frame, and `T_mesh_object`."""
+    """The mesh in the object frame, and `T_mesh_object` (4, 4): origin in the middle, x along the wider horizontal side."""
     T_mesh_object = np.eye(4)
     T_mesh_object[:3, 3] = mesh.bounds.mean(axis=0)
     if mesh.extents[1] > mesh.extents[0]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from demos.camera import transform
 from demos.importers.arrays import intrinsics, numbers, rigid
@@ -71,7 +72,7 @@ def read_shape_of_motion(
     model = _model(checkpoint)
     means = numbers(model["fg.params.means"], (None, 3), "fg.params.means", checkpoint)
     count = len(means)
-    opacity = _sigmoid(numbers(model["fg.params.opacities"].reshape(-1), (count,), "fg.params.opacities", checkpoint))
+    opacity = expit(numbers(model["fg.params.opacities"].reshape(-1), (count,), "fg.params.opacities", checkpoint))
     solid = np.flatnonzero(opacity >= min_opacity)
     if len(solid) == 0:
         raise InputFileError(f"{checkpoint} has no foreground Gaussian with an opacity of {min_opacity}; lower min_opacity")
@@ -110,10 +111,6 @@ def rotation_of_6d(vectors: FloatArray) -> FloatArray:
     rest = second - (second * x).sum(axis=-1, keepdims=True) * x
     y = rest / np.maximum(np.linalg.norm(rest, axis=-1, keepdims=True), 1e-12)
     return np.stack([x, y, np.cross(x, y)], axis=-1)
-
-
-def _sigmoid(logits: FloatArray) -> FloatArray:
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
 
 
 def _model(checkpoint: Path) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from demos.importers import mesh_files
 from demos.importers.arrays import numbers, read_arrays
-from demos.importers.assemble import KEYPOINT_NAMES, find_contact
+from demos.importers.assemble import KEYPOINT_NAMES, find_contact_m
 from demos.interaction import FINGERTIPS, FloatArray, Interaction
 from dexvid_envs.errors import InputFileError, OptionError
 from dexvid_envs.files import sha256_of_files
@@ -258,7 +258,7 @@ def _contact(file: Path, names: list[str], side: str, frames: int, hand: FloatAr
     """(T,) by the file's own flags of the fingers where it has them, else by distance, which without a mesh sees little."""
     name = _match([name for name in names if "pos" not in name], ("contact", side))
     if name is None:
-        return find_contact(hand, points, np.ones(points.shape[:2], bool))
+        return find_contact_m(hand, points, np.ones(points.shape[:2], bool))
     return (numbers(read_arrays(file, (name,))[name], (frames, None), name, file) > 0.5).any(axis=1)
 
 

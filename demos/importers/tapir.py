@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from demos.importers.arrays import natural_key, numbered_files, numbers, read_array
 from demos.importers.pictures import read_picture
@@ -49,7 +50,7 @@ def read_tapir(folder: Path, query: str | None = None) -> PixelTracks:
         path = pairs[query, t]
         rows.append(numbers(read_array(path), (len(rows[0]) if rows else None, 4), "the tracks", path))
     tracks = np.stack(rows)  # (T, N, 4)
-    confidence = _sigmoid(-tracks[..., 2]) * _sigmoid(-tracks[..., 3])
+    confidence = expit(-tracks[..., 2]) * expit(-tracks[..., 3])
     return PixelTracks(tracks[..., :2], confidence > _MIN_CONFIDENCE, confidence)
 
 
@@ -76,10 +77,6 @@ def read_disparity(folder: Path) -> DepthFrames:
         return np.where(known, 1.0 / np.where(known, disparity, 1.0), np.nan)
 
     return DepthFrames(len(files), read, metric=False)
-
-
-def _sigmoid(logits: FloatArray) -> FloatArray:
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
 
 
 def _split(stem: str) -> tuple[str, str] | None:

@@ -35,7 +35,7 @@ class Scene:
     friction: FloatArray
 
     def rows(self, rows: NDArray[np.int64]) -> Scene:
-        """Some of the episodes."""
+        """The episodes `rows` (R,)."""
         return Scene(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
 
 

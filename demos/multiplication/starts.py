@@ -136,7 +136,7 @@ class TaskStarts:
         raise DexVidError(f"no goal was found {self.apart_m:g} m from its start; lower that distance or widen the box of goals")
 
     def reset_options(self, values: Sequence[FloatArray]) -> list[dict[str, Any]]:
-        """One mapping of reset options for each of N draws."""
+        """One mapping of reset options for each of N draws: `values` are (N, D) by box, in the order of `boxes`."""
         return [
             {
                 box.option: float(value[row, 0]) if box.scalar else value[row]

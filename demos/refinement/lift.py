@@ -6,27 +6,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from demos.refinement.task import Ending, FloatArray, TaskPlace, TrackedTask
+from demos.refinement.task import Ending, FloatArray, TaskPlace, TrackedObjectTask
 from dexvid_envs.tasks.grasp_lift import GraspLift
-from robots.everyday import ALL_OBJECTS
-from robots.everyday_parts import EverydayObject
 
 
-class TrackedGraspLift(TrackedTask):
+class TrackedGraspLift(TrackedObjectTask):
     """Of an environment with one object; the goal is where the video's object ends, within the task's goals."""
 
     task_name: ClassVar[str] = GraspLift.__name__
     ending: ClassVar[Ending] = "hold"
-    free_yaw: ClassVar[bool] = True
-
-    def object_shape(self) -> EverydayObject:
-        """See `TrackedTask`."""
-        return ALL_OBJECTS[self.settings.objects[0]]
 
     def place(self, displacement_m: FloatArray) -> TaskPlace:
         """From the middle of the starts, to where the displacement leads or the nearest goal to it."""
-        settings = self.settings
-        start = np.array([*settings.start_centre_m, self.object_shape().extents_m[2] / 2])
+        settings, start = self.settings, self.start_m()
         centre, half = np.asarray(settings.goal_centre_m), np.asarray(settings.goal_half_extent_m)
         goal = np.clip(start + displacement_m, centre - half, centre + half)
         return TaskPlace(

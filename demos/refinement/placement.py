@@ -93,7 +93,7 @@ def place_and_retarget(
             touched.
     """
     config, plan_config = retarget_config or RetargetConfig(), plan_config or PlanConfig()
-    interaction = fill_gaps(interaction)
+    interaction = fill_recording(interaction)
     check_recording(interaction)
     tracked = find_tracked_task(env_id, env_options)
     mirrored = interaction.hand_side == "left"
@@ -239,7 +239,7 @@ def usual_hold(tracked: TrackedTask, place: TaskPlace, object_yaw_rad: float) ->
     return hold
 
 
-def fill_gaps(interaction: Interaction) -> Interaction:
+def fill_recording(interaction: Interaction) -> Interaction:
     """The recording with the object's pose and the hand known throughout, where only a few frames lack them.
 
     Between known frames both go on evenly; before the first and after the last one they stand still.

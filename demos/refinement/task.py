@@ -20,6 +20,7 @@ from demos.plan import Plan
 from dexvid_envs.core import EnvironmentCore
 from dexvid_envs.errors import DexVidError, OptionError
 from dexvid_envs.registration import REGISTRATIONS, register_environments
+from robots.everyday import ALL_OBJECTS
 from robots.everyday_parts import EverydayObject
 
 FloatArray = NDArray[np.float64]
@@ -103,6 +104,20 @@ class TrackedTask(abc.ABC):
         """Of the moved object; 0 where its weight is not carried."""
         task = _core(self.env_id, self.env_options).task
         return float(task.make_model().body(task.moved_body).mass[0]) if self.lifted else 0.0
+
+
+class TrackedObjectTask(TrackedTask):
+    """A task with one everyday object that starts standing on the table, somewhere around a middle."""
+
+    free_yaw: ClassVar[bool] = True
+
+    def object_shape(self) -> EverydayObject:
+        """See `TrackedTask`."""
+        return ALL_OBJECTS[self.settings.objects[0]]
+
+    def start_m(self) -> FloatArray:
+        """(3,) m the middle of the object's starts."""
+        return np.array([*self.settings.start_centre_m, self.object_shape().extents_m[2] / 2])
 
 
 def find_tracked_task(env_id: str, env_options: Mapping[str, Any]) -> TrackedTask:

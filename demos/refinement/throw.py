@@ -7,33 +7,25 @@ from typing import Any, ClassVar
 import numpy as np
 
 from demos.plan import Plan
-from demos.refinement.task import Ending, FloatArray, TaskPlace, TrackedTask
+from demos.refinement.task import Ending, FloatArray, TaskPlace, TrackedObjectTask
 from dexvid_envs.rows import lengths
 from dexvid_envs.tasks.lift_throw import LiftThrow
 from robots.bucket import Bucket
-from robots.everyday import ALL_OBJECTS
-from robots.everyday_parts import EverydayObject
 
 _MOST_TURN_RAD, _MOST_SHIFT_M = 0.3, 0.05  # of one correction
 _SET_IN_STEPS = 12
 _FAR_M = 0.75  # from the robot's axis, beyond which an object was thrown and not dropped
 
 
-class TrackedLiftThrow(TrackedTask):
+class TrackedLiftThrow(TrackedObjectTask):
     """Of an environment with one object; the goal is the bucket."""
 
     task_name: ClassVar[str] = LiftThrow.__name__
     ending: ClassVar[Ending] = "throw"
-    free_yaw: ClassVar[bool] = True
-
-    def object_shape(self) -> EverydayObject:
-        """See `TrackedTask`."""
-        return ALL_OBJECTS[self.settings.objects[0]]
 
     def place(self, displacement_m: FloatArray) -> TaskPlace:
         """From the middle of the starts to the middle of the bucket's places; the throw is not carried to others."""
-        settings = self.settings
-        start = np.array([*settings.start_centre_m, self.object_shape().extents_m[2] / 2])
+        settings, start = self.settings, self.start_m()
         return TaskPlace(
             start_m=start,
             end_m=start + displacement_m,

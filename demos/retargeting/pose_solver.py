@@ -297,6 +297,6 @@ class PoseSolver:
 
 
 def solve_positive(matrix: FloatArray, vector: FloatArray) -> FloatArray:
-    """Solution of a symmetric, positive definite system."""
+    """Solution (D,) of a symmetric, positive definite system (D, D), (D,); by least squares where it is not quite."""
     _, solution, failure = _POSV(matrix.T, vector)
     return solution if failure == 0 else np.linalg.lstsq(matrix, vector)[0]

@@ -29,7 +29,11 @@ def refuse_options(arguments: Any, names: Sequence[str]) -> None:
 
 
 def folders_with(content: str, first: Path, more: Sequence[Path]) -> dict[str, Path] | None:
-    """The sources by name where they are several: `first` and more, or the folders in these that hold `content`; else None."""
+    """The sources by name where they are several: `first` and more, or the folders in these that hold `content`; else None.
+
+    Raises:
+        OptionError: two of them have one name.
+    """
     found: list[Path] = []
     for path in (first, *more):
         inside = (

@@ -1,4 +1,4 @@
-"""A job: a function, the files it reads and its settings, which together are the identity of its result.
+"""A job: a function, the files it reads and its settings, which with this project's version are the identity of its result.
 
 The result is a folder with a record in it (`job.json`), so that both appear, and are moved, as one.
 """
@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,14 @@ class Job:
         object.__setattr__(self, "inputs", absolute)
 
     def identity(self) -> dict[str, Any]:
-        """What the result depends on: the function, the hash of each input, and the settings.
+        """What the result depends on: the function, the hash of each input, the settings, and the version of this project.
 
         Raises:
             InputFileError: an input cannot be read.
         """
         hashes = {name: content_hash(path) for name, path in sorted(self.inputs.items())}
-        return {"function": self.function, "inputs": hashes, "settings": json.loads(json.dumps(self.settings))}
+        settings = json.loads(json.dumps(self.settings))
+        return {"function": self.function, "inputs": hashes, "settings": settings, "version": version("dexvid-envs")}
 
     def load(self) -> Callable[..., Mapping[str, Any] | None]:
         """The function."""

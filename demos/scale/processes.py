@@ -14,8 +14,8 @@ from pathlib import Path
 
 from demos.scale.attempt import Attempt, attempt
 from demos.scale.job import Job
-from demos.scale.memory import available_bytes
-from demos.scale.options import ScaleOptions, available_cores
+from demos.scale.options import ScaleOptions
+from dexvid_envs.machine import free_memory_bytes, whole_cores
 
 #: A worker is replaced after so many jobs, so that what libraries leak does not add up.
 JOBS_PER_WORKER = 50
@@ -28,14 +28,14 @@ class ProcessEngine:
 
     def __init__(self, out: Path, options: ScaleOptions) -> None:
         self._out, self._options = out, options
-        fits = available_bytes() // (1e9 * options.job_memory_gb) if options.job_memory_gb else math.inf
-        self._most = max(min(options.workers or available_cores(), fits), 1)
+        fits = free_memory_bytes() // (1e9 * options.job_memory_gb) if options.job_memory_gb else math.inf
+        self._most = max(min(options.workers or whole_cores(), fits), 1)
         self._workers: list[_Worker] = []
 
     def has_room(self) -> bool:
         """Whether a worker is free, and memory for it; without memory one job at a time is done all the same."""
         busy = sum(worker.job is not None for worker in self._workers)
-        return busy == 0 or (busy < self._most and available_bytes() >= 1e9 * self._options.job_memory_gb)
+        return busy == 0 or (busy < self._most and free_memory_bytes() >= 1e9 * self._options.job_memory_gb)
 
     def start(self, job: Job) -> None:
         """Gives the job to a free worker."""

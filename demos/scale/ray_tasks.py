@@ -14,9 +14,10 @@ from typing import Any
 
 from demos.scale.attempt import Attempt, attempt
 from demos.scale.job import Job
-from demos.scale.options import ScaleOptions, available_cores
+from demos.scale.options import ScaleOptions
 from demos.scale.processes import JOBS_PER_WORKER
 from dexvid_envs.errors import DexVidError, MissingExtraError, OptionError
+from dexvid_envs.machine import whole_cores
 
 _CONNECT_S = 10.0
 _LOOPBACK = "127.0.0.1"
@@ -112,7 +113,7 @@ def _connect(ray: Any, options: ScaleOptions) -> tuple[bool, bool]:
             return True, True
         ray.init(
             address="local",
-            num_cpus=options.workers or available_cores(),
+            num_cpus=options.workers or whole_cores(),
             include_dashboard=False,
             _node_ip_address=_LOOPBACK,
             object_store_memory=_OBJECT_STORE_BYTES,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.synthetic.drawing import FloatArray
-from demos.synthetic.film import Shutter, film, video_writer
+from demos.synthetic.film import Shutter, film, film_writer
 from demos.synthetic.flight import BUCKET_NAME
 from demos.synthetic.gesture import PHASES, mirror, pose
 from demos.synthetic.holds import TOUCHING_M, HeldThing, Touch, solve_hold
@@ -219,17 +219,14 @@ def make_clip(config: ClipConfig, folder: Path, report: Callable[[float, str], N
     label_names = ("background", "hand", "arm", *(o.name for o in objects))
     labels = {geom: label_names.index(o.name) for o in objects for geom in o.label_keys}
     lookup, depths, pictures = DepthLookup(view, act, objects), DepthStore(1e-3 * config.depth_unit_mm), []
-    writer = video_writer(folder / "video.mp4", shutter)
-    try:
+    with film_writer(folder / "video.mp4", shutter) as add:
         for frame, shot in enumerate(film(spec, dimensions, acted, view, shutter, labels, config.seed)):
-            writer.append_data(shot.rgb)
+            add(shot.rgb)
             depths.append(shot.depth_m)
             pictures.append(shot.labels)
             lookup.look(frame, shot)
             if report is not None:
                 report((frame + 1) / len(act.frames), f"{config.clip_id}, picture {frame + 1} of {len(act.frames)}")
-    finally:
-        writer.close()
     background, steps = depths.finish()
     touching = act.tip_distance_m < TOUCHING_M
     names, keypoints = task_keypoints(act, objects)

@@ -7,8 +7,9 @@ exposure, without any smoothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from demos.synthetic.rooms import KEY_LIGHT
 from demos.synthetic.torso import follow_with_upper_arm
 from demos.synthetic.viewpoint import Viewpoint
 from dexvid_envs.rendering import make_renderer
+from dexvid_envs.video_file import whole_video
 from robots.human_hand import HandDimensions, HumanHand
 
 CAMERA_NAME = "camera"
@@ -241,9 +243,14 @@ def _add_camera(spec: mujoco.MjSpec, view: Viewpoint) -> None:
     spec.worldbody.add_camera(name=CAMERA_NAME, pos=view.T_world_camera[:3, 3], quat=quat.tolist(), fovy=view.fovy_deg)
 
 
-def video_writer(path: Path, shutter: Shutter) -> Any:
-    """An H.264 writer of the shutter's quality (`append_data`, `close`); equal pictures give equal files."""
-    return imageio.get_writer(
+@contextlib.contextmanager
+def film_writer(path: Path, shutter: Shutter) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """Yields a function that adds a picture to an H.264 video of the shutter's quality; equal pictures give equal files.
+
+    Raises:
+        OptionError: the video does not hold all of them, such as on a full disk.
+    """
+    writer = imageio.get_writer(
         path,
         fps=shutter.fps,
         codec="libx264",
@@ -255,3 +262,5 @@ def video_writer(path: Path, shutter: Shutter) -> Any:
             *("-flags:v", "+bitexact", "-fflags", "+bitexact"),
         ],
     )
+    with whole_video(path, writer) as add:
+        yield add

@@ -83,6 +83,13 @@ def posture(values_rad: dict[str, float]) -> FloatArray:
     return np.array([values_rad.get(name, values_rad.get(name.split("_", 1)[1], 0.0)) for name in JOINT_NAMES])
 
 
+def pose_matrix(rotation: FloatArray, position: FloatArray) -> FloatArray:
+    """(4, 4) pose of a rotation (3, 3) and a position (3,) m."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, position
+    return pose
+
+
 def flesh_distances(hand: HumanHand, T_world_bottle: FloatArray) -> FloatArray:
     """(S,) signed distance in m of each flesh sphere of the posed hand from the body of the bottle."""
     centres = hand.sphere_centres_world()
@@ -110,7 +117,7 @@ def solve_grasp(hand: HumanHand, height_m: float, slope_rad: float) -> Grasp:
     weights = np.array([_PRIOR_WEIGHTS.get(name, _PRIOR_WEIGHTS.get(name.split("_", 1)[1], 0.3)) for name in JOINT_NAMES])
 
     def residuals(variables: FloatArray) -> FloatArray:
-        hand.pose(_pose(rotation, variables[:3]), variables[3:])
+        hand.pose(pose_matrix(rotation, variables[:3]), variables[3:])
         distances = flesh_distances(hand, np.eye(4))
         tips = hand.keypoints_world()[4::4]
         inwards = -tips[:, :2] / np.linalg.norm(tips[:, :2], axis=1, keepdims=True)
@@ -135,7 +142,7 @@ def solve_grasp(hand: HumanHand, height_m: float, slope_rad: float) -> Grasp:
     margin = np.full(3, 0.1)
     bounds = (np.concatenate([start_xyz - margin, hand.lower_rad]), np.concatenate([start_xyz + margin, hand.upper_rad]))
     solution = least_squares(residuals, start, bounds=bounds, x_scale=np.r_[[0.01] * 3, [0.2] * 21], max_nfev=200).x
-    T_bottle_hand = _pose(rotation, solution[:3])
+    T_bottle_hand = pose_matrix(rotation, solution[:3])
     hand.pose(T_bottle_hand, solution[3:])
     distances = flesh_distances(hand, np.eye(4))
     return Grasp(
@@ -167,9 +174,3 @@ def _solve_open(hand: HumanHand, T_bottle_hand: FloatArray, closed_joints_rad: F
 
     start = np.clip(0.5 * (prior + closed_joints_rad), hand.lower_rad + 1e-3, hand.upper_rad - 1e-3)
     return least_squares(residuals, start, bounds=(hand.lower_rad, hand.upper_rad), max_nfev=100).x
-
-
-def _pose(rotation: FloatArray, position: FloatArray) -> FloatArray:
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, position
-    return pose

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from demos.synthetic.grasp import LEVEL_HAND, posture
+from demos.synthetic.grasp import LEVEL_HAND, pose_matrix, posture
 from demos.synthetic.shapes import DrawerFront
 from demos.synthetic.things import Hold, Thing
 from robots.human_hand import FINGERS, JOINT_NAMES, HumanHand
@@ -145,7 +145,7 @@ def solve_hold(hand: HumanHand, thing: Thing, hold: Hold, slope_rad: float) -> H
     eye, tip_weights = np.eye(4), _FINGER_WEIGHTS * (np.array([0.3, 1.0, 1.0, 1.0, 1.0]) if hook else 1.0)
 
     def residuals(variables: FloatArray) -> FloatArray:
-        hand.pose(_pose(Rotation.from_rotvec(variables[24:]).as_matrix() @ rotation, variables[:3]), variables[3:24])
+        hand.pose(pose_matrix(Rotation.from_rotvec(variables[24:]).as_matrix() @ rotation, variables[:3]), variables[3:24])
         flesh, tips = touch.flesh(eye), hand.keypoints_world()[4::4]
         inwards = -_normals(touch, tips)
         facing = np.einsum("fi,fi->f", hand.pad_directions_world(), inwards)
@@ -178,7 +178,7 @@ def solve_hold(hand: HumanHand, thing: Thing, hold: Hold, slope_rad: float) -> H
     first = np.clip(first, bounds[0] + 1e-4, bounds[1] - 1e-4)
     x_scale = np.r_[[0.01] * 3, [0.2] * 21, [0.1] * 3]
     solution = least_squares(residuals, first, bounds=bounds, x_scale=x_scale, max_nfev=45).x
-    T_thing_hand = _pose(Rotation.from_rotvec(solution[24:]).as_matrix() @ rotation, solution[:3])
+    T_thing_hand = pose_matrix(Rotation.from_rotvec(solution[24:]).as_matrix() @ rotation, solution[:3])
     joints = solution[3:24]
     hand.pose(T_thing_hand, joints)
     return HeldThing(
@@ -226,9 +226,3 @@ def _normals(touch: Touch, points: FloatArray) -> FloatArray:
     values = distance(around)
     gradient = values[:, :3] - values[:, 3:]
     return gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-9)
-
-
-def _pose(rotation: FloatArray, position: FloatArray) -> FloatArray:
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, position
-    return pose

@@ -18,6 +18,7 @@ from demos.synthetic.drawing import Pixels, add_image, add_visual, to_pixels
 from demos.synthetic.torso import add_torso, follow_with_upper_arm
 from dexvid_envs.files import atomic_path
 from dexvid_envs.rendering import make_renderer
+from dexvid_envs.video_file import whole_video
 from robots.human_hand import HandDimensions, HumanHand, human_hand_spec
 from robots.human_hand_skin import add_skin
 
@@ -64,7 +65,7 @@ def film(config: SyntheticPickPlaceConfig, truth: SyntheticTruth, path: Path) ->
             macro_block_size=2,
             output_params=["-crf", "19", "-preset", "slow", "-threads", "1", "-flags:v", "+bitexact", "-fflags", "+bitexact"],
         )
-        with writer:
+        with whole_video(temporary, writer) as add:
             for frame in range(len(truth.phase)):
                 # the hand is the first body of the scene, so its model's positions come first, in the same order
                 own = hand.qpos(truth.T_world_hand[frame], truth.joints_rad[frame], truth.wrist_rad[frame])
@@ -73,7 +74,7 @@ def film(config: SyntheticPickPlaceConfig, truth: SyntheticTruth, path: Path) ->
                 follow_with_upper_arm(model, data)
                 mujoco.mj_forward(model, data)
                 renderer.update_scene(data, camera=CAMERA_NAME)
-                writer.append_data(renderer.render())
+                add(renderer.render())
 
 
 def _pose_qpos(pose: FloatArray) -> FloatArray:

@@ -48,7 +48,7 @@ def durations(rng: np.random.Generator, **seconds: float) -> dict[str, float]:
 
 
 def assemble(thing: Thing, held: HeldThing, timeline: Timeline, path: FloatArray, rng: np.random.Generator) -> Performance:
-    """The performance of a thing that is carried along a path and left where it is put."""
+    """The performance of a thing that is carried along a path (N, 4, 4), a pose for each moment, and left where it is put."""
     hand = hand_path(timeline, path @ held.T_thing_hand, usual_way(rng), rng)
     joints = finger_path(timeline, held, rng)
     is_held = during(timeline, "act", "settle")
@@ -62,7 +62,7 @@ def during(timeline: Timeline, first: str, last: str) -> np.ndarray:
 
 
 def comfortable_yaw(start_m: FloatArray, rng: np.random.Generator) -> float:
-    """A comfortable direction of the fingers for something at a place, about z from +x."""
+    """A comfortable direction (rad) of the fingers for something at a place (3,) m, about z from +x."""
     return float(0.15 + 0.6 * np.arctan2(start_m[1] + 0.26, start_m[0] + 0.13) + rng.uniform(-0.25, 0.25))
 
 

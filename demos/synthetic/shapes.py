@@ -91,7 +91,7 @@ class Turned:
         return 2.0 * max(radius for radius, _ in self.outline_m)
 
     def distance(self, points: FloatArray) -> FloatArray:
-        """Distance to the outline in the plane through axis and point; the sign by counting crossings."""
+        """See `Shape`: to the outline in the plane through axis and point; the sign by counting crossings."""
         q = np.stack([np.linalg.norm(points[..., :2], axis=-1), points[..., 2] + self.half_height_m], axis=-1)
         outline = np.array(self.outline_m)
         nearest = np.full(q.shape[:-1], np.inf)
@@ -147,7 +147,7 @@ class Box:
         return self.size_m[0]
 
     def distance(self, points: FloatArray) -> FloatArray:
-        """Of a rounded box."""
+        """See `Shape`: of a rounded box."""
         q = np.abs(points) - (0.5 * np.array(self.size_m) - self.edge_m)
         return np.linalg.norm(np.maximum(q, 0.0), axis=-1) + np.minimum(q.max(axis=-1), 0.0) - self.edge_m
 
@@ -173,7 +173,7 @@ class Ball:
         return 2.0 * self.radius_m
 
     def distance(self, points: FloatArray) -> FloatArray:
-        """Of a sphere."""
+        """See `Shape`: of a sphere."""
         return np.linalg.norm(points, axis=-1) - self.radius_m
 
     def parts(self) -> list[Part]:
@@ -215,7 +215,7 @@ class Mug:
         )
 
     def distance(self, points: FloatArray) -> FloatArray:
-        """The smaller of cup and handle."""
+        """See `Shape`: the smaller of cup and handle."""
         line = self._handle()
         nearest = self.cup.distance(points)
         for a, b in itertools.pairwise(line):
@@ -268,7 +268,7 @@ class DrawerFront:
         return Box((thickness, width, height), 0.002), centre
 
     def distance(self, points: FloatArray) -> FloatArray:
-        """The smallest of bar, posts and panel."""
+        """See `Shape`: the smallest of bar, posts and panel."""
         box, centre = self._panel_box()
         nearest = np.minimum(self.bar_distance(points), box.distance(points - centre))
         for y in (-1.0, 1.0):

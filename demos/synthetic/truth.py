@@ -165,11 +165,11 @@ class DepthStore:
         self._images: list[NDArray[np.uint16]] = []
 
     def append(self, depth_m: NDArray[np.float32]) -> None:
-        """Adds an image."""
+        """Adds an image (H, W) m."""
         self._images.append(np.clip(np.rint(depth_m / self._unit_m), 1, 65535).astype(np.uint16))
 
     def finish(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """`depth_background` (the farthest ever seen at each pixel) and `depth_steps`."""
+        """`depth_background` (H, W), the farthest ever seen at each pixel, and `depth_steps` (T, H, W), both in the unit."""
         images = np.array(self._images)
         background = images.max(axis=0)
         before = np.where(images == background, 0, images).astype(np.uint16)

@@ -100,7 +100,7 @@ class PickingPolicy(ScriptedPolicy[ObjectTaskT]):
         return pose
 
     def backed(self, rows: Rows, T_world_palm: FloatArray) -> FloatArray:
-        """The pose in front of a grasp, further back along the palm's normal."""
+        """(R, 4, 4) the pose in front of a grasp (R, 4, 4), further back along the palm's normal."""
         pose = T_world_palm.copy()
         pose[:, :3, 3] -= self.standoff[rows, None] * pose[:, :3, 0]
         return pose

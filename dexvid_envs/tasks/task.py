@@ -192,7 +192,7 @@ class Task(abc.ABC):
         return box_distances(self.simulation.site_xpos, self._hand_site_ids, centre_world, axes_world, half_extents_m)
 
     def count(self, name: str, condition: BoolArray, rows: Rows | None) -> None:
-        """Advances a counter in the memory where the condition holds and zeroes it elsewhere."""
+        """Advances a counter in the memory where the condition (N,) holds and zeroes it elsewhere; rows None: in all."""
         before = self.memory[name]
         following = counted(before, condition)
         if rows is not None:
@@ -271,13 +271,13 @@ class Task(abc.ABC):
 
 
 def set_free_pose(simulation: Simulation, row: int, qposadr: int, position: FloatArray, yaw_rad: float) -> None:
-    """Writes the pose of a free body that stands upright with the given yaw."""
+    """Writes the pose of a free body that stands upright at a position (3,) m with the given yaw."""
     simulation.qpos[row, qposadr : qposadr + 3] = position
     simulation.qpos[row, qposadr + 3 : qposadr + 7] = (np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2))
 
 
 def vector_option(options: Mapping[str, Any], name: str, size: int) -> FloatArray | None:
-    """The option of that name, `size` finite numbers in metres, or None where it is not given.
+    """The option of that name, (size,) finite numbers in metres, or None where it is not given.
 
     Raises:
         OptionError: the value is something else.
@@ -325,5 +325,5 @@ def number_option(options: Mapping[str, Any], name: str, drawn: float) -> float:
 
 
 def drawn_in_box(rng: np.random.Generator, centre: tuple[float, ...], half_extent: tuple[float, ...]) -> FloatArray:
-    """A uniform draw in an axis-aligned box."""
+    """(D,) a uniform draw in an axis-aligned box of D dimensions."""
     return np.asarray(centre) + np.asarray(half_extent) * rng.uniform(-1.0, 1.0, len(centre))

@@ -23,6 +23,7 @@ from demos.extract.hand.model import (
     hand_points,
     hand_points_and_jacobians,
 )
+from demos.extract.hand.usual import Usual
 
 FloatArray = NDArray[np.float64]
 
@@ -46,6 +47,7 @@ class FitOptions:
         usual_turn_sigma_rad: of the direction in which a hand usually is when the detector answers so.
         usual_angle_sigma_rad: of its hinges, where the answer is like no known one, and where it is like many.
         usual_pixel_sigma: as `pixel_sigma`, where the answer is like many known ones, of which most hide a part of the hand.
+        usual_range_sigma: of how far away a hand usually is that looks so large, in parts of it, where the answer is like many.
         speed_m_s: usual speed of the wrist across and along the view.
         turn_rad_s: usual rate of turning.
         bend_rad_s: usual rate of the hinges.
@@ -59,6 +61,7 @@ class FitOptions:
     usual_turn_sigma_rad: float = 0.25
     usual_angle_sigma_rad: tuple[float, float] = (0.4, 0.25)
     usual_pixel_sigma: float = 0.14
+    usual_range_sigma: float = 0.06
     speed_m_s: tuple[float, float] = (1.0, 0.2)
     turn_rad_s: float = 3.0
     bend_rad_s: float = 4.0
@@ -79,8 +82,8 @@ class Seen:
         distance_m: usual distance of the hand in the clip; None where that is not known.
         surface: (T, M, 3) m, points that a depth camera saw on or about the hand; NaN where there are fewer.
         table: (4,) upward direction in the camera frame and height of the camera above the table in m; no hand is below it.
-        familiar: (T,) in [0, 1]; where it is given, the prior is not the detector's shape but how hands usually are when the
-            detector answers so, and this is how much like known answers its answer is.
+        usual: how hands usually are when the detector answers so; where it is given, the prior is its posture and not the
+            detector's shape.
     """
 
     pixels: FloatArray
@@ -92,7 +95,7 @@ class Seen:
     distance_m: float | None = None
     surface: FloatArray | None = None
     table: FloatArray | None = None
-    familiar: FloatArray | None = None
+    usual: Usual | None = None
 
     def __getitem__(self, frames: slice | NDArray) -> Seen:
         return dataclasses.replace(
@@ -102,7 +105,7 @@ class Seen:
             weight=self.weight[frames],
             prior=self.prior[frames],
             surface=None if self.surface is None else self.surface[frames],
-            familiar=None if self.familiar is None else self.familiar[frames],
+            usual=None if self.usual is None else self.usual[frames],
         )
 
 
@@ -175,6 +178,12 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
     if seen.distance_m is not None:
         normal[:, 5, 5] += (options.reach_sigma * seen.distance_m) ** -2
         gradient[:, 5] += (posture.translation[:, 2] - seen.distance_m) * (options.reach_sigma * seen.distance_m) ** -2
+    if seen.usual is not None:
+        axis, range_m = seen.usual.axis, seen.usual.range_m
+        stiff = seen.weight * seen.usual.familiar * (options.usual_range_sigma * range_m) ** -2
+        away = (axis * posture.translation).sum(axis=1) - range_m
+        normal[:, 3:6, 3:6] += stiff[:, None, None] * axis[:, :, None] * axis[:, None]
+        gradient[:, 3:6] += (stiff * away)[:, None] * axis
     if seen.surface is not None:
         add_surface(normal, gradient, points, by_step, seen.surface, shape)
     if seen.table is not None:
@@ -189,17 +198,17 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
 def _pixel_sigma(seen: Seen, options: FitOptions) -> FloatArray:
     """(T, 1, 1) px, of a detected key point."""
     sigma = options.pixel_sigma * np.ones(len(seen.size_px))
-    if seen.familiar is not None:
-        sigma *= (options.usual_pixel_sigma / options.pixel_sigma) ** seen.familiar
+    if seen.usual is not None:
+        sigma *= (options.usual_pixel_sigma / options.pixel_sigma) ** seen.usual.familiar
     return np.maximum(sigma * seen.size_px, 0.7)[:, None, None]
 
 
 def _prior_sigmas(seen: Seen, options: FitOptions) -> tuple[float, FloatArray]:
     """Of the prior's turn, and (T, 1) of its angles."""
-    if seen.familiar is None:
+    if seen.usual is None:
         return options.turn_sigma_rad, np.full((len(seen.size_px), 1), options.angle_sigma_rad)
     unknown, known = options.usual_angle_sigma_rad
-    return options.usual_turn_sigma_rad, unknown * (known / unknown) ** seen.familiar[:, None]
+    return options.usual_turn_sigma_rad, unknown * (known / unknown) ** seen.usual.familiar[:, None]
 
 
 def _unusual_turn(posture: Posture, up: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -259,15 +259,6 @@ def start_of(prior: Posture, pixels: FloatArray, shape: HandShape, K: FloatArray
     return dataclasses.replace(prior, translation=translation)
 
 
-def view_turns(pixels: FloatArray, K: FloatArray) -> FloatArray:
-    """(T, 3, 3) turns from the viewing direction of the image centre to that of pixels (T, 2): a cut-out looks that way."""
-    ray = np.concatenate([(pixels - K[:2, 2]) / K[[0, 1], [0, 1]], np.ones((len(pixels), 1))], axis=-1)
-    ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
-    axis = np.cross([0.0, 0.0, 1.0], ray)
-    sine = np.linalg.norm(axis, axis=-1, keepdims=True)
-    return Rotation.from_rotvec(axis / np.maximum(sine, 1e-12) * np.arcsin(np.clip(sine, 0.0, 1.0))).as_matrix()
-
-
 def _still(frames: int) -> Posture:
     return Posture(np.tile(np.eye(3), (frames, 1, 1)), np.zeros((frames, 3)), np.tile(RELAXED_RAD, (frames, 1)))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.flow import track_points
+from demos.extract.flow import to_gray, track_points
 from demos.extract.hand.detection import DETECTED as DETECTED
 from demos.extract.hand.detection import FLOW, LOST, Detection, HandDetector, Region, RgbImage, hand_size_px, image_distance
 from demos.extract.hand.detection import REGION as REGION
@@ -232,9 +232,9 @@ class HandFollower:
             if frame + 1 not in hands or bridged > self._max_gap:
                 continue
             later = hands[frame + 1]
-            after = _gray(pictures(frame + 1)) if after is None else after
+            after = to_gray(pictures(frame + 1)) if after is None else after
             rgb = pictures(frame)
-            gray, scale = _gray(rgb), rgb.shape[1] / self._width_px
+            gray, scale = to_gray(rgb), rgb.shape[1] / self._width_px
             predicted, reliable = _predict(later[0].image, after, gray, scale)
             after = gray
             read = self._read(rgb, (predicted + 0.5) * scale - 0.5, size_px * scale)
@@ -293,12 +293,6 @@ def _stretched(rgb: RgbImage, region: Region) -> RgbImage:
     dark, light = np.percentile(cut[::2, ::2], [1.0, 99.0])
     table = np.clip((np.arange(256) - dark) * 255.0 / max(light - dark, 16.0), 0, 255).astype(np.uint8)
     return table[rgb]
-
-
-def _gray(rgb: RgbImage) -> GrayImage:
-    import cv2
-
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _side(hands: Iterable[Detection]) -> tuple[str, float]:

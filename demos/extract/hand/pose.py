@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from demos.camera import project
+from demos.camera import project, view_turns
 from demos.extract.hand.detection import FLOW, LOST, RawHand, hand_size_px
 from demos.extract.hand.evidence import FitOptions, Seen, misfit
-from demos.extract.hand.fit import best_start, fit_clip, follow, posture_of_shape, size_by_surface, view_turns
+from demos.extract.hand.fit import best_start, fit_clip, follow, posture_of_shape, size_by_surface
 from demos.extract.hand.flags import find_jumps, find_stalls
 from demos.extract.hand.model import HandShape, Posture, hand_points
 from demos.extract.hand.surface import collect_surface, depth_misfit
-from demos.extract.hand.usual import describe, usual_posture
+from demos.extract.hand.usual import describe, usual_hand
 from demos.interaction import HAND_BONES, HandTrack
 from demos.parts import DepthFrames
 
@@ -127,7 +127,8 @@ def _best_explanation(
             posture, shape = fit_clip(chosen, start, average, options)
             cost = float(np.average(misfit(chosen, posture, shape, options), weights=chosen.weight))
         cost *= 1.0 if hand is raw else _OTHER_SIDE_HANDICAP
-        tries.append((cost, hand, dataclasses.replace(seen, prior=_fill(chosen.prior, known)), _fill(start, known)))
+        nearest = _nearest_known(known)
+        tries.append((cost, hand, dataclasses.replace(seen, prior=chosen.prior[nearest]), start[nearest]))
     return min(tries, key=lambda one: one[0])[1:]
 
 
@@ -156,17 +157,18 @@ def _seen(raw: RawHand, K: FloatArray, fps: float, hand_length_m: float, options
     turns = view_turns(pixels[known].mean(axis=1), K)
     other_side = np.zeros(len(known), bool) if raw.side_seen is None else ~raw.side_seen
     up = None if table is None else table[:3]
-    usual = usual_posture(describe(pixels[known], detected[known], other_side[known], K, up), up is not None)
-    familiar = None
+    answers = describe(pixels[known], detected[known], other_side[known], K, up)
+    usual = usual_hand(answers, hand_length_m, up_known=up is not None)
     if usual is None:
         prior = posture_of_shape(detected[known] @ turns.swapaxes(-1, -2), HandShape.average(hand_length_m), options)
     else:
-        prior, familiar = usual[0], np.zeros(len(known))
-        familiar[known] = gaussian_filter1d(usual[1], _FAMILIARITY_S * fps, mode="nearest")
+        prior = usual.posture
+        steady = gaussian_filter1d(usual.familiar, _FAMILIARITY_S * fps, mode="nearest")
+        usual = dataclasses.replace(usual, familiar=steady)[_nearest_known(known)]
     trust = np.where(raw.origin == FLOW, 0.3, 1.0) * np.clip(raw.confidence, 0.05, 1.0)
     size_px = hand_size_px(np.nan_to_num(pixels))
     trust = np.where(known, trust, 0.0)
-    return Seen(pixels, size_px, trust, _fill(prior, known), K, fps, table=table, familiar=familiar)
+    return Seen(pixels, size_px, trust, prior[_nearest_known(known)], K, fps, table=table, usual=usual)
 
 
 def _doubtful_steps(points: FloatArray, fps: float, moving: BoolArray | None) -> tuple[BoolArray, BoolArray]:
@@ -203,14 +205,13 @@ def _with_depth(
     return follow(seen, start, shape, options), shape, correction
 
 
-def _fill(posture: Posture, known: BoolArray) -> Posture:
-    """A posture of the known frames as one of all frames, the others as the nearest known one before or after."""
+def _nearest_known(known: BoolArray) -> NDArray[np.intp]:
+    """For each frame the number of the nearest known one before or after, among the known ones."""
     numbers = np.flatnonzero(known)
     frames = np.arange(len(known))
     after = np.clip(np.searchsorted(numbers, frames), 0, len(numbers) - 1)
     before = np.maximum(after - 1, 0)
-    nearer = np.abs(numbers[before] - frames) < np.abs(numbers[after] - frames)
-    return posture[np.where(nearer, before, after)]
+    return np.where(np.abs(numbers[before] - frames) < np.abs(numbers[after] - frames), before, after)
 
 
 def bone_lengths(shape: FloatArray, confidence: FloatArray, hand_length_m: float) -> tuple[FloatArray, float]:

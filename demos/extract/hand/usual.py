@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
-from demos.extract.hand.fit import view_turns
+from demos.camera import view_turns
 from demos.extract.hand.model import Posture
 from dexvid_envs.npz_file import read_npz
 
@@ -39,10 +39,12 @@ class Answers:
         R_view_camera: (N, 3, 3).
         features: (N, 109) pixels (42) and shape (63) about their middles in units of their spread, upward direction (3; zero
             where it is not known), and whether the detector took the hand for one of the other side.
+        spread: (N,) of the pixels about their middle (root of the mean square), seen from one unit of length.
     """
 
     R_view_camera: FloatArray
     features: FloatArray
+    spread: FloatArray
 
 
 def describe(pixels: FloatArray, shape: FloatArray, other_side: BoolArray, K: FloatArray, up: FloatArray | None) -> Answers:
@@ -64,23 +66,74 @@ def describe(pixels: FloatArray, shape: FloatArray, other_side: BoolArray, K: Fl
     R_view_camera = roll @ R_view_camera
     parts = [_normalised(flat @ roll[:, :2, :2].swapaxes(-1, -2)), _normalised(shape @ roll.swapaxes(-1, -2))]
     upward = np.zeros((len(pixels), 3)) if up is None else R_view_camera @ up
-    return Answers(R_view_camera, np.concatenate([*parts, upward, other_side[:, None].astype(np.float64)], axis=1))
+    features = np.concatenate([*parts, upward, other_side[:, None].astype(np.float64)], axis=1)
+    return Answers(R_view_camera, features, _spread(flat))
 
 
-def usual_posture(answers: Answers, up_known: bool) -> tuple[Posture, FloatArray] | None:
-    """How the hand is usually held, and how familiar (N,) the answers are; None where most of them are unlike all samples.
+@dataclasses.dataclass(frozen=True)
+class Usual:
+    """How a hand usually is when the detector answers so, in N frames.
 
-    The place is left to others: the translation is zero.
+    Attributes:
+        posture: turn and angles; the place is left to others, the translation is zero.
+        range_m: (N,) m, of the wrist along `axis`.
+        axis: (N, 3) direction in which the hand is seen, in the camera frame.
+        familiar: (N,) in [0, 1], how much like known answers the answers are.
     """
+
+    posture: Posture
+    range_m: FloatArray
+    axis: FloatArray
+    familiar: FloatArray
+
+    def __getitem__(self, frames: slice | NDArray) -> Usual:
+        return Usual(self.posture[frames], self.range_m[frames], self.axis[frames], self.familiar[frames])
+
+
+def usual_hand(answers: Answers, hand_length_m: float, *, up_known: bool) -> Usual | None:
+    """How a hand of this length usually is; None where most of the answers are unlike all samples."""
     if not len(answers.features):
         return None
     columns = np.ones(answers.features.shape[1], bool)
     columns[_UP_COLUMNS] = up_known
-    rotation, angles, doubt = _shipped(up_known).guess(answers.features[:, columns])
-    if float(np.median(doubt)) > _STRANGE:
+    guess = _shipped(up_known).guess(answers.features[:, columns])
+    if float(np.median(guess.doubt)) > _STRANGE:
         return None
-    turned = answers.R_view_camera.swapaxes(-1, -2) @ rotation
-    return Posture(turned, np.zeros((len(angles), 3)), angles), np.exp(-((doubt / _FAMILIAR) ** 2))
+    turned = answers.R_view_camera.swapaxes(-1, -2) @ guess.rotation
+    posture = Posture(turned, np.zeros((len(turned), 3)), guess.angles)
+    range_m = hand_length_m * np.exp(guess.log_size) / answers.spread
+    return Usual(posture, range_m, answers.R_view_camera[:, 2], np.exp(-((guess.doubt / _FAMILIAR) ** 2)))
+
+
+def target_of(
+    answers: Answers, rotation: FloatArray, angles: FloatArray, wrist_m: FloatArray, hand_length_m: float
+) -> FloatArray:
+    """What is learnt of N answers: (N, 31) turn in the frame of the answers (9), angles (21), logarithm of the size (1).
+
+    Args:
+        answers: of the detector.
+        rotation: (N, 3, 3) from the hand to the camera.
+        angles: (N, 21) rad.
+        wrist_m: (N, 3) in the camera frame.
+        hand_length_m: wrist to base of the middle finger.
+    """
+    range_m = (answers.R_view_camera[:, 2] * wrist_m).sum(axis=1)
+    size = np.log(answers.spread * range_m / hand_length_m)
+    turned = (answers.R_view_camera @ rotation).reshape(len(angles), 9)
+    return np.concatenate([turned, angles, size[:, None]], axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Guess:
+    """What N answers mean: rotation (N, 3, 3) in their frame, angles (N, 21) rad, size and doubt (N,).
+
+    The size is the logarithm of the answer's spread seen from one hand length's distance; the doubt is in [0, 1].
+    """
+
+    rotation: FloatArray
+    angles: FloatArray
+    log_size: FloatArray
+    doubt: FloatArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +145,8 @@ class Learnt:
         spread: of the features, one for all.
         features: (M, F) about the middle, in units of the spread.
         factor: Cholesky's, of the samples' likeness.
-        weights: (M, 30).
-        mean: (30,) of what was true: rotation (9) and angles (21).
+        weights: (M, 31).
+        mean: (31,) of what was true, see `target_of`.
     """
 
     middle: FloatArray
@@ -103,18 +156,18 @@ class Learnt:
     weights: FloatArray
     mean: FloatArray
 
-    def guess(self, features: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Rotations (N, 3, 3) in the frame of the answers and angles (N, 21) rad for features (N, F), and the doubt (N,)."""
+    def guess(self, features: FloatArray) -> Guess:
+        """What features (N, F) mean."""
         alike = _alike((features - self.middle) / self.spread, self.features)
         found = alike @ self.weights + self.mean
         u, _, vt = np.linalg.svd(found[:, :9].reshape(-1, 3, 3))
         vt[:, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
         doubt = 1.0 - np.einsum("nm,mn->n", alike, cho_solve(self.factor, alike.T))
-        return np.einsum("nij,njk->nik", u, vt), found[:, 9:], np.clip(doubt, 0.0, 1.0)
+        return Guess(np.einsum("nij,njk->nik", u, vt), found[:, 9:30], found[:, 30], np.clip(doubt, 0.0, 1.0))
 
 
 def learn(features: FloatArray, targets: FloatArray) -> Learnt:
-    """From features (M, F) and what was true (M, 30)."""
+    """From features (M, F) and what was true (M, 31)."""
     middle, spread, mean = features.mean(axis=0), float(features.std(axis=0).mean()), targets.mean(axis=0)
     scaled = (features - middle) / spread
     factor = cho_factor(_alike(scaled, scaled) + _RIDGE * np.eye(len(scaled)))
@@ -139,5 +192,10 @@ def _alike(some: FloatArray, others: FloatArray) -> FloatArray:
 def _normalised(points: FloatArray) -> FloatArray:
     """(N, 21 D) points (N, 21, D) about their middle, in units of their spread."""
     centred = points - points.mean(axis=1, keepdims=True)
-    spread = np.sqrt((centred**2).sum(axis=-1).mean(axis=1))
-    return (centred / np.maximum(spread, 1e-9)[:, None, None]).reshape(len(points), -1)
+    return (centred / np.maximum(_spread(points), 1e-9)[:, None, None]).reshape(len(points), -1)
+
+
+def _spread(points: FloatArray) -> FloatArray:
+    """(N,) root of the mean square distance of points (N, 21, D) from their middle."""
+    centred = points - points.mean(axis=1, keepdims=True)
+    return np.sqrt((centred**2).sum(axis=-1).mean(axis=1))

@@ -145,7 +145,15 @@ def _most(mask: BoolArray, side_px: int, share: float) -> Picture:
 
 
 def seed_of_points(cache: FrameCache, part: Comoving, hand: FloatArray, scene: StaticScene, colours: ArmColours) -> ObjectSeed:
-    """The thing to which the points belong: what is between and around them, has their colours and is not the hand."""
+    """The thing to which the points belong: what is between and around them, has their colours and is not the hand.
+
+    Args:
+        cache: T kept pictures.
+        part: the points that move alike.
+        hand: (T, 21, 2) px of the pictures; NaN where unknown.
+        scene: behind the hand and the thing.
+        colours: of the arm.
+    """
     import cv2
 
     frame, points = part.end, part.last

@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from demos.extract.hand.follow import hand_size_px
 from demos.interaction import FINGERTIPS
+from demos.runs import runs
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -22,7 +23,7 @@ _MIN_CONTACT_S = 0.2
 _GRASP_GAP_S = 0.3  # shorter interruptions of a contact are noise
 
 
-def find_contact(hand_px: FloatArray, pixels: FloatArray, outline: list[FloatArray], fps: float) -> BoolArray:
+def find_contact_px(hand_px: FloatArray, pixels: FloatArray, outline: list[FloatArray], fps: float) -> BoolArray:
     """Frames (T,) in which the hand touches the object: it is near, moves alike, and takes the object along at some time.
 
     Args:
@@ -106,12 +107,6 @@ def object_velocity(pixels: FloatArray, fps: float) -> FloatArray:
 
 def _velocity(positions: FloatArray, fps: float) -> FloatArray:
     return gaussian_filter1d(np.gradient(positions, axis=0) * fps, 0.1 * fps, axis=0)
-
-
-def runs(flags: BoolArray) -> list[tuple[int, int]]:
-    """Half-open ranges (start, end) in which the flags (T,) are set."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _close_gaps(flags: BoolArray, length: int) -> BoolArray:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from demos.camera import FloatArray
-from demos.extract.objects.contact import runs
 from demos.interaction import FINGERTIPS, HandTrack
+from demos.runs import runs
 
 BoolArray = NDArray[np.bool_]
 
@@ -31,7 +31,7 @@ class Grip:
         return bool(np.isfinite(self.middle).all())
 
     def thickness_m(self, contact: BoolArray) -> float:
-        """Of what is held: the tips' middles are half a finger outside; infinite without contact."""
+        """Of what is held in the frames of contact (T,): the tips' middles are half a finger outside; infinite without any."""
         return max(float(np.median(self.width[contact])) - _FINGER_M, _FINGER_M) if contact.any() and self.known else np.inf
 
 

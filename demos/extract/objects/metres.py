@@ -49,6 +49,16 @@ def to_metres(
 ) -> tuple[RigidMotion, LiftFigures]:
     """The motion in metres by what is known of its scale, on the table at every rest and in the hand at every contact; its
     turns are found again there.
+
+    Args:
+        motion: in a unit of its own.
+        views: n views of T frames.
+        carried: (n, 3, 3) turn of the hand in each view against one frame of its contact; NaN without contact.
+        grip: where the hand grips in the T frames.
+        contact: (T,) whether it does.
+        fps: frames a second.
+        known_length_m: the object's largest extent, where the user knows it.
+        T_world_camera: (4, 4) where it is known.
     """
     still = 1.0 - len(views.frame) / len(views.of_frame)
     figures = LiftFigures(True, "depth", 0.01, key_views=len(motion.key_views), still_fraction=still)

@@ -50,7 +50,7 @@ class Place:
 
 
 def find_places(hand: FloatArray, scene: StaticScene, fps: float) -> list[Place]:
-    """Places that change while the hand is there, the most telling first."""
+    """Places that change while the hand (T, 21, 2) px is there, the most telling first."""
     found: list[tuple[float, Place]] = []
     clearer = slope_of(scene.early) - slope_of(scene.late)
     looked_at: set[tuple[int, ...]] = set()

@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from demos.camera import FloatArray
+from demos.extract.objects.rigid_path import PathPrior, fit_path, fit_pose
+from demos.extract.objects.rigid_sightings import Sightings, ray_errors
 from demos.extract.objects.rigid_start import MIN_POINTS, Body, find_key_views, find_sightings, first_body, reference_view
-from demos.extract.objects.rigid_structure import (
-    Links,
-    PathPrior,
-    PointPrior,
-    Sightings,
-    adjust,
-    fit_path,
-    fit_pose,
-    place_points,
-    ray_errors,
-)
+from demos.extract.objects.rigid_structure import Links, PointPrior, adjust, place_points
 from demos.extract.objects.rigid_surface import lean
 from demos.extract.objects.views import Views
 

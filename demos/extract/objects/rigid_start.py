@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.camera import FloatArray
-from demos.extract.objects.rigid_structure import Sightings
+from demos.extract.objects.rigid_sightings import Sightings
 from demos.extract.objects.views import Views
 
 IntArray = NDArray[np.int64]

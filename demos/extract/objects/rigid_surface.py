@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from demos.camera import FloatArray
+from demos.extract.objects.rigid_sightings import Sightings
 from demos.extract.objects.rigid_start import Body
-from demos.extract.objects.rigid_structure import PointPrior, Sightings
+from demos.extract.objects.rigid_structure import PointPrior
 
 _SLOPE_SIGMA = 1.0  # how much a front may lean: 45 degrees are usual
 _OUTLYING = 0.1  # of the half extent, beyond which a point does not belong to the surface

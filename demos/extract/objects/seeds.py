@@ -124,7 +124,7 @@ def _resting_seed(
 
 
 def hidden_seed(cache: FrameCache, hand: FloatArray, fps: float, scene: StaticScene) -> ObjectSeed | None:
-    """What is gone when the hand leaves its place: a small thing that the hand hides while it carries it."""
+    """What is gone when the hand (T, 21, 2) px leaves its place: a small thing that the hand hides while it carries it."""
     size = float(np.median(hand_size_px(hand)))
     for place in find_places(hand, scene, fps):
         seed = _seed_of_place(cache, place, scene) if place.taken else None

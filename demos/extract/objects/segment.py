@@ -55,7 +55,7 @@ class ColourModel:
         self.known = True
 
     def density(self, index: NDArray[np.int32]) -> Float32:
-        """Probability of each colour, given by `colour_index`, for one of 256^3 colours."""
+        """Probability (...,) of each colour, given by `colour_index` (...,), for one of 256^3 colours."""
         return self._density[index]
 
 
@@ -89,7 +89,7 @@ class Backdrop:
         return cls(colour, known & ~(hidden & scene.changed & ~mask))
 
     def learn(self, box: tuple[slice, slice], picture: Picture, free: BoolArray) -> None:
-        """Takes up the cut-out's pixels that are free of object and hand."""
+        """Takes up the pixels of a cut-out (h, w, 3) that are free (h, w) of object and hand."""
         colour, known = self.colour[box], self.known[box]
         fresh = free & ~known
         colour[fresh] = picture[fresh]

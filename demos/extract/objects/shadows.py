@@ -41,7 +41,7 @@ def is_evenly_shaded(scene: StaticScene, mask: BoolArray, early: bool) -> bool:
 
 
 def shadow_part(scene: StaticScene, mask: BoolArray) -> float:
-    """How much of a mask may be a shadow, or light where one was: one scene is the other but darker, with the same grain."""
+    """How much of a mask (h, w) may be shadow, or light where it was: one scene is the other but darker, of the same grain."""
     import cv2
 
     one, other = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) for picture in (scene.early, scene.late))

@@ -23,7 +23,7 @@ from demos.interaction import FloatArray
 from demos.parts import MaskFrames, PixelTracks
 from demos.recording import Recording
 from demos.video import FrameCache, VideoInfo
-from dexvid_envs.errors import InputFileError
+from dexvid_envs.errors import InputFileError, OptionError
 
 _MISSING_PART_ALLOWED = 0.1  # of the masks, before the video is read: what a container announces is not exact
 _LOOKS = 40  # masks that are looked at for the clearest
@@ -93,6 +93,36 @@ def to_video_pixels(one: FollowedObject, recording: Recording) -> tuple[PixelTra
     tracks = one.seen.tracks
     moved = PixelTracks((tracks.pixels + 0.5) * scale - 0.5, tracks.visible, tracks.confidence)
     return moved, [(polygon + 0.5) * scale - 0.5 for polygon in one.seen.outline]
+
+
+def check_places(config: ExtractConfig, info: VideoInfo) -> None:
+    """Refuses what lies outside the video before any work is done.
+
+    Raises:
+        OptionError: a point, a box or a frame lies outside, or a mask is named and there are none.
+    """
+    further = config.further_objects()
+    pixels = [("the object point", config.object_point), *((f"the point of {one.name}", one.pixel) for one in further)]
+    boxes = [("the object box", config.object_box), *((f"the box of {one.name}", one.box) for one in further)]
+    for name, pixel in pixels:
+        if pixel is not None and not (0 <= pixel[0] < info.width and 0 <= pixel[1] < info.height):
+            raise OptionError(
+                f"{name} {pixel[0]:g} {pixel[1]:g} lies outside the {info.width}x{info.height} frame, "
+                "expected X Y in px from the upper left corner; read it off a frame in a picture viewer"
+            )
+    for name, box in boxes:
+        if box is not None and not (0 <= box[0] < box[2] <= info.width and 0 <= box[1] < box[3] <= info.height):
+            raise OptionError(
+                f"{name} {box[0]:g} {box[1]:g} {box[2]:g} {box[3]:g} is not inside the {info.width}x{info.height} frame, "
+                "expected X0 < X1 and Y0 < Y1 in px from the upper left corner"
+            )
+    for one in further:
+        if one.mask_id is not None and config.masks is None:
+            raise OptionError(f"--also {one.name}=#{one.mask_id} means a mask, but there are none; give them with --masks")
+    if info.num_frames and config.object_frame >= info.num_frames:
+        raise OptionError(
+            f"--object-frame is {config.object_frame}, but the video has {info.num_frames} frames, counted from 0"
+        )
 
 
 def check_masks(config: ExtractConfig, info: VideoInfo) -> None:

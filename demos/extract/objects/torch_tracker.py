@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from demos.extract.objects.contact import runs
 from demos.extract.objects.masks import ObjectSeed, inside_mask
 from demos.extract.objects.object_masks import ObjectMasks
 from demos.extract.objects.torch_networks import Answer, Pictures, PointNetwork, open_network
 from demos.parts import PixelTracks
+from demos.runs import runs
 from demos.video import FrameCache
 
 FloatArray = NDArray[np.float64]

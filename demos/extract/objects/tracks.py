@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from demos.extract.flow import to_gray
 from demos.extract.hand.follow import hand_size_px
 from demos.extract.objects.long_tracks import LongTracks
 from demos.extract.objects.masks import ObjectSeed, mask_in_outline, similar_motion
@@ -116,7 +117,7 @@ class Trail:
 def trail_of(
     cache: FrameCache, seed: ObjectSeed, hand: FloatArray, fps: float, scene: StaticScene, frames: Sequence[int]
 ) -> Trail:
-    """Follows what the seed shows through F frames only; until the first of them it is taken to rest."""
+    """Follows what the seed shows, with a hand (T, 21, 2) px, through F frames only; until the first it is taken to rest."""
     follower = _Follower(cache, seed, hand, fps, scene, None)
     middle: list[FloatArray] = []
     follower.follow(frames, lambda: middle.append(follower.shape.middle()))
@@ -153,14 +154,12 @@ class _Follower:
 
     def follow(self, frames: Sequence[int], progress: Callable[[], None]) -> None:
         """Goes through the frames in the given order; the first is the seed's."""
-        import cv2
-
         self.points.start()
         self.shape, self._velocity, self._missing = self._seed_shape, np.zeros(2), 0
         before, previous = None, frames[0]
         for frame in frames:
             picture = self._cache.rgb(frame)
-            gray = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+            gray = to_gray(picture)
             if before is not None:
                 self._step(before, gray, picture, previous, frame)
                 progress()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from demos.camera import FloatArray
 from demos.extract.objects.object_masks import ObjectMasks
+from demos.runs import runs
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -51,7 +52,7 @@ class Outlines:
     foot: FloatArray
 
     def pick(self, index: IntArray) -> Outlines:
-        """Those of the given frames."""
+        """Those of the given frames (F,)."""
         return Outlines(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
 
 
@@ -226,8 +227,7 @@ def _still_runs(
             step[frame] = np.inf if contact[frame] else 0.0
     moving = contact | (step > 2.0 * limit)
     found: list[tuple[int, int]] = []
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], (~moving).astype(np.int8), [0]])))
-    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+    for start, end in runs(~moving):
         found.extend(_split_by_place(rays, seen, start, end, limit))
     return found
 

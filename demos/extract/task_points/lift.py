@@ -86,7 +86,7 @@ def _hand_point(query: TaskPointQuery, path: FloatArray, hand: HandTrack) -> Flo
     if index is None:
         distance = np.linalg.norm(hand.keypoints_image - path[:, None], axis=-1)
         index = int(np.nanargmin(np.append(np.nanmedian(distance, axis=0), np.inf)))
-    return fill_gaps(hand.keypoints_camera[:, index])
+    return fill_path(hand.keypoints_camera[:, index])
 
 
 def _object_point(query: TaskPointQuery, path: FloatArray, seen: BoolArray, track: ObjectTrack, K: FloatArray) -> FloatArray:
@@ -99,7 +99,7 @@ def _object_point(query: TaskPointQuery, path: FloatArray, seen: BoolArray, trac
         points[posed] = transform(track.pose_camera[posed], place[None])[:, 0]
     for frame in np.flatnonzero(seen if place is None else seen & ~posed):
         points[frame] = _on_ray(path[frame], track, int(frame), K, query.inside)
-    return fill_gaps(points)
+    return fill_path(points)
 
 
 def _place_in_object(
@@ -253,7 +253,7 @@ def on_table(pixel: FloatArray, K: FloatArray, T_world_camera: FloatArray, heigh
     return ray * z if z > 0.0 else np.full(3, np.nan)
 
 
-def fill_gaps(path: FloatArray) -> FloatArray:
+def fill_path(path: FloatArray) -> FloatArray:
     """A path (T, D) with unknown (NaN) frames interpolated, and held before the first and after the last known one."""
     known = np.isfinite(path).all(axis=1)
     if not known.any() or known.all():

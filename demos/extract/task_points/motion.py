@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demos.extract.hand.follow import hand_size_px
-from demos.extract.objects.contact import runs
 from demos.extract.objects.masks import good_points, hand_mask
 from demos.extract.objects.object_masks import SEEN
 from demos.extract.task_points.follow import object_path
@@ -29,6 +28,7 @@ from demos.extract.task_points.task_points import (
     at_pixel,
 )
 from demos.interaction import BoolArray, FloatArray
+from demos.runs import runs
 from demos.video import FrameCache
 
 CONTAINER, HANDLE, FRAME = "container", "handle", "frame"
@@ -82,7 +82,13 @@ class MotionProposer:
 
 
 def basic_queries(hand_px: FloatArray, objects: Sequence[TrackedObject], contact: BoolArray) -> list[TaskPointQuery]:
-    """Wrist, fingertips and the middle of the moved object, which every result has where they are known at all."""
+    """Wrist, fingertips and the middle of the moved object, which every result has where they are known at all.
+
+    Args:
+        hand_px: (T, 21, 2) px; NaN where unknown.
+        objects: the moved one first.
+        contact: (T,) whether the hand touches it.
+    """
     queries = []
     start, _ = longest_contact(contact)
     known = np.flatnonzero(np.isfinite(hand_px).all(axis=(1, 2)))

@@ -124,7 +124,7 @@ class VisionModelProposer:
 
 
 def telling_frames(contact: BoolArray, frames: int, count: int) -> list[int]:
-    """Up to `count` frames that tell the story: start, grasp, middle, release, end, then those in the widest gaps."""
+    """Up to `count` frames that tell the story of contact (T,): start, grasp, middle, release, end, then in the widest gaps."""
     start, end = longest_contact(contact)
     chosen = sorted({0, start, (start + end) // 2, end - 1, frames - 1} & set(range(frames)))
     if len(chosen) > count:
