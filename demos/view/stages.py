@@ -14,7 +14,7 @@ from demos.align import mirror, transformed
 from demos.demonstration import Demonstration
 from demos.interaction import Interaction
 from demos.recorded_path import path_error, rigid_placement
-from demos.refinement.placement import fill_gaps
+from demos.refinement.placement import fill_recording
 from demos.replay import Player
 from demos.replay_plot import measure_forces
 from demos.retarget import FINGERTIP_KEYPOINTS, RetargetConfig, RobotMotion, retarget
@@ -90,7 +90,7 @@ def retargeted_stage(placed: Interaction, frame: NDArray[np.int64], settings: Ma
     fields = {field.name for field in dataclasses.fields(RetargetConfig)}
     known = np.flatnonzero(frame >= 0)
     try:
-        motion = retarget(fill_gaps(placed), RetargetConfig(**{name: settings[name] for name in fields & settings.keys()}))
+        motion = retarget(fill_recording(placed), RetargetConfig(**{name: settings[name] for name in fields & settings.keys()}))
     except (DexVidError, TypeError):  # the hand is not known throughout, or the settings are of another version
         return None
     steps = np.arange(len(frame))
