@@ -50,6 +50,8 @@ class QuickstartArguments:
     """render videos for the report, where an off-screen OpenGL library is found"""
     resume: bool = False
     """go on with the interrupted run in --out"""
+    json: Path | None = None
+    """file for the report's figures, as in the run's own report.json; - or nothing prints them"""
 
     def scaled(self) -> QuickstartArguments:
         """The arguments of the quick form, where it was asked for."""
@@ -72,11 +74,15 @@ def main(arguments: Sequence[str]) -> int:
     config = dataclasses.replace(config, env=find_environment_id(config.env))
     from baselines.quickstart_stages import QuickstartRun
     from dexvid_envs.files import clear_up_inside, write_alone
+    from dexvid_envs.json_file import read_json
+    from dexvid_envs.json_output import json_output
 
-    with write_alone(config.out):
+    with json_output(config.json) as write, write_alone(config.out):
         for folder in (config.out, config.out / "stages", config.out / "clone", config.out / "finetuned"):
             clear_up_inside(folder)
-        return QuickstartRun(config.scaled()).run()
+        code = QuickstartRun(config.scaled()).run()
+        write(read_json(config.out / "report.json", "run the quickstart again"))
+    return code
 
 
 class StageStore:

@@ -324,6 +324,7 @@ class QuickstartRun:
         """Refuses to mix runs or to overwrite another one: a folder in use takes the same arguments only."""
         marker = self.out / "arguments.json"
         wanted = to_json(dataclasses.replace(self.arguments, resume=False))
+        del wanted["json"]  # where the figures go as well does not make it another run
         if self.out.exists() and not self.out.is_dir():
             raise DexVidError(f"--out {self.out} is a file; expected a folder to write to")
         if marker.is_file():

@@ -30,9 +30,10 @@ def test_every_stage_leaves_its_result(run: Path) -> None:
     assert "bottle" in text
 
 
-def test_resuming_a_finished_run_repeats_nothing(run: Path) -> None:
+def test_resuming_a_finished_run_repeats_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.glob("stages/*.json")}
-    assert main(["quickstart", "--quick", "--no-video", "--out", str(run), "--resume"]) == 0
+    assert main(["quickstart", "--quick", "--no-video", "--out", str(run), "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((run / "report.json").read_text())
     assert before == {path: path.stat().st_mtime_ns for path in run.glob("stages/*.json")}
 
 
