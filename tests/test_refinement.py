@@ -81,7 +81,10 @@ def test_the_drawer_of_a_true_recording_opens_as_far_as_the_task_asks() -> None:
     """The retargeted pull alone, a left hand's, opens the drawer: nothing has been searched for."""
     recording = true_interaction(ClipTruth.load(CLIPS / "training-00002-drawer" / "truth.npz"))
     env_id = "DexVid-OpenCabinet-v0"
-    placed = place_and_retarget(recording, env_id, {})
+    shares: list[float] = []
+    placed = place_and_retarget(recording, env_id, {}, report=lambda share, state: shares.append(share))
+    assert shares == sorted(shares)
+    assert 0 < shares[0] <= shares[-1] < 1
     assert placed.mirrored == (recording.hand_side == "left")
     assert placed.usual is not None
     runner, path = RolloutRunner(env_id, {}, 1), placed.usual
