@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import shlex
 import shutil
@@ -57,13 +58,17 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
 
 
+_SHELL = ("|", ">", "&&")  # where a command's own words end
+
+
 def command_lines(path: Path) -> list[list[str]]:
     """The words after `dexvid` of all commands on a page: lines of blocks, and what in the text is whole (it has an --out)."""
     text = path.read_text()
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
     lines = re.findall(r"^(?:[A-Z_]+=\S+ )?(?:\.venv/bin/)?dexvid (.+)$", blocks, flags=re.MULTILINE)
     inline = re.findall(r"`dexvid ([^`]+ --out [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    return [shlex.split(line, comments=True) for line in [*lines, *(re.sub(r"\bN\b", "1", line) for line in inline)]]
+    whole = [*lines, *(re.sub(r"\bN\b", "1", line) for line in inline)]
+    return [list(itertools.takewhile(lambda word: word not in _SHELL, shlex.split(line, comments=True))) for line in whole]
 
 
 COMMANDS = [
