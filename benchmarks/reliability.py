@@ -48,6 +48,8 @@ class ReliabilityArguments:
     """names of the commands to kill and to starve; all of them by default"""
     minutes: float = WANTED_MINUTES
     """of the soak, half of them stepping and half of them training"""
+    halves: tuple[str, ...] = ()
+    """names of the halves of the soak to run; both by default"""
     out: Path | None = None
     """file for the result (.json); by default the published one"""
     quick: bool = False
@@ -100,7 +102,7 @@ def run(arguments: ReliabilityArguments, table: _Table) -> None:
             return row is not None and row["minutes"] >= arguments.minutes / 2.0
 
         with progress_bar("soak") as report:
-            for row in soak_halves(arguments.minutes, is_over, report=report):
+            for row in soak_halves(arguments.minutes, arguments.halves, is_over, report=report):
                 table.add(row)
 
 

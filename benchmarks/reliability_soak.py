@@ -4,7 +4,8 @@
 
 Each half is one process with one thread, whose memory is looked at from outside every ten seconds. Stepping makes its
 environments anew all the time, in rotation over the tasks, with control modes, observations and randomizations that take turns,
-and drives them as `benchmarks.soak` does; the training is `dexvid train ppo` from a shipped checkpoint, with savings and
+and drives them as `benchmarks.soak` does; after each it lets the allocator give back what is free, which it would keep for the
+next and which is no leak, however it grows. The training is `dexvid train ppo` from a shipped checkpoint, with savings and
 evaluations in between.
 What memory does in the first 15 % of a half is not judged: caches fill and compiled code is loaded.
 """
@@ -12,6 +13,7 @@ What memory does in the first 15 % of a half is not judged: caches fill and comp
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import itertools
 import json
@@ -75,20 +77,30 @@ class _Half:
 
 
 def soak_halves(
-    minutes: float, done: Callable[[str], bool] = lambda what: False, *, report: Report | None = None
+    minutes: float,
+    names: Sequence[str] = (),
+    done: Callable[[str], bool] = lambda what: False,
+    *,
+    report: Report | None = None,
 ) -> Iterator[SoakRow]:
     """Runs both halves; yields the row of the running one after every look at it.
 
     Args:
         minutes: of both together.
+        names: of the halves to run, some of `HALVES`; both where none is given.
         done: whether a half of this name was run already.
         report: called after every look.
+
+    Raises:
+        ValueError: there is no half of such a name.
     """
+    if unknown := sorted(set(names) - set(HALVES)):
+        raise ValueError(f"no half {', '.join(unknown)}; expected some of {', '.join(HALVES)}")
     seconds = minutes * 30.0
     for number, make in enumerate((_stepping, _training)):
         with tempfile.TemporaryDirectory(prefix="dexvid-soak-") as folder:
             half = make(Path(folder), seconds)
-            if done(half.what):
+            if (names and half.what not in names) or done(half.what):
                 continue
             for row in _watch(half, Path(folder), seconds):
                 yield row
@@ -200,6 +212,11 @@ def _count_stepping(folder: Path) -> tuple[int, dict[str, int]]:
     return counts.pop("steps"), {name.replace("_", " "): count for name, count in counts.items()}
 
 
+def _give_back_free_memory() -> None:
+    with contextlib.suppress(AttributeError, OSError):  # of the GNU C library alone
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def step_at_random(folder: Path, seconds: float) -> None:
     """Drives one environment after the other for so long; steps and faults are counted in a file of the folder."""
     from benchmarks.soak import COUNTED, RANDOMIZATIONS, Configuration, Log, soak
@@ -225,6 +242,7 @@ def step_at_random(folder: Path, seconds: float) -> None:
         counts = {name: counts[name] + int(row[name]) for name in counts}
         with atomic_path(folder / _STATUS) as temporary:
             temporary.write_text(json.dumps(counts))
+        _give_back_free_memory()
         if time.monotonic() - begin > seconds:
             return
 
