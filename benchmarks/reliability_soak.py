@@ -2,11 +2,11 @@
 
     python -m benchmarks.reliability --parts soak [--minutes 60]
 
-Each half is one process with one thread, whose memory is looked at from outside every ten seconds. Stepping makes its
-environments anew all the time, in rotation over the tasks, with control modes, observations and randomizations that take turns,
-and drives them as `benchmarks.soak` does; after each it lets the allocator give back what is free, which it would keep for the
-next and which is no leak, however it grows. The training is `dexvid train ppo` from a shipped checkpoint, with savings and
-evaluations in between.
+Each half is one process with one thread, whose memory is looked at every ten seconds. Stepping makes its environments anew all the
+time, in rotation over the tasks, with control modes, observations and randomizations that take turns, and drives them as
+`benchmarks.soak` does; its memory is what it holds between two environments, after the allocator has given back what is free:
+what that would keep for the next is no leak, however it grows. The training is `dexvid train ppo` from a shipped checkpoint, with
+savings and evaluations in between.
 What memory does in the first 15 % of a half is not judged: caches fill and compiled code is loaded.
 """
 
@@ -53,7 +53,7 @@ class SoakRow(Row):
     Attributes:
         minutes: that it ran.
         growth_mib: of memory over the half, by the slope after the warm-up; None while it is too early to tell.
-        rss_mib: memory of the process at equal intervals.
+        rss_mib: memory of the process at equal intervals, of stepping between two environments.
     """
 
     minutes: float = 0.0
@@ -69,11 +69,13 @@ class _Half:
         what: for the table.
         words: after the interpreter.
         counts: steps so far, and faults by name, from the half's folder.
+        held_mib: memory, from the half's folder and the process's number.
     """
 
     what: str
     words: list[str]
     counts: Callable[[Path], tuple[int, dict[str, int]]]
+    held_mib: Callable[[Path, int], float] = lambda folder, process: rss_mib(process)
 
 
 def soak_halves(
@@ -134,17 +136,17 @@ def _watch(half: _Half, folder: Path, seconds: float) -> Iterator[SoakRow]:
         process = subprocess.Popen(
             [sys.executable, *half.words], cwd=_ROOT, env=os.environ | variables, stdout=stream, stderr=subprocess.STDOUT
         )
-    begin, rss_mib, every_s = time.monotonic(), list[float](), min(SAMPLE_S, seconds / 10.0)
+    begin, held_mib, every_s = time.monotonic(), list[float](), min(SAMPLE_S, seconds / 10.0)
 
     def row_so_far() -> SoakRow:
-        return _row(half, folder, time.monotonic() - begin, rss_mib, growth_mib(rss_mib, every_s, WARM_UP * seconds))
+        return _row(half, folder, time.monotonic() - begin, held_mib, growth_mib(held_mib, every_s, WARM_UP * seconds))
 
     try:
         while process.poll() is None:
-            rss_mib.append(_rss_mib(process.pid))
+            held_mib.append(half.held_mib(folder, process.pid))
             yield row_so_far()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(begin + len(rss_mib) * every_s - time.monotonic(), 0.0))
+                process.wait(max(begin + len(held_mib) * every_s - time.monotonic(), 0.0))
         row = row_so_far()
         if process.returncode != 0:
             lines = log.read_text(errors="replace").strip().splitlines() or ["nothing said"]
@@ -168,7 +170,7 @@ def _row(half: _Half, folder: Path, elapsed_s: float, rss_mib: Sequence[float], 
     return SoakRow("soak", half.what, steps, bad, details, examples, minutes=minutes, growth_mib=growth, rss_mib=rss)
 
 
-def _rss_mib(process: int) -> float:
+def rss_mib(process: int) -> float:
     """Memory that a process holds now; 0 where it has ended."""
     try:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / _MIB
@@ -203,13 +205,18 @@ def _count_training(folder: Path) -> tuple[int, dict[str, int]]:
 
 def _stepping(folder: Path, seconds: float) -> _Half:
     words = ["-m", "benchmarks.reliability_soak", "--folder", str(folder), "--seconds", str(seconds)]
-    return _Half(HALVES[0], words, _count_stepping)
+    return _Half(HALVES[0], words, _count_stepping, _held_between_environments)
 
 
 def _count_stepping(folder: Path) -> tuple[int, dict[str, int]]:
     path = folder / _STATUS
-    counts: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {"steps": 0}
+    counts: dict[str, int] = json.loads(path.read_text())["counts"] if path.is_file() else {"steps": 0}
     return counts.pop("steps"), {name.replace("_", " "): count for name, count in counts.items()}
+
+
+def _held_between_environments(folder: Path, process: int) -> float:
+    path = folder / _STATUS
+    return float(json.loads(path.read_text())["held_mib"]) if path.is_file() else rss_mib(process)
 
 
 def _give_back_free_memory() -> None:
@@ -240,9 +247,9 @@ def step_at_random(folder: Path, seconds: float) -> None:
 
         row: dict[str, Any] = soak(configuration, folder / _STATES, look, log)
         counts = {name: counts[name] + int(row[name]) for name in counts}
-        with atomic_path(folder / _STATUS) as temporary:
-            temporary.write_text(json.dumps(counts))
         _give_back_free_memory()
+        with atomic_path(folder / _STATUS) as temporary:
+            temporary.write_text(json.dumps({"counts": counts, "held_mib": rss_mib(os.getpid())}))
         if time.monotonic() - begin > seconds:
             return
 
