@@ -2,11 +2,11 @@
 
     python -m benchmarks.reliability --parts soak [--minutes 60]
 
-Each half is one process with one thread, whose memory is looked at every ten seconds. Stepping makes its environments anew all the
-time, in rotation over the tasks, with control modes, observations and randomizations that take turns, and drives them as
-`benchmarks.soak` does; its memory is what it holds between two environments, after the allocator has given back what is free:
-what that would keep for the next is no leak, however it grows. The training is `dexvid train ppo` from a shipped checkpoint, with
-savings and evaluations in between.
+Each half is one process with one thread, whose memory is looked at every ten seconds. Stepping makes its environments anew
+all the time, in rotation over the tasks, with control modes, observations and randomizations that take turns, and drives them
+as `benchmarks.soak` does; its memory is what it holds between two environments, after the allocator has given back what is
+free: what that would keep for the next is no leak, however it grows. The training is `dexvid train ppo` from a shipped
+checkpoint, with savings and evaluations in between.
 What memory does in the first 15 % of a half is not judged: caches fill and compiled code is loaded.
 """
 
