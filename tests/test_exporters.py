@@ -169,5 +169,5 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     import sys
 
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"dexvid-envs\[lerobot\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[lerobot\]"):
         write_lerobot(tmp_path / "set", [make_demonstration()])

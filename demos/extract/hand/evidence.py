@@ -61,7 +61,7 @@ class FitOptions:
     usual_turn_sigma_rad: float = 0.25
     usual_angle_sigma_rad: tuple[float, float] = (0.4, 0.25)
     usual_pixel_sigma: float = 0.14
-    usual_range_sigma: float = 0.06
+    usual_range_sigma: float = 0.1
     speed_m_s: tuple[float, float] = (1.0, 0.2)
     turn_rad_s: float = 3.0
     bend_rad_s: float = 4.0
