@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dexvid_envs.errors import InputFileError
 from dexvid_envs.files import sha256_of_files
-from dexvid_envs.video_file import cannot_write_video, expect_pictures, ffmpeg_reason
+from dexvid_envs.video_file import expect_pictures, ffmpeg_reason, plain_ffmpeg_errors
 
 RgbImage = NDArray[np.uint8]
 
@@ -152,11 +152,8 @@ def video_writer(path: Path, size: tuple[int, int], fps: float, quality: int = 6
     counted = _counted(writer)
     sent = next(counted)
     try:
-        yield counted
-    except OSError as error:
-        if error.errno is None:  # ffmpeg has gone, and imageio tells what it said
-            raise cannot_write_video(path, error) from error
-        raise
+        with plain_ffmpeg_errors(path):
+            yield counted
     finally:
         writer.close()
     expect_pictures(path, len(sent))

@@ -32,14 +32,26 @@ def whole_video(path: Path, writer: Any) -> Iterator[Callable[[NDArray[np.uint8]
         added += 1
 
     try:
-        yield add
-    except OSError as error:
-        if error.errno is None:  # ffmpeg has gone, and imageio tells what it said
-            raise cannot_write_video(path, error) from error
-        raise
+        with plain_ffmpeg_errors(path):
+            yield add
     finally:  # used as a context, imageio's writer would leave ffmpeg running, and writing, after an error
         writer.close()
     expect_pictures(path, added)
+
+
+@contextlib.contextmanager
+def plain_ffmpeg_errors(path: Path) -> Iterator[None]:
+    """Says in one line what ffmpeg said where it has gone while the video `path` was written.
+
+    Raises:
+        OptionError: it has gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # imageio's own, with all that ffmpeg said
+            raise OptionError(f"the video {path} cannot be written ({ffmpeg_reason(error)}); make room on the disk") from error
+        raise
 
 
 def expect_pictures(path: Path, count: int) -> None:
@@ -56,11 +68,6 @@ def expect_pictures(path: Path, count: int) -> None:
         written = 0
     if written < count:
         raise OptionError(f"the video {path} was not written whole ({written} of {count} pictures); make room on the disk")
-
-
-def cannot_write_video(path: Path, error: BaseException) -> OptionError:
-    """What to say where ffmpeg has ended early."""
-    return OptionError(f"the video {path} cannot be written ({ffmpeg_reason(error)}); make room on the disk")
 
 
 def ffmpeg_reason(error: BaseException) -> str:
