@@ -93,10 +93,11 @@ class _Victim:
             self.out.mkdir()
         before = {name: fingerprint(self.out / name) for name in self.command.outputs}
         in_a_row = int(self.rng.integers(1, _IN_A_ROW + 1)) if self.command.resume and not with_old else 1
-        for left in reversed(range(min(in_a_row, at_most))):
-            ended = self._run_and_kill(resume=not with_old and self._resumes())
+        in_a_row = min(in_a_row, at_most)
+        for number in range(in_a_row):
+            ended = self._run_and_kill(resume=number > 0 and self._resumes())
             wrong = self._damage(before, with_old)
-            over = not left or bool(wrong) or ended.code != _KILLED
+            over = number + 1 == in_a_row or bool(wrong) or ended.code != _KILLED
             if over:
                 wrong = wrong or self._go_on(with_old)
             if ended.code == _KILLED or wrong:  # otherwise it was quicker than the kill
