@@ -143,6 +143,7 @@ def writing_commands() -> list[WritingCommand]:
             "synthesize",
             "synthesize --corpus training --count 1 --width 96 --height 72 --fps 6 --out {out}/clips",
             {"clips/corpus.json": _json},
+            replaces=False,  # clips that are there are kept
         ),
         WritingCommand("refine", f"refine {{in}}/recording {search} --out {{out}}/set", dataset, _recording, codes=(0, 1)),
         WritingCommand(

@@ -1,6 +1,6 @@
 """A command in a process of its own that can be killed at a moment or at its n-th change of a file.
 
-The process is forked from one that has imported everything and run nothing, so that a kill costs the work alone.
+The process is forked from one that has imported everything and compiled the environments, so that a kill costs the work alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import gymnasium as gym
+
+from dexvid_envs.registration import REGISTRATIONS
 
 #: What Python says of the system calls that change files, as audit events.
 _CHANGES = frozenset(["open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "shutil.rmtree"])
@@ -100,9 +104,14 @@ class CommandProcess:
 
 
 def import_everything() -> None:
-    """Imports what the commands need, in the process that they are forked from."""
+    """Imports what the commands need and takes a step of every environment, in the process that they are forked from."""
     for name in _MODULES:
         importlib.import_module(name)
+    for entry in REGISTRATIONS:
+        env = gym.make(entry.id)
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        env.close()
 
 
 def _run(
