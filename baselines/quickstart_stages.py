@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -321,7 +320,7 @@ class QuickstartRun:
     # ---- folder ----------------------------------------------------------------------------------------------------
 
     def _prepare_folder(self) -> None:
-        """Refuses to mix runs or to overwrite another one: a folder in use takes the same arguments only."""
+        """Refuses to mix runs or to write over one: a folder in use is only gone on with, and with the same arguments."""
         marker = self.out / "arguments.json"
         wanted = to_json(dataclasses.replace(self.arguments, resume=False))
         del wanted["json"]  # where the figures go as well does not make it another run
@@ -335,8 +334,8 @@ class QuickstartRun:
             if not same:
                 raise DexVidError(f"{self.out} holds a run with other arguments ({marker}); give the same or a new --out")
             if not self.arguments.resume:
-                for name in ("stages", "refined", "open-loop", "demonstrations", "clone", "finetuned"):
-                    shutil.rmtree(self.out / name, ignore_errors=True)
+                advice = "add --resume to go on with it, or choose another folder"
+                raise DexVidError(f"--out {self.out} already holds a run; {advice}")
         elif self.out.exists() and any(self.out.iterdir()):
             raise DexVidError(f"--out {self.out} holds other files; give an empty or new folder")
         with atomic_path(marker) as temporary:

@@ -158,6 +158,7 @@ def writing_commands() -> list[WritingCommand]:
             {"run/report.html": _page, "run/refined": _dataset, "run/clone/checkpoint": _checkpoint},
             _recording,
             resume="--resume",
+            replaces=False,
         ),
     ]
 

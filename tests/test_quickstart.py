@@ -37,6 +37,13 @@ def test_resuming_a_finished_run_repeats_nothing(run: Path, capsys: pytest.Captu
     assert before == {path: path.stat().st_mtime_ns for path in run.glob("stages/*.json")}
 
 
+def test_a_run_is_not_written_over(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert main(["quickstart", "--quick", "--no-video", "--out", str(run)]) == 2
+    assert "already holds a run; add --resume" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+
+
 @pytest.mark.parametrize("more", [["--resume", "--seed", "5"], ["--seed", "5"]])
 def test_a_run_with_other_arguments_is_not_overwritten(more: list[str], run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--quick", "--no-video", "--out", str(run), *more]) == 2
