@@ -14,7 +14,8 @@ import torch
 from gymnasium.envs.registration import parse_env_id
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from baselines.checkpoint_folder import CONFIG_NAME, FORMAT, FORMAT_VERSION, WEIGHTS_NAME, find_checkpoint, read_config
 from baselines.networks import Actor, describe_network, module_of, network_from
@@ -126,8 +127,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         ) from error
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves out filling tensors with normal numbers: for those without memory torch would load its compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        return given["tensor"] if func is nn.init.normal_ and "tensor" in given else func(*args, **given)
+
+
 def _read_actor(path: Path, network: Mapping[str, Any]) -> Actor:
-    with torch.device("meta"):  # nothing is allocated for sizes that a hostile config may name
+    with torch.device("meta"), _Unfilled():  # nothing is allocated for sizes that a hostile config may name
         actor = network_from(network)
     module = module_of(actor)
     try:

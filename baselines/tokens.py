@@ -97,7 +97,7 @@ class ObservationTokens(nn.Module):
             self.keypoints = nn.Linear(size, width)
         self.pictures = nn.ModuleDict({name: PictureEncoder(width) for name in self.cameras})
         self.count = 1 + (self.points is not None) + (self.keypoints is not None) + len(self.cameras)
-        self.kind = nn.Parameter(torch.randn(self.count, width) * 0.02)  # tells the tokens of a step apart
+        self.kind = nn.Parameter(nn.init.normal_(torch.empty(self.count, width), std=0.02))  # tells the tokens of a step apart
 
     def forward(self, parts: Parts) -> Tensor:
         """See the class."""

@@ -221,9 +221,10 @@ class BandedAttention(nn.Module):
         self.heads = heads
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
-        # At first every head fades with the distance, each at a pace of its own (as in ALiBi, Press et al. 2022).
-        fading = -torch.arange(context_steps)[:, None] * 0.5 ** torch.arange(heads)  # (C, heads)
-        self.bias = nn.Parameter(fading[..., None, None].expand(-1, -1, tokens, tokens).clone())
+        self.bias = nn.Parameter(torch.empty(context_steps, heads, tokens, tokens))
+        if not self.bias.is_meta:  # at first every head fades with distance, at a pace of its own (ALiBi, Press et al. 2022)
+            fading = -torch.arange(context_steps)[:, None] * 0.5 ** torch.arange(heads)  # (C, heads)
+            nn.init.zeros_(self.bias).data += fading[..., None, None]
 
     def forward(self, inputs: Tensor, past: Tensor, band: Band) -> tuple[Tensor, Tensor]:
         """Inputs (B, T, K, W) to outputs of that shape, and the last C - 1 steps of [past, keys and values]."""

@@ -43,6 +43,7 @@ _MODULES = (
     "demos.exporters.robomimic",
     "demos.side_by_side",
     "demos.replay_plot",
+    "torch._dynamo",  # an optimiser's
     "torch.utils.tensorboard.writer",
 )
 

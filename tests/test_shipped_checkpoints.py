@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,20 @@ def test_there_are_some_and_each_is_described() -> None:
     assert CHECKPOINTS
     described = (FOLDER / "README.md").read_text()
     assert all(f"`{path.name}/`" in described for path in CHECKPOINTS)
+
+
+def test_reading_them_loads_no_compiler() -> None:
+    """Which takes torch some seconds, and is never used."""
+    code = f"""
+import sys
+from pathlib import Path
+from baselines.checkpoint import load_checkpoint
+for folder in {[str(path) for path in CHECKPOINTS]!r}:
+    load_checkpoint(Path(folder))
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("folder", CHECKPOINTS, ids=lambda path: path.name)
