@@ -103,7 +103,7 @@ class StageStore:
                 self.seconds[name] = float(content["seconds"])
                 return content["result"]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise DexVidError(f"{path} is damaged ({error}); start again without --resume") from error
+                raise DexVidError(f"{path} is damaged ({error}); remove it, and that stage is done again") from error
         begin = time.monotonic()
         result = make()
         self.seconds[name] = time.monotonic() - begin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -117,10 +118,12 @@ class QuickstartRun:
             config = dataclasses.replace(config, candidates=32, elites=4, offset_rounds=6, spline_rounds=rounds, replicates=3)
 
         def make(report: Report) -> dict[str, Any]:
-            result = refine_interaction(placed, self.arguments.env, self.env_options, config, progress=report)
+            rounds = self.out / "search"  # from which an interrupted search goes on
+            result = refine_interaction(placed, self.arguments.env, self.env_options, config, progress=report, store=rounds)
             facts = extraction_facts(self.source, self.interaction)
             for name, made in (("refined", result.demonstration), ("open-loop", result.open_loop_demonstration)):
                 write_dataset(self.out / name, [dataclasses.replace(made, provenance={**facts, **made.provenance})])
+            shutil.rmtree(rounds, ignore_errors=True)
             return {"open_loop": to_json(result.open_loop), "refinement": to_json(result.refinement)}
 
         with progress_bar("refine") as report:
