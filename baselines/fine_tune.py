@@ -85,7 +85,7 @@ def fine_tune(
         config: settings.
         seed: of the starts, the exploration and the critic's initial weights.
         demonstrations: in whose states episodes begin, where `config.curriculum.share` is above 0.
-        progress: called after every update.
+        progress: called after every update, and while an evaluation goes on.
         run_folder: gets `config.json`, `progress.csv`, TensorBoard events, the training state, `checkpoints/step_*` of every
             evaluation and, at the end, `checkpoint/`.
         resume: goes on from the training state in `run_folder`.
@@ -219,10 +219,12 @@ class _Run:
         if not math.isfinite(figures["train/value_loss"]):
             raise DexVidError(f"the value loss is not finite after {steps} steps; lower critic_learning_rate")
         logger.dump(steps)
+        shown = ("rollout/success", "rollout/return", "train/explained_variance", "train/kl")
+        self._tell(algorithm, {name.split("/")[1]: figures[name] for name in shown if name in figures})
+
+    def _tell(self, algorithm: FineTunePPO, figures: dict[str, float]) -> None:
         if self.progress is not None:
-            shown = ("rollout/success", "rollout/return", "train/explained_variance", "train/kl")
-            brief = {name.split("/")[1]: figures[name] for name in shown if name in figures}
-            self.progress(TrainProgress("fine-tune", steps, algorithm.fraction, self.elapsed_s, brief))
+            self.progress(TrainProgress("fine-tune", algorithm.num_timesteps, algorithm.fraction, self.elapsed_s, figures))
 
     def _evaluate_if_due(self, algorithm: FineTunePPO) -> None:
         """Evaluates the deterministic actor at evenly spread parts of the budget, start and end among them."""
@@ -237,6 +239,7 @@ class _Run:
             episodes=config.evaluation_episodes,
             seed=EVALUATION_SEED,
             env_options=self.options,
+            progress=lambda finished: self._tell(algorithm, {"evaluated episodes": float(finished)}),
         )
         self.evaluations.append((algorithm.num_timesteps, result))
         if self.folder is not None:

@@ -245,6 +245,7 @@ def test_killed_run_goes_on(tmp_path):
     reports: list[TrainProgress] = []
     result = fine_tune("Point-v0", {}, make_clone(), config, run_folder=tmp_path, progress=reports.append, resume=True)
     assert reports[0].step == 256  # the saved state was that of step 192
+    assert reports[-1].figures == {"evaluated episodes": 4.0}  # an evaluation is no silence
     assert result.steps == 512
     assert [steps for steps, _ in result.evaluations] == [0, 512]
     assert [row["step"] for row in result.history] == [64.0 * (i + 1) for i in range(8)]
