@@ -145,7 +145,9 @@ def writing_commands() -> list[WritingCommand]:
             {"clips/corpus.json": _json},
             replaces=False,  # clips that are there are kept
         ),
-        WritingCommand("refine", f"refine {{in}}/recording --turn-deg 0 {search} --out {{out}}/set", dataset, _recording, codes=(0, 1)),
+        WritingCommand(
+            "refine", f"refine {{in}}/recording --turn-deg 0 {search} --out {{out}}/set", dataset, _recording, codes=(0, 1)
+        ),
         WritingCommand(
             "extract",
             f"extract {_DATA}/synthetic_clips/training-00001-place/video.mp4 {film} --out {{out}}/extraction",
