@@ -110,14 +110,21 @@ class Seen:
 
 
 @dataclasses.dataclass
+class ShapeEquations:
+    """The shape's part of the normal equations: how it is tied to the postures, and its own."""
+
+    mixed: FloatArray  # (T, 27, 30)
+    normal: FloatArray  # (30, 30)
+    gradient: FloatArray  # (30,)
+
+
+@dataclasses.dataclass
 class Equations:
-    """Normal equations of one Gauss-Newton step: frame by frame, with the shape's part beside it."""
+    """Normal equations of one Gauss-Newton step, frame by frame; with the shape's part where it was asked for."""
 
     normal: FloatArray  # (T, 27, 27)
     gradient: FloatArray  # (T, 27)
-    mixed: FloatArray  # (T, 27, 30)
-    shape_normal: FloatArray  # (30, 30)
-    shape_gradient: FloatArray  # (30,)
+    shape: ShapeEquations | None = None
 
 
 def misfit(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) -> FloatArray:
@@ -135,10 +142,10 @@ def misfit(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) 
     return cost
 
 
-def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions) -> Equations:
+def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitOptions, *, of_shape: bool = False) -> Equations:
     """The normal equations of pixels, detector's shape, anatomy, surface points and table about given postures."""
     frames = len(posture)
-    points, by_step, by_shape = hand_points_and_jacobians(posture, shape)
+    points, by_step, by_shape = hand_points_and_jacobians(posture, shape, of_shape=of_shape)
     arms = mark_arms(posture, shape)
     x, y, z = np.moveaxis(points + arms, -1, 0)
     z = np.maximum(z, 0.05)
@@ -155,16 +162,20 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
     mark_by_step = by_step.copy()
     mark_by_step[..., :3] -= cross_matrix(arms)
     jacobian = (by_point @ mark_by_step).reshape(frames, 42, NUM_PARAMETERS)
-    jacobian_shape = (by_point @ by_shape).reshape(frames, 42, 30)
     flat_weight = np.repeat(weight, 2, axis=1)
     weighted = jacobian * flat_weight[..., None]
     flat_error = error.reshape(frames, 42)
     normal = weighted.swapaxes(-1, -2) @ jacobian
     gradient = np.einsum("tkp,tk->tp", weighted, flat_error)
-    mixed = weighted.swapaxes(-1, -2) @ jacobian_shape
-    weighted_shape = jacobian_shape * flat_weight[..., None]
-    shape_normal = np.einsum("tkp,tkq->pq", weighted_shape, jacobian_shape)
-    shape_gradient = np.einsum("tkp,tk->p", weighted_shape, flat_error)
+    shape_equations = None
+    if of_shape:
+        jacobian_shape = (by_point @ by_shape).reshape(frames, 42, 30)
+        weighted_shape = (jacobian_shape * flat_weight[..., None]).reshape(-1, 30).T
+        shape_equations = ShapeEquations(
+            mixed=weighted.swapaxes(-1, -2) @ jacobian_shape,
+            normal=weighted_shape @ jacobian_shape.reshape(-1, 30),
+            gradient=weighted_shape @ flat_error.ravel(),
+        )
     add_anatomy(normal, gradient, posture.angles)
     diagonal = np.arange(NUM_PARAMETERS)
     turn = Rotation.from_matrix(posture.rotation @ seen.prior.rotation.swapaxes(-1, -2)).as_rotvec()
@@ -192,7 +203,7 @@ def find_equations(seen: Seen, posture: Posture, shape: HandShape, options: FitO
         normal += rising.swapaxes(-1, -2) @ rising
         gradient -= np.einsum("tkp,tk->tp", rising, below)
         _add_usual_turn(normal, gradient, posture, seen.table[:3])
-    return Equations(normal, gradient, mixed, shape_normal, shape_gradient)
+    return Equations(normal, gradient, shape_equations)
 
 
 def _pixel_sigma(seen: Seen, options: FitOptions) -> FloatArray:

@@ -16,7 +16,16 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from demos.camera import solve_translation
-from demos.extract.hand.evidence import Equations, FitOptions, Seen, add_anatomy, find_equations, mark_arms, misfit
+from demos.extract.hand.evidence import (
+    Equations,
+    FitOptions,
+    Seen,
+    ShapeEquations,
+    add_anatomy,
+    find_equations,
+    mark_arms,
+    misfit,
+)
 from demos.extract.hand.flesh import SURFACE_REACH_M, SURFACE_SIGMA_M, SURFACE_TRUST, surface_distances
 from demos.extract.hand.model import (
     MARK_RATIOS,
@@ -60,7 +69,7 @@ def _posture_of_part(points: FloatArray, shape: HandShape, options: FitOptions, 
         np.tile(RELAXED_RAD, (len(points), 1)),
     )
     for _ in range(iterations):
-        now, by_step, _ = hand_points_and_jacobians(posture, shape)
+        now, by_step, _ = hand_points_and_jacobians(posture, shape, of_shape=False)
         arms = mark_arms(posture, shape)
         by_step[..., :3] -= cross_matrix(arms)
         error = (now + arms - points) / options.shape_sigma_m
@@ -142,11 +151,11 @@ def fit_clip(
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, shape_frames).round().astype(int))]
     posture, fitted = start[chosen], shape
     for iteration in range(10):
-        equations = find_equations(seen[chosen], posture, fitted, options)
-        if iteration < 4:
+        equations = find_equations(seen[chosen], posture, fitted, options, of_shape=iteration >= 4)
+        if equations.shape is None:
             posture = posture.moved(-np.linalg.solve(equations.normal, equations.gradient[..., None])[..., 0])
         else:
-            posture, fitted = _joint_step(equations, posture, fitted, shape)
+            posture, fitted = _joint_step(equations, equations.shape, posture, fitted, shape)
     distance_m = float(np.median(posture.translation[:, 2]))
     return follow(dataclasses.replace(seen, distance_m=distance_m), start, fitted, options), fitted
 
@@ -197,7 +206,9 @@ def follow(seen: Seen, start: Posture, shape: HandShape, options: FitOptions, it
     return Posture(rotation, translation, angles)
 
 
-def _joint_step(equations: Equations, posture: Posture, fitted: HandShape, average: HandShape) -> tuple[Posture, HandShape]:
+def _joint_step(
+    equations: Equations, of_shape: ShapeEquations, posture: Posture, fitted: HandShape, average: HandShape
+) -> tuple[Posture, HandShape]:
     """One step of postures and shape together; the evidence of many frames is not independent, so it counts for fewer."""
     length = float(np.linalg.norm(average.palm_m[2]))
     sigma = np.concatenate([np.full(15, PALM_SIGMA * length), np.full(15, PHALANX_SIGMA)])
@@ -205,10 +216,11 @@ def _joint_step(equations: Equations, posture: Posture, fitted: HandShape, avera
     values = np.concatenate([fitted.palm_m.ravel(), np.log(fitted.phalanges_m).ravel()])
     usual = np.concatenate([average.palm_m.ravel(), np.log(average.phalanges_m).ravel()])
     share = 1.0 / max(1.0, len(posture) / 15.0)
-    right = np.concatenate([equations.gradient[..., None], equations.mixed], axis=-1)
+    right = np.concatenate([equations.gradient[..., None], of_shape.mixed], axis=-1)
     solved = np.linalg.solve(equations.normal, right)  # (T, 27, 31)
-    normal = equations.shape_normal - np.einsum("tpq,tpr->qr", equations.mixed, solved[..., 1:])
-    gradient = equations.shape_gradient - np.einsum("tpq,tp->q", equations.mixed, solved[..., 0])
+    mixed = of_shape.mixed.reshape(-1, 30).T
+    normal = of_shape.normal - mixed @ solved[..., 1:].reshape(-1, 30)
+    gradient = of_shape.gradient - mixed @ solved[..., 0].ravel()
     normal = share * normal + np.diag(sigma**-2)
     gradient = share * gradient + (values - usual) * sigma**-2
     step = -np.linalg.solve(normal, gradient)

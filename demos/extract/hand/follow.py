@@ -8,7 +8,7 @@ fails, the flow alone carries the 21 points on for a while, with falling confide
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class _Track:
 
     def size_px(self) -> float:
         """Usual size of late; it changes slowly."""
-        return float(np.median([hand_size_px(hand.image) for hand in self.hands[-30:]]))
+        return _usual_size_px(self.hands[-30:])
 
     def is_astray(self) -> bool:
         """Whether it has been unsure for a while, as on something that is no hand."""
@@ -222,7 +222,7 @@ class HandFollower:
 
     def _follow_back(self, hands: dict[int, tuple[Detection, float]], pictures: Callable[[int], RgbImage]) -> None:
         """Looks for the hand anew where it was lost or unsure, coming from the sure frames after."""
-        size_px = float(np.median([hand_size_px(hand.image) for hand, _ in hands.values()]))
+        size_px = _usual_size_px([hand for hand, _ in hands.values()])
         bridged, after = 0, None
         for frame in range(max(hands) - 1, -1, -1):
             known, confidence = hands.get(frame, (None, 0.0))
@@ -309,13 +309,17 @@ def _score(hand: Detection) -> float:
     return hand.score
 
 
+def _usual_size_px(hands: Sequence[Detection]) -> float:
+    return float(np.median(hand_size_px(np.stack([hand.image for hand in hands]))))
+
+
 def _interest(track: _Track) -> float:
     """How much a hand is worth following: it goes somewhere, and is seen long and surely.
 
     A hand that only holds on is often seen throughout, the one that acts comes and goes: time counts for less than motion.
     """
     wrists = np.array([hand.image[0] for hand in track.hands])
-    size = float(np.median([hand_size_px(hand.image) for hand in track.hands]))
+    size = _usual_size_px(track.hands)
     reach = float(np.linalg.norm(np.ptp(wrists, axis=0))) / size
     return sum(track.confidence) ** 0.7 * (0.2 + min(reach, 4.0))
 

@@ -146,7 +146,9 @@ class Posture:
 
 def hand_points(posture: Posture, shape: HandShape) -> FloatArray:
     """Key points (T, 21, 3) m in the camera frame."""
-    return np.concatenate([hand_points_and_jacobians(posture[part], shape)[0] for part in parts(len(posture))])
+    points = np.empty((len(posture), 21, 3))
+    _bend(posture, shape, points)
+    return points
 
 
 def parts(frames: int) -> list[slice]:
@@ -154,23 +156,46 @@ def parts(frames: int) -> list[slice]:
     return [slice(first, first + _PART_FRAMES) for first in range(0, max(frames, 1), _PART_FRAMES)]
 
 
-def hand_points_and_jacobians(posture: Posture, shape: HandShape) -> tuple[FloatArray, FloatArray, FloatArray]:
+def hand_points_and_jacobians(
+    posture: Posture, shape: HandShape, *, of_shape: bool = True
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Key points and their derivatives.
+
+    Args:
+        posture: T frames.
+        shape: of the hand.
+        of_shape: whether the derivatives by the shape are wanted.
 
     Returns:
         Key points (T, 21, 3) m; derivatives (T, 21, 3, 27) by the step of `Posture.moved`; and derivatives
-        (T, 21, 3, 30) by the shape: five bases (3 each, m, in the frame of the hand), then 15 logarithms of lengths.
+        (T, 21, 3, 30) by the shape: five bases (3 each, m, in the frame of the hand), then 15 logarithms of lengths
+        ((T, 21, 3, 0) where they are not wanted).
     """
     frames = len(posture)
     points = np.empty((frames, 21, 3))
     by_step = np.zeros((frames, 21, 3, NUM_PARAMETERS))
-    by_shape = np.zeros((frames, 21, 3, 30))
+    by_shape = np.zeros((frames, 21, 3, 30 if of_shape else 0))
+    _bend(posture, shape, points, by_step, by_shape if of_shape else None)
+    by_step[..., :3] = cross_matrix(points - points[:, :1]).swapaxes(-1, -2)  # d(w x p) = -[p]x dw
+    by_step[..., 3:6] = np.eye(3)
+    return points, by_step, by_shape
+
+
+def _bend(
+    posture: Posture,
+    shape: HandShape,
+    points: FloatArray,
+    by_step: FloatArray | None = None,
+    by_shape: FloatArray | None = None,
+) -> None:
+    """Fills key points (T, 21, 3), and the derivatives by the angles and by the shape where these are given."""
     points[:, 0] = posture.translation
     number = 0  # of the hinge
     for finger in range(5):
         first = 1 + 4 * finger
         points[:, first] = posture.translation + posture.rotation @ shape.palm_m[finger]
-        by_shape[:, first : first + 4, :, 3 * finger : 3 * finger + 3] = posture.rotation[:, None]
+        if by_shape is not None:
+            by_shape[:, first : first + 4, :, 3 * finger : 3 * finger + 3] = posture.rotation[:, None]
         frame = posture.rotation @ _REST[finger]
         hinges: list[tuple[int, int, FloatArray]] = []  # number, key point at which it sits, axis (T, 3)
         for part, axes in enumerate(_THUMB_AXES if finger == 0 else _FINGER_AXES):
@@ -180,13 +205,12 @@ def hand_points_and_jacobians(posture: Posture, shape: HandShape) -> tuple[Float
                 number += 1
             bone = frame[..., 2] * shape.phalanges_m[finger, part]
             points[:, first + part + 1] = points[:, first + part] + bone
-            by_shape[:, first + part + 1 : first + 4, :, 15 + 3 * finger + part] = bone[:, None]
-        for hinge, at, axis in hinges:
-            arm = points[:, at + 1 : first + 4] - points[:, at : at + 1]
-            by_step[:, at + 1 : first + 4, :, 6 + hinge] = np.cross(axis[:, None], arm)
-    by_step[..., :3] = cross_matrix(points - points[:, :1]).swapaxes(-1, -2)  # d(w x p) = -[p]x dw
-    by_step[..., 3:6] = np.eye(3)
-    return points, by_step, by_shape
+            if by_shape is not None:
+                by_shape[:, first + part + 1 : first + 4, :, 15 + 3 * finger + part] = bone[:, None]
+        if by_step is not None:
+            for hinge, at, axis in hinges:
+                arm = points[:, at + 1 : first + 4] - points[:, at : at + 1]
+                by_step[:, at + 1 : first + 4, :, 6 + hinge] = np.cross(axis[:, None], arm)
 
 
 def _turns(axis: FloatArray, angle: FloatArray) -> FloatArray:

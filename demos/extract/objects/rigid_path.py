@@ -36,16 +36,18 @@ def fit_pose(
     start_turn, start_place = turn, place
     single = dataclasses.replace(sightings, frame=np.zeros(len(sightings), np.int64))
     scale = 1.0 / np.concatenate([np.full(3, turn_sigma), shift_sigma])
+    turned_by = np.zeros(3)
     for _ in range(iterations):
         linear = linearise(turn[None], place[None], points, single)
-        off = np.concatenate([as_rotvec(turn @ start_turn.T), place - start_place])
-        H = np.einsum("mki,mkj->ij", linear.by_pose, linear.by_pose) + np.diag(scale**2)
-        step = -np.linalg.solve(H, np.einsum("mki,mk->i", linear.by_pose, linear.error) + scale**2 * off)
+        by_pose = linear.by_pose.reshape(-1, 6)
+        off = np.concatenate([turned_by, place - start_place])
+        step = -np.linalg.solve(by_pose.T @ by_pose + np.diag(scale**2), by_pose.T @ linear.error.ravel() + scale**2 * off)
         step[3:] = np.clip(step[3:], -0.5 * abs(place[2]), 0.5 * abs(place[2]))
         new_turn, new_place = moved_poses(turn[None], place[None], step[None])
         turn, place = new_turn[0], new_place[0]
         if np.abs(step).max() < 1e-5:
             break
+        turned_by = as_rotvec(turn @ start_turn.T)
     return turn, place
 
 

@@ -80,7 +80,8 @@ def ray_errors(turn: FloatArray, place: FloatArray, points: FloatArray, sighting
 
 def linearise(turn: FloatArray, place: FloatArray, points: FloatArray, sightings: Sightings) -> Linear:
     """The errors of M sightings at poses (n, 3, 3), (n, 3) and points (P, 3), and how they change with both."""
-    turned = np.einsum("mij,mj->mi", turn[sightings.frame], points[sightings.point])
+    of_frame = turn[sightings.frame]
+    turned = (of_frame @ points[sightings.point][:, :, None])[..., 0]
     camera = turned + place[sightings.frame]
     z = np.maximum(camera[:, 2], NEAREST)
     x, y = camera[:, 0] / z, camera[:, 1] / z
@@ -101,9 +102,12 @@ def linearise(turn: FloatArray, place: FloatArray, points: FloatArray, sightings
     by_camera[:, 2, 2] = depth_scale * depth_root
     error[:, :2] *= ray_root[:, None]
     error[:, 2] *= depth_root
-    by_turn = np.cross(turned[:, None, :], by_camera, axis=-1)  # d(w x p) along g is w . (p x g)
-    by_pose = np.concatenate([by_turn, by_camera], axis=-1)
-    return Linear(error, by_pose, by_camera @ turn[sightings.frame], float(sightings.weight @ cost))
+    by_pose = np.empty((len(z), 3, 6))
+    by_pose[..., 3:] = by_camera
+    for axis in range(3):  # d(w x p) along g is w . (p x g)
+        one, two = (axis + 1) % 3, (axis + 2) % 3
+        by_pose[..., axis] = turned[:, one, None] * by_camera[..., two] - turned[:, two, None] * by_camera[..., one]
+    return Linear(error, by_pose, by_camera @ of_frame, float(sightings.weight @ cost))
 
 
 def as_rotvec(turn: FloatArray) -> FloatArray:

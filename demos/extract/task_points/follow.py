@@ -7,8 +7,8 @@ that holds it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from demos.extract.task_points.task_points import HAND, HAND_POINTS, TaskPointQu
 from demos.interaction import BoolArray, FloatArray
 from demos.parts import PixelTracks
 from demos.video import FrameCache
+
+ComplexArray = NDArray[np.complex128]
 
 _MIN_TRACKS = 4
 _KEPT_SHARE = 0.5  # a reference frame serves as long as so many of its tracks are still seen
@@ -177,36 +179,43 @@ def carried_by(before: FloatArray, after: FloatArray, point: FloatArray, rounds:
     A robust fit whose weights fall with the distance from the point: shift, turn and zoom, and on top of it as much
     stretching as the spread of the neighbours supports. The stretching is what a turn out of the picture's plane looks like.
     """
+    a, b, here = _as_complex(before), _as_complex(after), complex(*point)
     spread = max(float(np.sqrt(before.var(axis=0).sum())), 1.0)
-    near = np.exp(-0.5 * np.sum((before - point) ** 2, axis=-1) / spread**2) + 1e-3
-    weights = near / (1.0 + _first_misfit(before, after, near) ** 2)
-    moved = point
+    near = np.exp(-0.5 * np.abs(a - here) ** 2 / spread**2) + 1e-3
+    weights = near / (1.0 + _first_misfit(a, b, near) ** 2)
+    moved = here
     for _ in range(rounds):
         total = weights.sum()
-        middle, target = weights @ before / total, weights @ after / total
-        from_middle, to_target = before - middle, after - target
-        a, b = from_middle @ np.array([1.0, 1.0j]), to_target @ np.array([1.0, 1.0j])
-        factor = np.vdot(a, weights * b) / max(np.vdot(a, weights * a).real, 1e-9)
-        turn = np.array([[factor.real, factor.imag], [-factor.imag, factor.real]])  # rows of points times this
-        rest = to_target - from_middle @ turn
-        normal = (weights[:, None] * from_middle).T @ from_middle + total * _STIFFNESS_PX**2 * np.eye(2)
-        stretch = turn + np.linalg.solve(normal, (weights[:, None] * from_middle).T @ rest)
-        moved = target + (point - middle) @ stretch
-        error = np.linalg.norm(to_target - from_middle @ stretch, axis=-1)
-        weights = near / (1.0 + (error / max(_OUTLIER_PX, float(np.median(error)))) ** 2)
-    return moved
+        middle, target = weights @ a / total, weights @ b / total
+        from_middle, to_target = a - middle, b - target
+        weighted = weights * from_middle.conj()
+        factor = (weighted @ to_target) / max((weighted @ from_middle).real, 1e-9)  # turn and zoom
+        rest = to_target - factor * from_middle
+        flat = from_middle.view(np.float64).reshape(-1, 2)
+        weighted = (weights[:, None] * flat).T
+        normal = weighted @ flat + total * _STIFFNESS_PX**2 * np.eye(2)
+        stretch = np.linalg.solve(normal, weighted @ rest.view(np.float64).reshape(-1, 2))  # rows of points times this
+        away = here - middle
+        moved = target + factor * away + complex(*(np.array([away.real, away.imag]) @ stretch))
+        error = np.abs(rest - _as_complex(flat @ stretch))
+        weights = near / (1.0 + (error / max(_OUTLIER_PX, _middle(error))) ** 2)
+    return np.array([moved.real, moved.imag])
 
 
-def _first_misfit(before: FloatArray, after: FloatArray, near: FloatArray) -> FloatArray:
+def _as_complex(places: FloatArray) -> ComplexArray:
+    """Places (N, 2) as x + iy (N,), so that turn and zoom are a factor."""
+    return np.ascontiguousarray(places, np.float64).view(np.complex128)[:, 0]
+
+
+def _first_misfit(a: ComplexArray, b: ComplexArray, near: FloatArray) -> FloatArray:
     """(N,) how far each neighbour is off the median motion (turn, zoom and shift), in units of an outlier's error.
 
     Turn and zoom are medians over pairs of the nearest neighbours, nearer ones counting more, so that wrong ones cannot pull
     the fit to them.
     """
-    a, b = before @ np.array([1.0, 1.0j]), after @ np.array([1.0, 1.0j])
     near = near**0.65  # a wider neighbourhood than the fit's, in which wrong ones close by are a minority
     nearest = np.argsort(-near, kind="stable")[:_PAIRED]
-    first, second = np.triu_indices(len(nearest), 1)
+    first, second = _pairs(len(nearest))
     apart = a[nearest[first]] - a[nearest[second]]
     far = np.abs(apart) > 1e-6
     factor = complex(1.0)
@@ -215,10 +224,24 @@ def _first_misfit(before: FloatArray, after: FloatArray, near: FloatArray) -> Fl
         factor = _median(turns, (near[nearest[first]] * near[nearest[second]])[far])
     rest = b - factor * a
     error = np.abs(rest - _median(rest, near))
-    return error / max(_OUTLIER_PX, float(np.median(error)))
+    return error / max(_OUTLIER_PX, _middle(error))
 
 
-def _median(values: NDArray[Any], weights: FloatArray) -> complex:
+@functools.cache
+def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the first and the second of all pairs."""
+    first, second = np.triu_indices(count, 1)
+    return first, second
+
+
+def _middle(values: FloatArray) -> float:
+    """Median of a few values, without numpy's overhead."""
+    half = len(values) // 2
+    around = np.partition(values, (half - 1, half) if len(values) % 2 == 0 else half)
+    return float(around[half] if len(values) % 2 else 0.5 * (around[half - 1] + around[half]))
+
+
+def _median(values: ComplexArray, weights: FloatArray) -> complex:
     """Weighted median of real and imaginary parts."""
     parts = []
     for part in (values.real, values.imag):
