@@ -26,7 +26,7 @@ from demos.extract.objects.masks import (
     seed_from_click,
 )
 from demos.extract.objects.places import Place, find_places
-from demos.extract.objects.scene import StaticScene
+from demos.extract.objects.scene import StaticScene, colour_distance
 from demos.extract.objects.shadows import is_evenly_shaded, shade_like, shadow_part
 from demos.extract.objects.tracks import trail_of
 from demos.video import FrameCache
@@ -58,6 +58,8 @@ _MOST_ADDED, _LESS_SOLID = 3.0, 0.08  # times a cut, and by how much its solidit
 _STILL_CLEAR = 0.6  # of the outline of a cut, that with what is added to it is at least
 _PIECE_REACH = 0.8  # of its size
 _AS_SOLID = 0.03  # by which the solidity of a thing may fall when its shadow is taken off
+_ADDED = 1.05  # times the larger of two parts, that both together are at least
+_SAME_LEVELS, _LOOKS_SAME = 22.0, 0.9  # distance of colours, and the part of a thing in which it is less in two pictures
 _SURE_SHADOW, _NO_SHADOW = 0.45, 0.3  # part of a piece that may be one
 _HIDDEN_SIZES = (0.2, 0.8)  # hand sizes across, of what a hand can hide
 _HIDDEN_SHADOW = 0.1  # part of it that may be a shadow
@@ -82,6 +84,8 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
     best, best_score = _resting_seed(cache, hand, known, fps, scene)
     if part is not None and seen is not None:
         shown = best is not None and best.mask is not None and float(best.mask[part.sure].mean()) > _PART_INSIDE
+        if best is not None and (whole := _as_one(cache, best, seen)) is not None:
+            return whole
         if shown or part.share > _CLEAR_SHARE or best is None:
             return best if shown else seen
     if best is not None and best_score >= _CLEAR_TRAVEL:
@@ -93,6 +97,28 @@ def find_object(cache: FrameCache, hand: FloatArray, known: BoolArray, fps: floa
         return moving or best
     larger = moving.mask is not None and best.mask is not None and moving.mask.sum() > _LARGER[0] * best.mask.sum()
     return moving if larger and _is_part_of(cache, best, moving, hand, fps, scene) else best
+
+
+def _as_one(cache: FrameCache, one: ObjectSeed, other: ObjectSeed) -> ObjectSeed | None:
+    """The thing of which two seeds show different parts, such as the label and the lid of a can; None where they do not.
+
+    Both look the same in the pictures of both, overlap or touch, and fill their hull as well together as the better alone.
+    """
+    import cv2
+
+    if one.mask is None or other.mask is None:
+        return None
+    both = one.mask | other.mask
+    whole = largest_piece(cv2.morphologyEx(both.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0)
+    larger = max(one.mask.sum(), other.mask.sum())
+    if (both & ~whole).sum() > 0.05 * both.sum() or not _ADDED < whole.sum() / larger < _MOST_ADDED:
+        return None
+    if solidity(whole) < max(_SOLID, solidity(one.mask), solidity(other.mask)) - _AS_SOLID:
+        return None
+    alike = colour_distance(cache.rgb(one.frame), cache.rgb(other.frame)) < _SAME_LEVELS
+    if alike[whole].mean() < _LOOKS_SAME:
+        return None
+    return dataclasses.replace(other, polygon=outline_of(whole), mask=whole)
 
 
 def _resting_seed(
