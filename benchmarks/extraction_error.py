@@ -97,8 +97,7 @@ def row(level: Level, given: ExtractionErrorArguments) -> dict[str, Any]:
     """Makes what is missing of one level; its line of the table."""
     source = given.work / "recordings" / level.name
     recording = load_interaction(shipped_sample())
-    if not source.exists():
-        source.mkdir(parents=True)
+    source.mkdir(parents=True, exist_ok=True)
     with_errors(recording, level.error_mm / 1000.0, level.dropout, level.draw).save(source / "interaction.npz")
     line: dict[str, Any] = dataclasses.asdict(level)
     line |= dict.fromkeys(("disturbed", "acceptance", "success", "lowest", "highest", "minutes"), "")

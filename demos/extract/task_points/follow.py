@@ -198,7 +198,7 @@ def carried_by(before: FloatArray, after: FloatArray, point: FloatArray, rounds:
         away = here - middle
         moved = target + factor * away + complex(*(np.array([away.real, away.imag]) @ stretch))
         error = np.abs(rest - _as_complex(flat @ stretch))
-        weights = near / (1.0 + (error / max(_OUTLIER_PX, _middle(error))) ** 2)
+        weights = near / (1.0 + (error / max(_OUTLIER_PX, float(np.median(error)))) ** 2)
     return np.array([moved.real, moved.imag])
 
 
@@ -224,7 +224,7 @@ def _first_misfit(a: ComplexArray, b: ComplexArray, near: FloatArray) -> FloatAr
         factor = _median(turns, (near[nearest[first]] * near[nearest[second]])[far])
     rest = b - factor * a
     error = np.abs(rest - _median(rest, near))
-    return error / max(_OUTLIER_PX, _middle(error))
+    return error / max(_OUTLIER_PX, float(np.median(error)))
 
 
 @functools.cache
@@ -232,13 +232,6 @@ def _pairs(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers of the first and the second of all pairs."""
     first, second = np.triu_indices(count, 1)
     return first, second
-
-
-def _middle(values: FloatArray) -> float:
-    """Median of a few values, without numpy's overhead."""
-    half = len(values) // 2
-    around = np.partition(values, (half - 1, half) if len(values) % 2 == 0 else half)
-    return float(around[half] if len(values) % 2 else 0.5 * (around[half - 1] + around[half]))
 
 
 def _median(values: ComplexArray, weights: FloatArray) -> complex:
